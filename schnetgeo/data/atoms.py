@@ -1,0 +1,134 @@
+"""ASE atoms to structures and back, without loss."""
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.validate import validate
+from schnetgeo.errors import InputError
+
+_ARRAYS = PER_ATOM[3:]  # those that ASE keeps under the same name
+_RESULTS = ("energy", "free_energy", "magmom")
+_FIELDS = {*PER_ATOM, *PER_EDGE, *_RESULTS, "cell", "pbc", "stress", "ptr"}
+_RESERVED = (_FIELDS | set(dir(Structure))) - {"x", "y", "time"}
+
+
+def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
+    """One structure from ASE atoms, all that they carry included.
+
+    Kept are numbers, positions, cell, pbc; energy, forces and stress of the attached calculator
+    where they belong to these positions; tags, momenta, masses, initial charges and magnetic
+    moments; and scalars and strings of `atoms.info` (total charge and spin among them) by name.
+
+    Args:
+        atoms: molecule or crystal, Å and eV as everywhere in ASE.
+        drop: names of info entries, arrays, results or "constraints" to leave out.
+
+    Raises:
+        InputError: names what cannot be kept, or what makes the structure invalid.
+    """
+    data = Structure(
+        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
+        pos=torch.from_numpy(atoms.positions.copy()),
+        cell=torch.from_numpy(atoms.cell.array.copy()).unsqueeze(0),
+        pbc=torch.from_numpy(atoms.pbc.copy()).unsqueeze(0),
+    )
+    for name in sorted(atoms.arrays.keys() - {"numbers", "positions", *drop}):
+        if name not in _ARRAYS:
+            raise _cannot_keep(f"the per-atom array {name!r}", name)
+        data[name] = torch.from_numpy(atoms.arrays[name].copy())
+    for name in sorted(atoms.info.keys() - set(drop)):
+        data[name] = _scalar(name, atoms.info[name])
+    if atoms.constraints and "constraints" not in drop:
+        raise _cannot_keep(f"the constraint {type(atoms.constraints[0]).__name__}", "constraints")
+    if atoms.get_celldisp().any() and "celldisp" not in drop:
+        raise _cannot_keep("the cell displacement", "celldisp")
+    for name, value in sorted(_results(atoms).items()):
+        if name not in drop and value is not None:
+            data[name] = _label(name, value)
+    validate(data, where="atoms")
+    return data
+
+
+def to_ase(data: Structure) -> Atoms:
+    """ASE atoms from one structure; the inverse of `from_ase`. Edges are left out.
+
+    Raises:
+        InputError: for a batch of structures, and for attributes that ASE has no place for.
+    """
+    if data.get("batch") is not None:
+        raise InputError("to_ase takes one structure, got a batch; call batch.to_data_list() first")
+    array = {k: v.detach().cpu().numpy() for k, v in data.to_dict().items() if torch.is_tensor(v)}
+    atoms = Atoms(
+        numbers=array["z"],
+        positions=array["pos"].astype(np.float64),
+        cell=array["cell"][0] if "cell" in array else None,
+        pbc=array["pbc"][0] if "pbc" in array else False,
+    )
+    results = {}
+    for name in data.keys():
+        if name in ("z", "pos", "cell", "pbc", *PER_EDGE):
+            continue
+        value = array.get(name, data[name])
+        if name == "stress":
+            results[name] = full_3x3_to_voigt_6_stress(value[0])
+        elif name == "forces":
+            results[name] = value.astype(np.float64)
+        elif name in _RESULTS:
+            results[name] = value.item()
+        elif name in _ARRAYS:
+            atoms.set_array(name, value)
+        elif isinstance(value, str):
+            atoms.info[name] = value
+        elif isinstance(value, np.ndarray) and value.shape == (1,):
+            atoms.info[name] = value.item()
+        else:
+            shape = getattr(value, "shape", type(value).__name__)
+            raise InputError(f"to_ase has no place for {name!r} of shape {shape}; delete it first")
+    if results:
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _results(atoms: Atoms) -> dict:
+    """Results of the attached calculator, unless the atoms have changed since."""
+    calculator = atoms.calc
+    if not isinstance(calculator, Calculator) or calculator.check_state(atoms):
+        return {}
+    return calculator.results
+
+
+def _label(name: str, value) -> torch.Tensor:
+    if name == "forces":
+        return torch.from_numpy(np.array(value, dtype=np.float64))
+    if name == "stress":
+        stress = np.asarray(value, dtype=np.float64)
+        full = stress if stress.shape == (3, 3) else voigt_6_to_full_3x3_stress(stress)
+        return torch.from_numpy(full.copy()).unsqueeze(0)
+    if name in _RESULTS:
+        return torch.tensor([float(value)], dtype=torch.float64)
+    raise _cannot_keep(f"the calculator's result {name!r}", name)
+
+
+def _scalar(name: str, value) -> torch.Tensor | str:
+    if not isinstance(name, str) or not name.isidentifier() or name in _RESERVED:
+        raise InputError(
+            f"atoms.info[{name!r}] cannot become an attribute: the name is "
+            f"{'taken' if name in _RESERVED else 'no identifier'}; rename it, attach energies and "
+            f"forces as a SinglePointCalculator, or pass drop=({name!r},)"
+        )
+    if isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.ndim == 0 and array.dtype.kind in "bif":
+        wide = {"b": np.bool_, "i": np.int64, "f": np.float64}[array.dtype.kind]
+        return torch.from_numpy(array.astype(wide).reshape(1))
+    raise _cannot_keep(f"atoms.info[{name!r}], which is neither a number nor a string,", name)
+
+
+def _cannot_keep(what: str, name: str) -> InputError:
+    return InputError(f"{what} cannot be kept; pass drop=({name!r},) to go on without it")

@@ -1,0 +1,32 @@
+"""The graph of one molecule or crystal."""
+
+from torch_geometric.data import Data
+
+PER_ATOM = (
+    "z", "pos", "forces", "tags", "momenta", "masses", "initial_charges", "initial_magmoms",
+)  # fmt: skip
+PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
+
+
+class Structure(Data):
+    """A PyG `Data` whose `edge_reverse` batches by the number of edges.
+
+    | attribute | shape | type, unit |
+    |---|---|---|
+    | `z` | (N,) | int64, atomic numbers |
+    | `pos` | (N, 3) | Å |
+    | `cell`, `pbc` | (1, 3, 3), (1, 3) | Å (rows are lattice vectors), bool |
+    | `energy` | (1,) | float64, eV |
+    | `forces`, `stress` | (N, 3), (1, 3, 3) | eV/Å, eV/Å³ |
+    | `edge_index` | (2, E) | int64; row 0 the source j, row 1 the target i |
+    | `edge_shift` | (E, 3) | int64, lattice vectors |
+    | `edge_reverse` | (E,) | int64, position of the edge i → j of each edge j → i |
+
+    Further scalars of a structure have shape (1,). The attributes in `PER_ATOM` have a row for
+    each atom, those in `PER_EDGE` an entry for each edge, all others one for the structure.
+    """
+
+    def __inc__(self, key, value, *args, **kwargs):
+        if key == "edge_reverse":
+            return self.num_edges
+        return super().__inc__(key, value, *args, **kwargs)

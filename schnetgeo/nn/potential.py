@@ -1,0 +1,189 @@
+"""Energy, forces and stress of any model that maps a batch to energies."""
+
+import copy
+import os
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.validate import check_elements
+from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, num_structures, strained
+from schnetgeo.nn.model_file import (
+    class_name,
+    decode,
+    encode,
+    find_class,
+    read_model,
+    write_model,
+)
+from schnetgeo.nn.readout import sum_atoms
+
+_UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
+
+
+class Prediction(NamedTuple):
+    """What a potential says of B structures with N atoms in all."""
+
+    energy: Float[Tensor, "B"]  # eV, float64, references included
+    forces: Float[Tensor, "N 3"] | None  # eV/Å
+    stress: Float[Tensor, "B 3 3"] | None  # eV/Å³
+
+
+class References(nn.Module):
+    """Σ_i e0[z_i] in float64: the part of the energy that the composition explains.
+
+    The table stays float64 under `.float()`, `.half()` and `.to(dtype)`, and on the CPU where a
+    device has no float64.
+
+    Args:
+        energies: e0 in eV, a row per atomic number.
+    """
+
+    energies: Tensor
+
+    def __init__(self, energies: Float[Tensor, "Z"]):
+        super().__init__()
+        self.register_buffer("energies", energies.double())
+
+    def forward(self, data: Data) -> Float[Tensor, "B"]:
+        device = self.energies.device
+        per_atom = self.energies.index_select(0, data.z.to(device))
+        return sum_atoms(per_atom, batch_index(data).to(device), num_structures(data))
+
+    def _apply(self, fn, recurse=True):
+        device = fn(torch.empty(0)).device
+        self.energies = self.energies.to("cpu" if device.type == "mps" else device)
+        return self
+
+
+class Potential(nn.Module):
+    """E = scale · model(data) + Σ_i e0[z_i],  F = −∂E/∂pos,  stress = (1/V) ∂E/∂strain.
+
+    Args:
+        model: module from a batch to energies (B,), with attributes `cutoff` (Å, `None` for a
+            model without edges) and `max_z`.
+        references: e0 in eV, a row per atomic number; `None` is zero.
+        scale: what the model's output is multiplied by, eV.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self, model: nn.Module, references: Float[Tensor, "Z"] | None = None, scale: float = 1.0
+    ):
+        super().__init__()
+        self.model = model
+        zeros = torch.zeros(model.max_z, dtype=torch.float64)
+        self.references = References(zeros if references is None else references)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
+        """Energies of all structures and their derivatives.
+
+        In training mode the derivatives can be differentiated again, for losses on forces.
+        Otherwise everything is detached. `data` is not changed.
+
+        Args:
+            data: structure or batch with `z`, `pos` and, for stress, `cell`; edges that are
+                missing are built.
+            forces: give −∂E/∂pos; exactly 0 for an atom without edges.
+            stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression.
+
+        Raises:
+            InputError: for stress without a cell, or atomic numbers outside the model's table.
+        """
+        if data.z.device.type == "cpu":
+            check_elements(data, self.model.max_z)
+        if stress:
+            _check_volume(data)
+        if self.model.cutoff is not None:
+            data = with_edges(data, self.model.cutoff)
+        dtype = self.scale.dtype
+        data = copy.copy(data)
+        with torch.set_grad_enabled(self.training or forces or stress):
+            inputs = []
+            data.pos = pos = data.pos.detach().to(dtype)
+            if forces:
+                data.pos = pos.requires_grad_()
+                inputs.append(pos)
+            if stress:
+                data.cell = data.cell.to(dtype)
+                strain = torch.zeros_like(data.cell, requires_grad=True)
+                data.pos, data.cell = strained(data, strain)
+                inputs.append(strain)
+            energy = self.scale * self.model(data)
+            gradients = list(_gradients(energy, inputs, create_graph=self.training))
+        total = energy.to(self.references.energies.device).double() + self.references(data)
+        return Prediction(
+            energy=total if self.training else total.detach(),
+            forces=gradients.pop(0).neg() if forces else None,
+            stress=gradients.pop(0) / _volumes(data) if stress else None,
+        )
+
+    def save(self, path: str | os.PathLike, **notes) -> None:
+        """Write one .safetensors file: weights, references, and a JSON header to rebuild them.
+
+        Args:
+            path: conventionally ends in .safetensors; replaced only when the new file is whole.
+            **notes: further JSON values for the header, such as task and data set.
+
+        Raises:
+            InputError: if the file cannot be written, or an entry of `model.arguments`, what the
+                model's class was built with, is neither number, string, `None` nor class.
+        """
+        header = {
+            "class": class_name(type(self.model)),
+            "arguments": {k: encode(v) for k, v in self.model.arguments.items()},
+            "dtype": str(self.scale.dtype).removeprefix("torch."),
+            "units": _UNITS,
+            "notes": notes,
+        }
+        write_model(path, header, self.state_dict())
+
+
+def load(
+    path: str | os.PathLike, classes: tuple[type, ...] = (), device: str | torch.device = "cpu"
+) -> Potential:
+    """The potential of a model file, in evaluation mode; runs no pickle.
+
+    Args:
+        path: file written by `Potential.save`.
+        classes: your own classes that the file names, as in `classes=[MyConv]`.
+        device: where to put the model.
+
+    Raises:
+        InputError: for a file that is missing, cut short, changed, or of another kind, and for a
+            class that is neither of this package nor in `classes`.
+    """
+    header, tensors = read_model(path)
+    known = {cls.__qualname__: cls for cls in classes}
+    arguments = {k: decode(v, known, path) for k, v in header["arguments"].items()}
+    model = find_class(header["class"], known, path)(**arguments)
+    potential = Potential(model).to(getattr(torch, header["dtype"]))
+    try:
+        potential.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: weights do not fit {header['class']}: {error}") from None
+    return potential.to(device).eval()
+
+
+def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
+    if not inputs or not energy.requires_grad:
+        return tuple(torch.zeros_like(x) for x in inputs)
+    return torch.autograd.grad(
+        energy.sum(), inputs, create_graph=create_graph, materialize_grads=True
+    )
+
+
+def _volumes(data: Data) -> Float[Tensor, "B 1 1"]:
+    return torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
+
+
+def _check_volume(data: Data) -> None:
+    if data.get("cell") is None or not bool((_volumes(data) > 0).all()):
+        raise InputError("stress=True needs a cell with a volume for every structure; set `cell`")

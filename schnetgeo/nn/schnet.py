@@ -1,0 +1,155 @@
+"""SchNet, and the variants of it that the field uses under that name."""
+
+from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from schnetgeo.data.neighbors import with_edges
+from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
+from schnetgeo.nn.conv import CFConv, RadialConv
+from schnetgeo.nn.mlp import ShiftedSoftplus, dense
+from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
+from schnetgeo.nn.readout import SumReadout
+
+_PAPER = dict(
+    channels=64,
+    gamma=10.0,
+    envelope=NoEnvelope,
+    filter_last_activation=True,
+    zero_init=True,
+)
+PRESETS = {
+    "paper2017": dict(_PAPER, num_layers=3, num_basis=300, cutoff=30.0, readout_channels=32),
+    "jcp2018": dict(_PAPER, num_layers=6, num_basis=200, cutoff=20.0),
+    "schnetpack": dict(
+        channels=128, num_layers=6, num_basis=20, cutoff=5.0, readout_activation=nn.SiLU
+    ),
+    "pyg": dict(channels=128, num_layers=6, num_basis=50, cutoff=10.0),
+    "torchmd_gn": dict(channels=128, num_layers=6, num_basis=50, cutoff=5.0),
+}
+
+
+class Interaction(nn.Module):
+    """v_i = lin3(act(lin2(conv(lin1(x))_i))): what one layer adds to the features of an atom."""
+
+    def __init__(self, channels: int, conv: RadialConv, activation: type[nn.Module], in_bias: bool):
+        super().__init__()
+        self.lin1 = dense(channels, channels, bias=in_bias)
+        self.conv = conv
+        self.lin2 = dense(channels, channels)
+        self.activation = activation()
+        self.lin3 = dense(channels, channels)
+
+    def forward(
+        self, x: Float[Tensor, "N F"], edge_index: Tensor, edge_weight: Tensor, edge_attr: Tensor
+    ) -> Float[Tensor, "N F"]:
+        messages = self.conv(self.lin1(x), edge_index, edge_weight, edge_attr)
+        return self.lin3(self.activation(self.lin2(messages)))
+
+
+class SchNet(nn.Module):
+    """x⁰_i = embedding[z_i];  x^{l+1} = x^l + Interaction_l(x^l);  E = Σ_i readout(x^L_i).
+
+    The model is a function of the distances r_ij < `cutoff` and of the atomic numbers, so its
+    energy does not change under rotation, translation, reflection and renumbering of atoms.
+
+    Args:
+        channels: F, features per atom and per filter.
+        num_layers: number of interactions.
+        num_basis: K, Gaussians from 0 to `cutoff`.
+        cutoff: r_c in Å; atoms farther apart do not interact.
+        conv: class of the message-passing layer, called as conv(channels, num_basis);
+            `None` is CFConv.
+        gamma: exponent of the Gaussians, Å⁻²; `None` follows from their spacing.
+        envelope: class of the envelope, called as envelope(cutoff).
+        activation: class of the activation between dense layers.
+        filter_last_activation: activate the second layer of CFConv's filter network too.
+        in_bias: give the dense layer before the convolution a bias.
+        readout: class of the readout, SumReadout or MeanReadout.
+        readout_channels: hidden width of the readout; `None` is channels // 2.
+        readout_activation: class of the readout's activation; `None` is `activation`.
+        zero_init: start with the readout's last layer at zero.
+        max_z: rows of the embedding; atomic numbers must lie below.
+
+    Raises:
+        InputError: if an argument breaks its rule.
+
+    Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566; J. Chem. Phys. 148, 241722 (2018).
+    """
+
+    def __init__(
+        self,
+        channels: int = 128,
+        num_layers: int = 6,
+        num_basis: int = 50,
+        cutoff: float = 5.0,
+        conv: type[RadialConv] | None = None,
+        gamma: float | None = None,
+        envelope: type[nn.Module] = CosineEnvelope,
+        activation: type[nn.Module] = ShiftedSoftplus,
+        filter_last_activation: bool = False,
+        in_bias: bool = False,
+        readout: type[SumReadout] = SumReadout,
+        readout_channels: int | None = None,
+        readout_activation: type[nn.Module] | None = None,
+        zero_init: bool = False,
+        max_z: int = 100,
+    ):
+        super().__init__()
+        self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        for name in ("channels", "num_layers", "max_z"):
+            if self.arguments[name] < 1:
+                raise InputError(f"{name} must be at least 1, got {self.arguments[name]}")
+        if conv is not None and filter_last_activation:
+            raise InputError(
+                f"filter_last_activation belongs to CFConv, but conv is {conv.__name__}; leave one"
+            )
+        self.cutoff = cutoff
+        self.max_z = max_z
+        self.embedding = nn.Embedding(max_z, channels)
+        nn.init.normal_(self.embedding.weight, std=channels**-0.25)
+        self.basis = GaussianBasis(num_basis, cutoff, gamma)
+        self.envelope = envelope(cutoff)
+        make_conv = conv or partial(
+            CFConv, activation=activation, last_activation=filter_last_activation
+        )
+        self.interactions = nn.ModuleList(
+            Interaction(channels, make_conv(channels, num_basis), activation, in_bias)
+            for _ in range(num_layers)
+        )
+        self.readout = readout(
+            channels, readout_channels or channels // 2, readout_activation or activation, zero_init
+        )
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> "SchNet":
+        """A published variant: `paper2017`, `jcp2018`, `schnetpack`, `pyg` or `torchmd_gn`.
+
+        Args:
+            name: the variant.
+            **changes: arguments that differ from it, as in `SchNet.preset("pyg", cutoff=6.0)`.
+
+        Raises:
+            InputError: for an unknown name; lists the known ones.
+        """
+        if name not in PRESETS:
+            raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    def forward(self, data: Data) -> Float[Tensor, "B"]:
+        """Energy of each structure in the unit the model was trained in, without references.
+
+        Args:
+            data: structure or batch with `z`, `pos`; edges that are missing are built.
+        """
+        data = with_edges(data, self.cutoff)
+        distance = distances(edge_vectors(data))
+        edge_weight = self.envelope(distance)
+        edge_attr = self.basis(distance)
+        x = self.embedding(data.z)
+        for interaction in self.interactions:
+            x = x + interaction(x, data.edge_index, edge_weight, edge_attr)
+        return self.readout(x, batch_index(data), num_structures(data))
