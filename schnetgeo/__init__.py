@@ -1,0 +1,52 @@
+"""SchNet-type models for molecules and crystals on PyTorch Geometric."""
+
+import importlib
+
+from schnetgeo._version import __version__
+from schnetgeo.data import from_ase, neighbor_list, to_ase
+from schnetgeo.errors import InputError
+from schnetgeo.nn import (
+    Baseline,
+    CFConv,
+    Potential,
+    Prediction,
+    RadialConv,
+    SchNet,
+    load,
+)
+
+_LATER = {
+    "animate": "schnetgeo.viz",
+    "datasets": "schnetgeo",
+    "load_data": "schnetgeo.datasets",
+    "show": "schnetgeo.viz",
+    "testing": "schnetgeo",
+    "train": "schnetgeo",
+    "viz": "schnetgeo",
+}
+
+__all__ = [
+    "Baseline",
+    "CFConv",
+    "InputError",
+    "Potential",
+    "Prediction",
+    "RadialConv",
+    "SchNet",
+    "__version__",
+    "from_ase",
+    "load",
+    "neighbor_list",
+    "to_ase",
+    *_LATER,
+]
+
+
+def __getattr__(name: str):
+    """Import training, pictures and data sets when they are first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'schnetgeo' has no attribute {name!r}")
+    home = _LATER[name]
+    if home == "schnetgeo":
+        return importlib.import_module(f"schnetgeo.{name}")
+    return getattr(importlib.import_module(home), name)

@@ -29,7 +29,8 @@ def lattice_vectors(
     shift: Int[Tensor, "E 3"], cell: Float[Tensor, "E 3 3"]
 ) -> Float[Tensor, "E 3"]:
     """Σ_k shift_k a_k for the cell vectors a_k of each edge, odd in `shift` to the last bit."""
-    return (shift.to(cell.dtype).unsqueeze(-1) * cell).sum(1)
+    first, second, third = (shift.to(cell.dtype).unsqueeze(-1) * cell).unbind(1)
+    return first + second + third
 
 
 def distances(vectors: Float[Tensor, "E 3"]) -> Float[Tensor, "E"]:
@@ -41,13 +42,20 @@ def distances(vectors: Float[Tensor, "E 3"]) -> Float[Tensor, "E"]:
 
 def batch_index(data: Data) -> Int[Tensor, "N"]:
     """The structure that each atom belongs to; zeros for a single structure."""
-    batch = data.get("batch")
-    return data.z.new_zeros(data.z.size(0)) if batch is None else batch
+    batch, ptr = data.get("batch"), data.get("ptr")
+    if batch is not None:
+        return batch
+    if ptr is None:
+        return torch.zeros(data.z.size(0), dtype=torch.long, device=data.z.device)
+    return torch.arange(ptr.numel() - 1, device=ptr.device).repeat_interleave(ptr.diff())
 
 
 def num_structures(data: Data) -> int:
-    """B, the number of structures: 1 for a `Data`, `num_graphs` for a `Batch`."""
-    return data.num_graphs if data.get("batch") is not None else 1
+    """B, the number of structures: 1 unless there is a `ptr` (B + 1,) or a `batch` (N,)."""
+    batch, ptr = data.get("batch"), data.get("ptr")
+    if ptr is not None:
+        return ptr.numel() - 1
+    return 1 if batch is None else int(batch.max()) + 1
 
 
 def strained(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
@@ -41,7 +41,7 @@ def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
         if name not in _ARRAYS:
             raise _cannot_keep(f"the per-atom array {name!r}", name)
         data[name] = torch.from_numpy(atoms.arrays[name].copy())
-    for name in sorted(atoms.info.keys() - set(drop)):
+    for name in sorted(atoms.info.keys() - set(drop), key=str):
         data[name] = _scalar(name, atoms.info[name])
     if atoms.constraints and "constraints" not in drop:
         raise _cannot_keep(f"the constraint {type(atoms.constraints[0]).__name__}", "constraints")
@@ -87,8 +87,8 @@ def to_ase(data: Structure) -> Atoms:
         elif isinstance(value, np.ndarray) and value.shape == (1,):
             atoms.info[name] = value.item()
         else:
-            shape = getattr(value, "shape", type(value).__name__)
-            raise InputError(f"to_ase has no place for {name!r} of shape {shape}; delete it first")
+            what = f"of shape {value.shape}" if name in array else f"= {value!r:.50}"
+            raise InputError(f"to_ase has no place for {name!r} {what}; delete it first")
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
@@ -97,7 +97,7 @@ def to_ase(data: Structure) -> Atoms:
 def _results(atoms: Atoms) -> dict:
     """Results of the attached calculator, unless the atoms have changed since."""
     calculator = atoms.calc
-    if not isinstance(calculator, Calculator) or calculator.check_state(atoms):
+    if not isinstance(calculator, BaseCalculator) or calculator.check_state(atoms):
         return {}
     return calculator.results
 
@@ -109,8 +109,8 @@ def _label(name: str, value) -> torch.Tensor:
         stress = np.asarray(value, dtype=np.float64)
         full = stress if stress.shape == (3, 3) else voigt_6_to_full_3x3_stress(stress)
         return torch.from_numpy(full.copy()).unsqueeze(0)
-    if name in _RESULTS:
-        return torch.tensor([float(value)], dtype=torch.float64)
+    if name in _RESULTS and np.size(value) == 1:
+        return torch.from_numpy(np.array(value, dtype=np.float64).reshape(1))
     raise _cannot_keep(f"the calculator's result {name!r}", name)
 
 
@@ -122,12 +122,13 @@ def _scalar(name: str, value) -> torch.Tensor | str:
             f"forces as a SinglePointCalculator, or pass drop=({name!r},)"
         )
     if isinstance(value, str):
-        return value
-    array = np.asarray(value)
-    if array.ndim == 0 and array.dtype.kind in "bif":
-        wide = {"b": np.bool_, "i": np.int64, "f": np.float64}[array.dtype.kind]
-        return torch.from_numpy(array.astype(wide).reshape(1))
-    raise _cannot_keep(f"atoms.info[{name!r}], which is neither a number nor a string,", name)
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    dtype = {bool: torch.bool, int: torch.int64, float: torch.float64}.get(type(value))
+    if dtype is None or (dtype == torch.int64 and abs(value) >= 2**63):
+        raise _cannot_keep(f"atoms.info[{name!r}], neither a string nor a number of 64 bits,", name)
+    return torch.tensor([value], dtype=dtype)
 
 
 def _cannot_keep(what: str, name: str) -> InputError:

@@ -1,22 +1,25 @@
 """The radius graph, periodic or not: three backends, the same edges in the same order."""
 
 import copy
+import functools
 import importlib.util
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.validate import completed_cell
+from schnetgeo.data.validate import check_geometry, fractional
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
 
 BACKENDS = ("torch_cluster", "torch", "vesin")
 _CAPACITY = 64  # neighbors per atom to begin with; grows until no atom is full
-_PAIRS = 2**24  # candidate pairs that plain torch holds at once
+_PAIRS = 2**18  # candidate pairs that plain torch holds at once
+_MOST = 2**31  # edges that no memory holds
 _SLACK = 1 + 1e-5  # backends search a little farther, one float64 test decides
 
 
@@ -40,28 +43,34 @@ def neighbor_list(
         edge_index, row 0 the source j and row 1 the target i, and edge_shift, in lattice vectors.
 
     Raises:
-        InputError: for a cutoff that is not positive and finite, and an unknown backend.
+        InputError: for a cutoff that is not positive and finite, or reaches too many periodic
+            images; for a backend that is unknown or not installed; for shapes that disagree,
+            positions that are not finite, and periodic cells without volume.
     """
     if not 0 < cutoff < math.inf:
         raise InputError(f"cutoff must be a positive distance in Å, got {cutoff}")
+    check_geometry(data)
     periodic = data.get("pbc") is not None and bool(data.pbc.any())
     backend = backend or default_backend(periodic, data.pos.device)
     if backend not in BACKENDS:
         raise InputError(f"unknown neighbor backend {backend!r}; known: {', '.join(BACKENDS)}")
+    if not _installed(backend):
+        raise InputError(f'backend {backend!r} is not installed; install it or take "torch"')
     pos = data.pos.detach().double()
     batch = batch_index(data)
-    if backend == "vesin":
+    if periodic:
+        _check_number(data, pos, batch, cutoff)
+    search = {"torch_cluster": _search_torch_cluster, "torch": _search_torch}.get(backend)
+    if search is None:
         source, target, shift = _vesin(data, pos, batch, cutoff * _SLACK)
     else:
-        images = _images(data, pos, batch, cutoff * _SLACK, periodic)
-        search = _search_torch_cluster if backend == "torch_cluster" else _search_torch
-        source, target, shift = search(pos, batch, *images, cutoff * _SLACK)
-    vectors = pos[source] - pos[target]
+        source, target, shift = _among_images(data, pos, batch, cutoff * _SLACK, search)
+    vectors = pos.index_select(0, source) - pos.index_select(0, target)
     if periodic:
-        cell = data.cell.detach().double()
-        vectors = vectors + lattice_vectors(shift, cell[batch[target]])
+        cell = data.cell.detach().double().index_select(0, batch.index_select(0, target))
+        vectors = vectors + lattice_vectors(shift, cell)
     itself = (source == target) & (shift == 0).all(1)
-    kept = (vectors.square().sum(1) < cutoff**2) & ~itself
+    kept = (_squared(vectors) < cutoff * cutoff) & ~itself
     source, target, shift = source[kept], target[kept], shift[kept]
     order = _edge_key(source, target, shift, pos.size(0)).argsort()
     return torch.stack([source[order], target[order]]), shift[order]
@@ -99,6 +108,7 @@ def default_backend(periodic: bool, device: torch.device) -> str:
     return "torch_cluster" if _installed("torch_cluster") else "torch"
 
 
+@functools.cache
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -106,83 +116,111 @@ def _installed(package: str) -> bool:
 def _edge_key(source: Tensor, target: Tensor, shift: Tensor, num_atoms: int) -> Tensor:
     """One integer per edge that sorts by target, source, shift."""
     reach = int(shift.abs().max()) if shift.numel() else 0
+    if num_atoms**2 * (2 * reach + 1) ** 3 >= 2**63:
+        raise InputError(f"an edge crosses {reach} cells; wrap the atoms into their cell")
     key = target * num_atoms + source
     for k in range(3 if reach else 0):
         key = key * (2 * reach + 1) + (shift[:, k] + reach)
     return key
 
 
-def _images(
-    data: Data, pos: Tensor, batch: Tensor, cutoff: float, periodic: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Atoms and their periodic images that can be a neighbor: position, atom, shift.
+def _squared(vectors: Tensor) -> Tensor:
+    """x² + y² + z², the same to the last bit for −r as for r, and faster than a sum over three."""
+    x, y, z = vectors.unbind(1)
+    return x * x + y * y + z * z
 
-    Sorted by structure. An image is kept when it lies in the bounding parallelepiped of its
-    structure, widened by the cutoff.
+
+def _check_number(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> None:
+    """Refuse a cutoff that spans more periodic images than memory can hold."""
+    _, inverse_height = fractional(data, pos, batch)
+    images = torch.where(data.pbc, 2 * cutoff * inverse_height, 1.0).prod(1)
+    edges = float((batch.bincount() ** 2 * images).sum())
+    if edges > _MOST:
+        raise InputError(
+            f"cutoff = {cutoff} Å would give up to {edges:.0e} edges to periodic images; "
+            "take a smaller cutoff"
+        )
+
+
+def _among_images(
+    data: Data, pos: Tensor, batch: Tensor, cutoff: float, search: Callable
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges by a search that knows nothing of periods, among the atoms and their images."""
+    if data.get("pbc") is None or not bool(data.pbc.any()):
+        source, target = search(pos, batch, pos, batch, cutoff)
+        return source, target, source.new_zeros(source.numel(), 3)
+    home, atom, shift = _images(data, pos, batch, cutoff)
+    cell, image_batch = data.cell.detach().double(), batch[atom]
+    points = pos - lattice_vectors(home, cell[batch])
+    image_pos = pos[atom] + lattice_vectors(shift, cell[image_batch])
+    image, target = search(points, batch, image_pos, image_batch, cutoff)
+    return atom[image], target, shift[image] + home[target]
+
+
+def _images(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The cell (N, 3) that each atom is in; then the atom and shift of each image to search.
+
+    The images are those that can be a neighbor of an atom moved back from its cell to the first,
+    however far it had strayed: they lie in the bounding parallelepiped of the atoms moved back,
+    widened by the cutoff. Sorted by structure.
     """
-    atom = torch.arange(pos.size(0), device=pos.device)
-    shift = atom.new_zeros(pos.size(0), 3)
-    if not periodic:
-        return pos, atom, shift
-    cell, _ = completed_cell(data.cell.detach().double(), data.pbc)
-    inverse = torch.linalg.inv(cell)
-    fractional = torch.bmm(pos.unsqueeze(1), inverse[batch]).squeeze(1)
+    coordinates, inverse_height = fractional(data, pos, batch)
+    pbc, margin = data.pbc[batch], cutoff * inverse_height
+    home = torch.where(pbc, coordinates.floor(), 0.0)
+    coordinates = coordinates - home
     index = batch.unsqueeze(1).expand(-1, 3)
-    extent = torch.zeros_like(cell[:, 0])
-    low = extent.scatter_reduce(0, index, fractional, "amin", include_self=False)
-    high = extent.scatter_reduce(0, index, fractional, "amax", include_self=False)
-    margin = cutoff * torch.linalg.vector_norm(inverse, dim=1)  # cutoff over the cell's heights
-    first = (low - margin)[batch] - fractional
-    last = (high + margin)[batch] - fractional
-    first = torch.where(data.pbc[batch], first.ceil(), 0.0).long()
-    last = torch.where(data.pbc[batch], last.floor(), 0.0).long()
+    extent = torch.zeros_like(margin)
+    low = extent.scatter_reduce(0, index, coordinates, "amin", include_self=False)
+    high = extent.scatter_reduce(0, index, coordinates, "amax", include_self=False)
+    first = torch.where(pbc, ((low - margin)[batch] - coordinates).ceil(), 0.0).long()
+    last = torch.where(pbc, ((high + margin)[batch] - coordinates).floor(), 0.0).long()
+    home = home.long()
+    atom, shift = torch.arange(pos.size(0), device=pos.device), -home
     for k in range(3):
-        count = last[atom, k] - first[atom, k] + 1
+        count = (last - first + 1)[atom, k]
         step = _counting(count)
-        start = first[atom, k].repeat_interleave(count)
         atom, shift = atom.repeat_interleave(count), shift.repeat_interleave(count, dim=0)
-        shift[:, k] = start + step
-    return pos[atom] + lattice_vectors(shift, data.cell.double()[batch[atom]]), atom, shift
+        shift[:, k] += first[atom, k] + step
+    return home, atom, shift
 
 
 def _search_torch_cluster(
-    pos: Tensor, batch: Tensor, image_pos: Tensor, image_atom: Tensor, shift: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    pos: Tensor, batch: Tensor, image_pos: Tensor, image_batch: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor]:
     from torch_cluster import radius
 
-    image_batch = batch[image_atom]
-    largest = int(image_batch.bincount().max()) if image_batch.numel() else 0
+    largest = int(image_batch.bincount().max())
     capacity = min(_CAPACITY, largest)
     while True:
         target, image = radius(
-            image_pos, pos, cutoff, image_batch, batch, max_num_neighbors=max(capacity, 1)
+            image_pos, pos, cutoff, image_batch, batch, max_num_neighbors=capacity
         )
         fullest = int(target.bincount().max()) if target.numel() else 0
         if fullest < capacity or capacity >= largest:
-            return image_atom[image], target, shift[image]
+            return image, target
         capacity = min(4 * capacity, largest)
 
 
 def _search_torch(
-    pos: Tensor, batch: Tensor, image_pos: Tensor, image_atom: Tensor, shift: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    images = batch[image_atom].bincount(minlength=int(batch.max()) + 1 if batch.numel() else 0)
-    start = (images.cumsum(0) - images)[batch]
-    count = images[batch]
-    blocks = torch.arange(pos.size(0), device=pos.device).split(_rows(count))
+    pos: Tensor, batch: Tensor, image_pos: Tensor, image_batch: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    # structures laid out along one line, farther apart than the cutoff: candidates are an interval
+    gap = image_pos[:, 0].max() - image_pos[:, 0].min() + 2 * cutoff
+    line, order = (image_pos[:, 0] + gap * image_batch).sort()
+    place = pos[:, 0] + gap * batch
+    start = torch.searchsorted(line, place - cutoff)
+    count = torch.searchsorted(line, place + cutoff, right=True) - start
+    rows = max(1, _PAIRS // max(1, int(count.max())))
     found = []
-    for block in blocks:
-        target = block.repeat_interleave(count[block])
-        image = start[target] + _counting(count[block])
-        near = (image_pos[image] - pos[target]).square().sum(1) < cutoff**2
+    for target in torch.arange(pos.size(0), device=pos.device).split(rows):
+        number = count[target]
+        target = target.repeat_interleave(number)
+        image = order[start[target] + _counting(number)]
+        near = _squared(image_pos.index_select(0, image) - pos.index_select(0, target))
+        near = near < cutoff * cutoff
         found.append(torch.stack([image[near], target[near]]))
     image, target = torch.cat(found, dim=1)
-    return image_atom[image], target, shift[image]
-
-
-def _rows(count: Tensor) -> int:
-    """Targets whose candidate pairs fit into one block."""
-    return max(1, _PAIRS // max(1, int(count.max()) if count.numel() else 1))
+    return image, target
 
 
 def _counting(count: Tensor) -> Tensor:
@@ -196,8 +234,9 @@ def _vesin(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tenso
 
     calculator = NeighborList(cutoff=cutoff, full_list=True)
     num = num_structures(data)
-    cells = np.zeros((num, 3, 3)) if data.get("cell") is None else data.cell.double().cpu().numpy()
-    pbcs = np.zeros((num, 3), bool) if data.get("pbc") is None else data.pbc.cpu().numpy()
+    cells, pbcs = np.zeros((num, 3, 3)), np.zeros((num, 3), bool)
+    if data.get("pbc") is not None and data.get("cell") is not None:
+        cells, pbcs = data.cell.detach().double().cpu().numpy(), data.pbc.cpu().numpy()
     ends = batch.bincount(minlength=num).cumsum(0).tolist()
     found, begin = [], 0
     for cell, pbc, end in zip(cells, pbcs, ends, strict=True):

@@ -1,5 +1,6 @@
 """The graph of one molecule or crystal."""
 
+import torch
 from torch_geometric.data import Data
 
 PER_ATOM = (
@@ -9,7 +10,7 @@ PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 
 
 class Structure(Data):
-    """A PyG `Data` whose `edge_reverse` batches by the number of edges.
+    """A PyG `Data` whose `edge_reverse` batches by the number of edges, scalars as they are.
 
     | attribute | shape | type, unit |
     |---|---|---|
@@ -28,5 +29,7 @@ class Structure(Data):
 
     def __inc__(self, key, value, *args, **kwargs):
         if key == "edge_reverse":
-            return self.num_edges
+            return value.size(0)
+        if torch.is_tensor(value) and value.shape == (1,):
+            return 0  # a scalar called "config_index" or "batch_id" is none of PyG's indices
         return super().__inc__(key, value, *args, **kwargs)

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, lattice_vectors
 
 MIN_DISTANCE = 1e-3  # Å; closer atoms are "in one place"
 _MAX_Z = 118
@@ -22,56 +23,73 @@ def validate(data: Data, where: str = "structure", max_z: int = _MAX_Z + 1) -> N
     """Check one structure, a batch or a packed data set; return nothing or raise.
 
     Args:
-        data: has `z` (N,), `pos` (N, 3) and `ptr` (B + 1,) unless it is a single structure;
-            labels are checked where present.
+        data: has `z` (N,), `pos` (N, 3) and, unless it is a single structure, `ptr` (B + 1,) or
+            `batch` (N,); labels are checked where present.
         where: what the message calls the origin, such as the name of a file.
         max_z: atomic numbers must lie in 1 … max_z − 1.
 
     Raises:
         InputError: with origin, index of the structure, field, value and remedy.
     """
-    ptr = data.get("ptr")
-    if ptr is None:
-        ptr = torch.tensor([0, data.z.numel()])
-    ptr = ptr.cpu()
-    _check_sizes(data, ptr, where)
+    check_geometry(data, where)
+    ptr = _offsets(data)
+    _check_elements(data.z, ptr, where, max_z)
     if data.get("energy") is not None and data.energy.dtype != torch.float64:
         raise InputError(
             f"{where}: energy has type {data.energy.dtype}, but energies are float64 from file to "
             "loss; give a float64 tensor"
         )
-    _check_elements(data.z, ptr, where, max_z)
-    for field in ("pos", "cell", "energy", "forces", "stress"):
-        if data.get(field) is not None:
-            _check_finite(data[field], ptr, where, field)
+    for field in ("energy", "forces", "stress"):
+        _check_finite(data, ptr, where, field)
+    _check_places(data, ptr, where)
+
+
+def check_geometry(data: Data, where: str = "structure") -> None:
+    """Raise `InputError` unless all shapes agree and positions and cells can make a graph."""
+    ptr = _check_sizes(data, where)
+    for field in ("pos", "cell"):
+        _check_finite(data, ptr, where, field)
     if data.get("pbc") is not None and bool(data.pbc.any()):
         _check_cells(data, where)
-    _check_places(data, ptr, where)
 
 
 def check_elements(data: Data, max_z: int, where: str = "structure") -> None:
     """Raise `InputError` unless all atomic numbers lie in 1 … max_z − 1."""
-    ptr = data.get("ptr")
-    _check_elements(data.z, torch.tensor([0, data.z.numel()]) if ptr is None else ptr, where, max_z)
+    _check_elements(data.z, _offsets(data), where, max_z)
 
 
-def _check_sizes(data: Data, ptr: Tensor, where: str) -> None:
-    empty = (ptr.diff() == 0).nonzero()
-    if ptr.numel() < 2 or empty.numel():
-        index = int(empty[0]) if empty.numel() else 0
-        raise InputError(f"{where}, structure {index}: it has no atoms; remove it")
-    sizes = {"N": data.z.numel(), "B": ptr.numel() - 1}
-    if data.z.dim() != 1 or data.z.is_floating_point() or int(ptr[-1]) != sizes["N"]:
+def _check_sizes(data: Data, where: str) -> Tensor:
+    """Check types and shapes; return where each structure begins and the last one ends."""
+    for field in ("z", *_SHAPES):
+        value = data.get(field)
+        if value is None and field in ("z", "pos"):
+            raise InputError(f"{where}: {field} is missing; give one row for each atom")
+        if value is not None and not torch.is_tensor(value):
+            raise InputError(
+                f"{where}: {field} must be a tensor, got {value!r:.50}; PyG would batch other "
+                "numbers in float32"
+            )
+    if data.z.dim() != 1 or data.z.is_floating_point() or data.z.dtype == torch.bool:
         raise InputError(
-            f"{where}: z must hold one integer per atom, shape ({int(ptr[-1])},); it has shape "
+            f"{where}: z must hold one integer per atom, shape (N,); it has shape "
             f"{tuple(data.z.shape)} and type {data.z.dtype}"
         )
+    ptr = _offsets(data)
+    empty = (ptr.diff() == 0).nonzero()
+    if empty.numel():
+        raise InputError(f"{where}, structure {int(empty[0])}: it has no atoms; remove it")
+    sizes = {"N": int(ptr[-1]), "B": ptr.numel() - 1}
+    if data.z.numel() != sizes["N"]:
+        raise InputError(f"{where}: z must have shape ({sizes['N']},), got ({data.z.numel()},)")
     for field, shape in _SHAPES.items():
         expected = tuple(sizes.get(n, n) for n in shape)
         if data.get(field) is not None and tuple(data[field].shape) != expected:
             raise InputError(
                 f"{where}: {field} must have shape {expected}, got {tuple(data[field].shape)}"
             )
+    if data.get("pbc") is not None and data.pbc.dtype != torch.bool:
+        raise InputError(f"{where}: pbc must have type torch.bool, got {data.pbc.dtype}")
+    return ptr
 
 
 def _check_elements(z: Tensor, ptr: Tensor, where: str, max_z: int) -> None:
@@ -86,8 +104,9 @@ def _check_elements(z: Tensor, ptr: Tensor, where: str, max_z: int) -> None:
         )
 
 
-def _check_finite(values: Tensor, ptr: Tensor, where: str, field: str) -> None:
-    if bool(torch.isfinite(values).all()):
+def _check_finite(data: Data, ptr: Tensor, where: str, field: str) -> None:
+    values = data.get(field)
+    if values is None or bool(torch.isfinite(values).all()):
         return
     first = [int(i) for i in (~torch.isfinite(values)).nonzero()[0]]
     value = float(values[tuple(first)])
@@ -101,6 +120,8 @@ def _check_finite(values: Tensor, ptr: Tensor, where: str, field: str) -> None:
 
 
 def _check_cells(data: Data, where: str) -> None:
+    if data.get("cell") is None:
+        raise InputError(f"{where}: pbc is set but cell is missing; set the cell or switch pbc off")
     for pattern in data.pbc.unique(dim=0):
         if not pattern.any():
             continue
@@ -109,7 +130,7 @@ def _check_cells(data: Data, where: str) -> None:
         lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         unit = rows / lengths.clamp(min=1e-300)
         volume = torch.linalg.det(unit @ unit.mT)  # squared, of unit vectors: 0 when dependent
-        singular = ((volume < 1e-8) | (lengths < 1e-6).any(1).squeeze(-1)).nonzero()
+        singular = ((volume < 1e-8) | (lengths < MIN_DISTANCE).any(1).squeeze(-1)).nonzero()
         if singular.numel():
             index = int(members[singular[0, 0]])
             raise InputError(
@@ -120,35 +141,66 @@ def _check_cells(data: Data, where: str) -> None:
 
 
 def _check_places(data: Data, ptr: Tensor, where: str) -> None:
-    pos = data.pos.double()
-    batch = torch.arange(ptr.numel() - 1).repeat_interleave(ptr.diff()).to(pos.device)
+    batch, pos = batch_index(data), data.pos.double()
+    atom = torch.arange(batch.numel(), device=batch.device)
     if data.get("pbc") is not None and bool(data.pbc.any()):
-        pos = _wrap(pos, data, batch)
-    grid = torch.cat([batch.unsqueeze(1), (pos / MIN_DISTANCE).round().long()], dim=1)
-    primes = torch.tensor([1_000_003, 73_856_093, 19_349_663, 83_492_791], device=pos.device)
-    order = (grid * primes).sum(1).argsort(stable=True)
-    first, second = order[:-1], order[1:]
-    same = (grid[first] == grid[second]).all(1).nonzero()
-    if same.numel():
-        a, b = sorted((int(first[same[0, 0]]), int(second[same[0, 0]])))
-        structure, i = _locate(a, ptr)
+        atom, pos = _wrapped(data, pos, batch)
+    pair = _close_pair(pos, batch[atom])
+    if pair is not None:
+        a, b = sorted(atom[pair].tolist())
+        (structure, i), (_, j) = _locate(a, ptr), _locate(b, ptr)
         raise InputError(
-            f"{where}, structure {structure}: atoms {i} and {_locate(b, ptr)[1]} are in one place, "
-            f"{data.pos[a].tolist()} Å; remove one"
+            f"{where}, structure {structure}: atoms {i} and {j} are in one place, closer than "
+            f"{MIN_DISTANCE} Å: {data.pos[a].tolist()} and {data.pos[b].tolist()} Å"
+            f"{'' if pos.size(0) == batch.numel() else ', or periodic images of these'}; remove one"
         )
 
 
-def _wrap(pos: Tensor, data: Data, batch: Tensor) -> Tensor:
-    """Positions folded into the cell along the periodic directions."""
-    cell, pbc = completed_cell(data.cell.double(), data.pbc)
-    inverse = torch.linalg.inv(cell).index_select(0, batch)
-    fractional = torch.bmm(pos.unsqueeze(1), inverse).squeeze(1)
-    # the grid decides "one place": −1e-17 must land beside 0, not beside 1
-    shift = (fractional + 1e-9).floor() * pbc.index_select(0, batch)
-    return torch.bmm((fractional - shift).unsqueeze(1), cell.index_select(0, batch)).squeeze(1)
+def _wrapped(data: Data, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Atoms moved into the cell, and again just above it where they are just above its floor."""
+    coordinates, inverse_height = fractional(data, pos, batch)
+    atom = torch.arange(batch.numel(), device=batch.device)
+    shift = torch.where(data.pbc[batch], -coordinates.floor(), 0.0)
+    for k in range(3):
+        structure = batch[atom]
+        margin = MIN_DISTANCE * inverse_height[structure, k]
+        near = (coordinates[atom, k] + shift[:, k] < margin) & data.pbc[structure, k]
+        step = shift.new_zeros(3)
+        step[k] = 1
+        atom, shift = torch.cat([atom, atom[near]]), torch.cat([shift, shift[near] + step])
+    return atom, pos[atom] + lattice_vectors(shift, data.cell.double()[batch[atom]])
 
 
-def completed_cell(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:
+def _close_pair(pos: Tensor, batch: Tensor) -> Tensor | None:
+    """Two points of one structure closer than `MIN_DISTANCE`, if there are any.
+
+    Such points are close along every line too, so neighbors along one that is askew to all
+    crystals are compared, then second neighbors, until none is close.
+    """
+    line = pos @ pos.new_tensor([0.5377, 0.7124, 0.4509])
+    order = line.argsort()
+    order = order[batch[order].argsort(stable=True)]
+    for step in range(1, order.numel()):
+        first, second = order[:-step], order[step:]
+        near = (line[second] - line[first] < MIN_DISTANCE) & (batch[first] == batch[second])
+        if not near.any():
+            return None
+        pairs = torch.stack([first[near], second[near]])
+        distance = torch.linalg.vector_norm(pos[pairs[0]] - pos[pairs[1]], dim=1)
+        close = (distance < MIN_DISTANCE).nonzero()
+        if close.numel():
+            return pairs[:, close[0, 0]]
+    return None
+
+
+def fractional(data: Data, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates (N, 3) along the vectors of completed cells, and 1 / height of these, (B, 3)."""
+    inverse = torch.linalg.inv(completed_cell(data.cell.detach().double(), data.pbc))
+    coordinates = torch.bmm(pos.unsqueeze(1), inverse.index_select(0, batch)).squeeze(1)
+    return coordinates, torch.linalg.vector_norm(inverse, dim=1)
+
+
+def completed_cell(cell: Tensor, pbc: Tensor) -> Tensor:
     """Cells (B, 3, 3) whose non-periodic rows are replaced by unit vectors normal to the others.
 
     The result is invertible whenever the periodic rows are independent, and its fractional
@@ -161,7 +213,16 @@ def completed_cell(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:
         if bool(missing.any()):
             normal = torch.linalg.svd(out[missing], full_matrices=True).Vh[:, -1]
             out[missing, k] = normal
-    return out, pbc.to(cell.dtype)
+    return out
+
+
+def _offsets(data: Data) -> Tensor:
+    """Index of the first atom of each structure and, at the end, N; on the CPU."""
+    ptr = data.get("ptr")
+    if ptr is None:
+        count = batch_index(data).bincount(minlength=1).cpu()
+        ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return ptr.cpu()
 
 
 def _locate(atom: int, ptr: Tensor) -> tuple[int, int]:

@@ -31,6 +31,7 @@ class Baseline(nn.Module):
         self.output = nn.Linear(24, 1, bias=False)
 
     def forward(self, data: Data) -> Float[Tensor, "B"]:
-        features = torch.cat([self.embedding(data.z), self.position(data.pos)], dim=-1)
+        pos = data.pos.to(self.embedding.weight.dtype)
+        features = torch.cat([self.embedding(data.z), self.position(pos)], dim=-1)
         per_atom = self.output(features).squeeze(-1)
         return sum_atoms(per_atom, batch_index(data), num_structures(data))

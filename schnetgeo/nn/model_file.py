@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from schnetgeo._version import __version__
 from schnetgeo.errors import InputError
+from schnetgeo.files import write_whole
 
 FORMAT = 1
 _TRUSTED = ("schnetgeo.", "torch.nn.modules.")
@@ -20,7 +21,8 @@ _TRUSTED = ("schnetgeo.", "torch.nn.modules.")
 
 def write_model(path: str | os.PathLike, header: dict, tensors: dict[str, Tensor]) -> None:
     """Write header and weights; a file that is there is replaced only when the new one is whole."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    # copies, because safetensors refuses tensors that share memory, such as tied weights
+    tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
     text = json.dumps({"format": FORMAT, "version": __version__, **header}, sort_keys=True)
     metadata = {"schnetgeo": text, "sha256": _digest(text, tensors)}
     write_whole(path, save(tensors, metadata=metadata))
@@ -54,19 +56,6 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
     return header, tensors
 
 
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file completely or not at all; an `InputError` says why it could not be written."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror}; nothing was left") from None
-
-
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for key in sorted(tensors):
@@ -96,15 +85,18 @@ def decode(value, known: dict[str, type], path):
 
 def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> type:
     """The class that a file names: one of this package, of torch.nn, or of `known`."""
-    module, _, qualname = name.rpartition(".")
-    if qualname in known:
-        return known[qualname]
+    module, _, short = name.rpartition(".")
     if not name.startswith(_TRUSTED):
+        if short in known:
+            return known[short]
         raise InputError(
             f"{path}: needs the class {name}, which is not part of schnetgeo; import it and pass "
-            f"classes=[{qualname}]"
+            f"classes=[{short}]"
         )
-    found = getattr(importlib.import_module(module), qualname, None)
+    try:
+        found = getattr(importlib.import_module(module), short, None)
+    except ImportError:
+        found = None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(f"{path}: names {name}, which this version does not have")
     return found

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -67,8 +68,11 @@ class Potential(nn.Module):
     Args:
         model: module from a batch to energies (B,), with attributes `cutoff` (Å, `None` for a
             model without edges) and `max_z`.
-        references: e0 in eV, a row per atomic number; `None` is zero.
+        references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
         scale: what the model's output is multiplied by, eV.
+
+    Raises:
+        InputError: for references of another length.
     """
 
     scale: Tensor
@@ -77,16 +81,25 @@ class Potential(nn.Module):
         self, model: nn.Module, references: Float[Tensor, "Z"] | None = None, scale: float = 1.0
     ):
         super().__init__()
+        if references is None:
+            references = torch.zeros(model.max_z)
+        if references.shape != (model.max_z,):
+            raise InputError(
+                f"references must have shape ({model.max_z},), a row for each atomic number of the "
+                f"model, got {tuple(references.shape)}"
+            )
+        # pos and cell are cast to the type of the scale: that of the model
+        dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
         self.model = model
-        zeros = torch.zeros(model.max_z, dtype=torch.float64)
-        self.references = References(zeros if references is None else references)
-        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.references = References(references)
+        self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
 
     def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """Energies of all structures and their derivatives.
 
         In training mode the derivatives can be differentiated again, for losses on forces.
-        Otherwise everything is detached. `data` is not changed.
+        Otherwise, and under `torch.no_grad()` and `torch.inference_mode()`, everything is
+        detached. `data` is not changed.
 
         Args:
             data: structure or batch with `z`, `pos` and, for stress, `cell`; edges that are
@@ -97,6 +110,10 @@ class Potential(nn.Module):
         Raises:
             InputError: for stress without a cell, or atomic numbers outside the model's table.
         """
+        if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero
+            with torch.inference_mode(False), torch.no_grad():
+                return self.forward(data.clone(), forces=forces, stress=stress)
+        differentiable = self.training and torch.is_grad_enabled()
         if data.z.device.type == "cpu":
             check_elements(data, self.model.max_z)
         if stress:
@@ -105,7 +122,7 @@ class Potential(nn.Module):
             data = with_edges(data, self.model.cutoff)
         dtype = self.scale.dtype
         data = copy.copy(data)
-        with torch.set_grad_enabled(self.training or forces or stress):
+        with torch.set_grad_enabled(differentiable or forces or stress):
             inputs = []
             data.pos = pos = data.pos.detach().to(dtype)
             if forces:
@@ -117,10 +134,10 @@ class Potential(nn.Module):
                 data.pos, data.cell = strained(data, strain)
                 inputs.append(strain)
             energy = self.scale * self.model(data)
-            gradients = list(_gradients(energy, inputs, create_graph=self.training))
+            gradients = list(_gradients(energy, inputs, create_graph=differentiable))
         total = energy.to(self.references.energies.device).double() + self.references(data)
         return Prediction(
-            energy=total if self.training else total.detach(),
+            energy=total if differentiable else total.detach(),
             forces=gradients.pop(0).neg() if forces else None,
             stress=gradients.pop(0) / _volumes(data) if stress else None,
         )
@@ -147,7 +164,7 @@ class Potential(nn.Module):
 
 
 def load(
-    path: str | os.PathLike, classes: tuple[type, ...] = (), device: str | torch.device = "cpu"
+    path: str | os.PathLike, classes: Iterable[type] = (), device: str | torch.device = "cpu"
 ) -> Potential:
     """The potential of a model file, in evaluation mode; runs no pickle.
 
@@ -161,14 +178,14 @@ def load(
             class that is neither of this package nor in `classes`.
     """
     header, tensors = read_model(path)
-    known = {cls.__qualname__: cls for cls in classes}
+    known = {cls.__name__: cls for cls in classes}
     arguments = {k: decode(v, known, path) for k, v in header["arguments"].items()}
-    model = find_class(header["class"], known, path)(**arguments)
-    potential = Potential(model).to(getattr(torch, header["dtype"]))
+    model_class = find_class(header["class"], known, path)
     try:
+        potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: weights do not fit {header['class']}: {error}") from None
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
     return potential.to(device).eval()
 
 

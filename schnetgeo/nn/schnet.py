@@ -100,9 +100,14 @@ class SchNet(nn.Module):
     ):
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        for name in ("channels", "num_layers", "max_z"):
-            if self.arguments[name] < 1:
-                raise InputError(f"{name} must be at least 1, got {self.arguments[name]}")
+        if readout_channels is None:
+            readout_channels = max(channels // 2, 1)
+        sizes = dict(
+            channels=channels, num_layers=num_layers, readout_channels=readout_channels, max_z=max_z
+        )
+        for name, value in sizes.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
         if conv is not None and filter_last_activation:
             raise InputError(
                 f"filter_last_activation belongs to CFConv, but conv is {conv.__name__}; leave one"
@@ -121,7 +126,7 @@ class SchNet(nn.Module):
             for _ in range(num_layers)
         )
         self.readout = readout(
-            channels, readout_channels or channels // 2, readout_activation or activation, zero_init
+            channels, readout_channels, readout_activation or activation, zero_init
         )
 
     @classmethod
@@ -146,7 +151,7 @@ class SchNet(nn.Module):
             data: structure or batch with `z`, `pos`; edges that are missing are built.
         """
         data = with_edges(data, self.cutoff)
-        distance = distances(edge_vectors(data))
+        distance = distances(edge_vectors(data)).to(self.embedding.weight.dtype)
         edge_weight = self.envelope(distance)
         edge_attr = self.basis(distance)
         x = self.embedding(data.z)

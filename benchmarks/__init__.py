@@ -1,0 +1,1 @@
+"""Scripts that make the demo data and measure the package."""

@@ -1,0 +1,221 @@
+"""The command line: train, evaluate, show, doctor."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+
+from schnetgeo import doctor
+from schnetgeo._version import __version__
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import random_split
+from schnetgeo.data.structure import Structure
+from schnetgeo.datasets import AtomsFile, open_dataset
+from schnetgeo.errors import InputError
+from schnetgeo.files import write_whole
+from schnetgeo.nn import SchNet, load
+from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.units import KCAL_MOL
+from schnetgeo.viz import animate, show
+
+_LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
+
+
+class Parser(ArgumentParser):
+    """jsonargparse, with --words-like-this on the outside and names_like_this inside."""
+
+    def parse_args(self, args=None, namespace=None, **kwargs):
+        args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
+        return super().parse_args(args, namespace, **kwargs)
+
+    def format_help(self) -> str:
+        return _LONG_OPTION.sub(lambda m: m.group().replace("_", "-"), super().format_help())
+
+
+def _underscored(argument: str) -> str:
+    match = _LONG_OPTION.match(argument)
+    if not match:
+        return argument
+    name = match.group()
+    return "--" + name[2:].replace("-", "_") + argument[len(name) :]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; an `InputError` becomes one line and exit code 2."""
+    sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
+    commands = {"train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor}
+    try:
+        options = _parser().parse_args(arguments)
+        if options.subcommand == "train" and options.train.preset:
+            options = _parser(options.train.preset).parse_args(arguments)
+        commands[options.subcommand](options[options.subcommand])
+    except InputError as error:
+        print(f"schnetgeo: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser(preset: str | None = None) -> Parser:
+    parser = Parser(prog="schnetgeo", description="SchNet-type models for atoms.")
+    parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
+    commands = parser.add_subcommands()
+    commands.add_subcommand("train", _train_parser(preset), help="train a model and save it")
+    commands.add_subcommand("evaluate", _evaluate_parser(), help="errors of a model on files")
+    commands.add_subcommand("show", _show_parser(), help="draw a structure, film a trajectory")
+    commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
+    return parser
+
+
+def add_units(parser: ArgumentParser) -> None:
+    """The options that say what a file does not."""
+    parser.add_argument("--energy_key", type=str | None, help="name of the energy in the file")
+    parser.add_argument("--forces_key", type=str | None, help="name of the forces in the file")
+    parser.add_argument("--energy_unit", type=str | None, help="such as eV, kcal/mol, Hartree")
+    parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
+    parser.add_argument("--length_unit", type=str | None, help="Angstrom (default), Bohr or nm")
+
+
+def add_model(parser: ArgumentParser, **defaults) -> None:
+    """The arguments of SchNet as --model.channels and so on."""
+    parser.add_class_arguments(SchNet, "model", help="arguments of SchNet")
+    parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
+
+
+def read_files(files: list[str], options: Namespace) -> AtomsFile:
+    """The structures of one or several files, with the keys and units that were given."""
+    names = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
+    return AtomsFile(files, **{name: options[name] for name in names})
+
+
+def print_errors(errors: Errors, count: int) -> None:
+    """Errors as the papers give them, kcal/mol and meV beside each other."""
+    print(f"errors on {count} structures")
+    for name, value in errors._asdict().items():
+        if value is not None:
+            per = "/Å" if name.startswith("force") else ""
+            kcal = f"{value / KCAL_MOL:.4f} kcal/mol{per}"
+            print(f"  {name:<12} {kcal:>22}   {1000 * value:.3f} meV{per}")
+
+
+def _train_parser(preset: str | None) -> Parser:
+    parser = Parser(description="Train a model and save it.")
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument("--dataset", type=str, default="Demo", help="MD17 or Demo")
+    parser.add_argument("--molecule", type=str, default="ethanol", help="of MD17")
+    parser.add_argument("--data", type=list[str] | None, nargs="+", help="your own files instead")
+    add_units(parser)
+    parser.add_argument("--root", type=str, default="data", help="folder for downloads")
+    parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
+    parser.add_argument("--num_val", type=int, default=50, help="structures to validate on")
+    parser.add_argument("--num_test", type=int | None, help="structures to test on (all others)")
+    parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
+    defaults = (
+        dict(channels=64, num_layers=3) if preset is None else SchNet.preset(preset).arguments
+    )
+    add_model(parser, **defaults)
+    parser.add_class_arguments(Training, None, help="the training")
+    parser.add_argument("--init", type=str | None, help="trained model file to start from")
+    parser.add_argument("--classes", type=list[type], nargs="*", default=[], help="of --init")
+    parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
+    parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
+    return parser
+
+
+def _train(options: Namespace) -> None:
+    training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
+    dataset = _training_data(options)
+    out = Path(options.out)
+    split = random_split(
+        len(dataset), options.num_train, options.num_val, options.num_test, training.seed
+    )
+    train, val, test = (dataset[part] for part in split)
+    torch.manual_seed(training.seed)
+    arguments = vars(options.model)
+    classes = (*options.classes, *(v for v in arguments.values() if isinstance(v, type)))
+    if options.init:
+        potential = load(options.init, classes)
+        if train.has("energy"):
+            refit_references(potential, train)
+    else:
+        potential = new_potential(SchNet(**arguments), train)
+    result = fit(potential, train, val, training, out, options.resume, classes)
+    split.save(out / "split.npz")
+    print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
+    if len(test):
+        print_errors(evaluate(result.potential, test), len(test))
+
+
+def _training_data(options: Namespace) -> PackedDataset:
+    if options.data:
+        return read_files(options.data, options)
+    if options.dataset == "MD17":
+        return open_dataset("MD17", root=options.root, molecule=options.molecule)
+    return open_dataset(options.dataset)
+
+
+def _evaluate_parser() -> Parser:
+    parser = Parser(description="Errors of a model on the structures of files.")
+    parser.add_argument("model", type=str, help="model file")
+    parser.add_argument("files", type=str, nargs="+", help="anything ASE reads, or .npz")
+    add_units(parser)
+    parser.add_argument("--json", type=str | None, help="write the errors there")
+    parser.add_argument("--batch_size", type=int, default=100, help="structures at once")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--classes", type=list[type], nargs="*", default=[], help="of the model")
+    return parser
+
+
+def _evaluate(options: Namespace) -> None:
+    potential = load(options.model, tuple(options.classes), options.device)
+    dataset = read_files(options.files, options)
+    if not dataset.has("energy") and not dataset.has("forces"):
+        raise InputError(f"{dataset.where}: has neither energy nor forces to compare with")
+    errors = evaluate(potential, dataset, options.batch_size)
+    print_errors(errors, len(dataset))
+    if options.json:
+        row = {"structures": len(dataset), **errors.as_row()}
+        write_whole(options.json, json.dumps(row, indent=2).encode())
+
+
+def _show_parser() -> Parser:
+    parser = Parser(description="Draw a structure of a file, or film several.")
+    parser.add_argument("file", type=str, help="anything ASE reads, or .npz")
+    add_units(parser)
+    parser.add_argument("--index", type=str, default="0", help="one structure, or first:last:step")
+    parser.add_argument("--forces", type=bool, nargs="?", const=True, default=False)
+    parser.add_argument("--out", type=str | None, help="picture (.png, .svg, .pdf), .gif or .mp4")
+    parser.add_argument("--fps", type=int, default=20, help="frames per second of a film")
+    return parser
+
+
+def _show(options: Namespace) -> None:
+    dataset = read_files([options.file], options)
+    film = ":" in options.index
+    out = options.out or f"{Path(options.file).stem}.{'gif' if film else 'png'}"
+    if film:
+        animate(_chosen(dataset, options.index), out, forces=options.forces, fps=options.fps)
+    else:
+        show(_chosen(dataset, options.index)[0], forces=options.forces, path=out)
+    print(out)
+
+
+def _chosen(dataset: PackedDataset, index: str) -> list[Structure]:
+    try:
+        bounds = [int(part) if part else None for part in index.split(":")]
+        chosen = dataset[slice(*bounds)] if len(bounds) > 1 else dataset[[bounds[0]]]
+        structures = list(chosen)
+    except (ValueError, TypeError, IndexError):
+        structures = []
+    if not structures:
+        raise InputError(
+            f"index {index!r} selects none of the {len(dataset)} structures; give a number or "
+            "first:last:step"
+        )
+    return structures
+
+
+def _doctor(options: Namespace) -> None:
+    print(doctor.report())

@@ -1,0 +1,8 @@
+"""Data sets: where they come from, how they are read, what to cite."""
+
+from schnetgeo.datasets.atoms_file import AtomsFile
+from schnetgeo.datasets.demo import Demo
+from schnetgeo.datasets.load_data import Loaders, load_data, open_dataset
+from schnetgeo.datasets.md17 import MD17
+
+__all__ = ["MD17", "AtomsFile", "Demo", "Loaders", "load_data", "open_dataset"]

@@ -1,0 +1,151 @@
+"""Your own structures: anything that ASE reads, or .npz."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.io
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from schnetgeo import units
+from schnetgeo.data.atoms import from_ase
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.structure import Structure
+from schnetgeo.datasets.npz import read_npz
+from schnetgeo.errors import InputError
+
+
+class AtomsFile(PackedDataset):
+    """Structures with their labels from one or several files, in eV and Å.
+
+    Args:
+        paths: files that `ase.io.read` knows (extxyz, ASE databases, trajectories, …) or .npz in
+            one of the layouts of `read_npz`.
+        energy_key: name of the energy: an array of the .npz, or an entry of `atoms.info`; `None`
+            is `E`, or what ASE attached as a calculator.
+        forces_key: likewise for the forces: an array of the .npz, or of `atoms.arrays`.
+        energy_unit: unit of the energies; ASE's formats are in eV unless this says otherwise, an
+            .npz must state its own.
+        force_unit: likewise, such as "kcal/mol/Angstrom".
+        length_unit: unit of positions and cells; `None` is Å.
+        drop: entries of ASE's info, arrays, results, or "constraints", to leave out.
+
+    Raises:
+        InputError: names the file, the index of the structure, the field and the value.
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike | Sequence[str | os.PathLike],
+        energy_key: str | None = None,
+        forces_key: str | None = None,
+        energy_unit: str | None = None,
+        force_unit: str | None = None,
+        length_unit: str | None = None,
+        drop: tuple[str, ...] = (),
+    ):
+        paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        names = dict(
+            energy_key=energy_key,
+            forces_key=forces_key,
+            energy_unit=energy_unit,
+            force_unit=force_unit,
+            length_unit=length_unit,
+        )
+        parts = [
+            read_npz(path, **names)
+            if Path(path).suffix == ".npz"
+            else _read_ase(path, **names, drop=tuple(drop))
+            for path in paths
+        ]
+        super().__init__(*_joined(parts), where=", ".join(p.where for p in parts))
+
+
+def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
+    """The structures of all files in a row."""
+    if not parts:
+        raise InputError("paths: name at least one file")
+    fields = set(parts[0].packed.keys())
+    packed = Structure()
+    for part in parts[1:]:
+        odd = fields ^ set(part.packed.keys())
+        if odd:
+            raise InputError(
+                f"{parts[0].where} and {part.where}: only one of them has {min(odd)!r}; files that "
+                "are read together must carry the same fields"
+            )
+    for key in parts[0].packed.keys():
+        if key == "ptr":
+            continue
+        values = [part.packed[key] for part in parts]
+        packed[key] = torch.cat(values) if torch.is_tensor(values[0]) else sum(values, [])
+    return packed, torch.cat([part.num_atoms for part in parts])
+
+
+def _read_ase(
+    path: str | os.PathLike,
+    energy_key: str | None,
+    forces_key: str | None,
+    energy_unit: str | None,
+    force_unit: str | None,
+    length_unit: str | None,
+    drop: tuple[str, ...],
+) -> PackedDataset:
+    name = os.path.basename(path)
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # each of ASE's readers fails in its own way
+        raise InputError(
+            f"{path}: ASE cannot read it ({type(error).__name__}: {error}); check that the file is "
+            "whole and of the kind that its ending says"
+        ) from None
+    factors = (
+        units.energy(energy_unit or "eV"),
+        units.force(force_unit or "eV/Angstrom"),
+        units.length(length_unit or "Angstrom"),
+    )
+    structures = []
+    for index, atoms in enumerate(frames):
+        where = f"{name}, structure {index}"
+        try:
+            structures.append(from_ase(_labeled(atoms, energy_key, forces_key), drop))
+        except InputError as error:
+            raise InputError(
+                f"{where}: {str(error).removeprefix('atoms, structure 0: ')}"
+            ) from None
+        _convert(structures[-1], *factors)
+    return PackedDataset.from_list(structures, where=name)
+
+
+def _labeled(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> Atoms:
+    """The same atoms with the named info entry and array attached as energy and forces."""
+    if energy_key is None and forces_key is None:
+        return atoms
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    for key, source, label in (
+        (energy_key, atoms.info, "energy"),
+        (forces_key, atoms.arrays, "forces"),
+    ):
+        if key is None or (key == label and label in results):
+            continue
+        if key not in source:
+            raise InputError(f"has no {label} named {key!r}; it has {', '.join(source) or 'none'}")
+        results[label] = source.pop(key)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _convert(data: Structure, energy: float, force: float, length: float) -> None:
+    """Bring labels and geometry to eV and Å, in place."""
+    data.pos *= length
+    data.cell *= length
+    if data.get("energy") is not None:
+        data.energy *= energy
+    if data.get("forces") is not None:
+        data.forces *= force
+    if data.get("stress") is not None and (energy, length) != (1.0, 1.0):
+        data.stress *= energy / length**3

@@ -1,0 +1,69 @@
+"""One call from the name of a data set to batches."""
+
+from typing import NamedTuple
+
+from torch.utils.data import DataLoader
+
+from schnetgeo.data.loader import ordered_loader, shuffled_loader
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import random_split
+from schnetgeo.datasets.atoms_file import AtomsFile
+from schnetgeo.datasets.demo import Demo
+from schnetgeo.datasets.md17 import MD17
+from schnetgeo.errors import InputError
+
+BY_NAME = {"AtomsFile": AtomsFile, "Demo": Demo, "MD17": MD17}
+
+
+class Loaders(NamedTuple):
+    """Batches for the three purposes; only the first is shuffled."""
+
+    train: DataLoader
+    val: DataLoader
+    test: DataLoader
+
+
+def open_dataset(name: str, **options) -> PackedDataset:
+    """The data set of this name; options are those of its class.
+
+    Raises:
+        InputError: for an unknown name; lists the known ones.
+    """
+    if name not in BY_NAME:
+        raise InputError(f"unknown data set {name!r}; known: {', '.join(BY_NAME)}")
+    return BY_NAME[name](**options)
+
+
+def load_data(
+    name: str,
+    *,
+    num_train: int,
+    num_val: int,
+    num_test: int | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    **options,
+) -> Loaders:
+    """Training, validation and test batches of a data set, split at random.
+
+        train, val, test = load_data("MD17", molecule="aspirin", num_train=1000, num_val=50)
+
+    Args:
+        name: "MD17", "Demo" or "AtomsFile".
+        num_train: structures to train on.
+        num_val: structures to validate on.
+        num_test: structures to test on; `None` is all the rest.
+        batch_size: structures per batch.
+        seed: of the split and of the order of training batches.
+        **options: of the data set's class, such as molecule="aspirin".
+
+    Raises:
+        InputError: for an unknown data set, or fewer structures than asked for.
+    """
+    dataset = open_dataset(name, **options)
+    split = random_split(len(dataset), num_train, num_val, num_test, seed)
+    return Loaders(
+        shuffled_loader(dataset[split.train], batch_size, seed),
+        ordered_loader(dataset[split.val], batch_size),
+        ordered_loader(dataset[split.test], batch_size),
+    )

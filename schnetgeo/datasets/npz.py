@@ -1,0 +1,167 @@
+"""NumPy archives of structures: fixed composition, ragged, MD17 and revised MD17."""
+
+import os
+import zipfile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schnetgeo import units
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.structure import Structure
+from schnetgeo.errors import InputError
+
+_KCAL = {"e_unit": "kcal/mol", "f_unit": "kcal/mol/Angstrom", "r_unit": "Angstrom"}
+_GEOMETRY = {"N", "z", "Z", "R", "cell", "pbc", "stress"}
+_TYPES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
+
+
+def read_npz(
+    path: str | os.PathLike,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    length_unit: str | None = None,
+) -> PackedDataset:
+    """Structures of an .npz archive, in eV and Å.
+
+    Four layouts, told apart by their keys, with T structures:
+
+    * fixed composition: `z` (n,) or `Z` (T, n), `R` (T, n, 3), `E` (T,), `F` (T, n, 3);
+    * ragged: `N` (T,), `Z` (ΣN,), `R` (ΣN, 3), `E` (T,), `F` (ΣN, 3);
+    * MD17 as published: fixed composition with `E` (T, 1), kcal/mol and kcal/mol/Å;
+    * revised MD17 as published: `nuclear_charges`, `coords`, `energies`, `forces`, likewise.
+
+    All may have `cell` (T, 3, 3), periodic unless `pbc` says otherwise, and `stress` (T, 3, 3) in
+    eV/Å³. Further arrays with a row for each structure become attributes under their own name,
+    in their own unit.
+
+    Args:
+        path: the file.
+        energy_key: array that holds the energy; `None` is `E` where there is one.
+        forces_key: array that holds the forces; `None` is `F` where there is one.
+        energy_unit: needed unless the file states `e_unit`.
+        force_unit: needed unless the file states `f_unit`.
+        length_unit: `None` is what the file states as `r_unit`, or Å.
+
+    Raises:
+        InputError: names the file and what is wrong with it.
+    """
+    arrays = _open(path)
+    if "nuclear_charges" in arrays:
+        names = {"nuclear_charges": "z", "coords": "R", "energies": "E", "forces": "F"}
+        arrays = {names[k]: v for k, v in arrays.items() if k in names} | _as_arrays(_KCAL)
+    elif "z" in arrays and arrays.get("E", np.empty(0)).ndim == 2:
+        arrays = _as_arrays(_KCAL) | arrays
+    energy_key = _key(path, arrays, energy_key, "E")
+    forces_key = _key(path, arrays, forces_key, "F")
+    for key in ("R", "Z") if "z" not in arrays else ("R",):
+        if key not in arrays:
+            raise InputError(
+                f"{path}: has no array {key!r}, only {', '.join(sorted(arrays))}; see read_npz for "
+                "the layouts"
+            )
+    sizes, z = _composition(path, arrays)
+    total, count = int(sizes.sum()), len(sizes)
+    length = units.length(length_unit or _stated(arrays, "r_unit") or "Angstrom")
+    data = Structure(z=z, pos=_rows(path, arrays, "R", (total, 3)) * length)
+    if "cell" in arrays:
+        data.cell = torch.from_numpy(arrays["cell"]) * length
+        periodic = np.ones((count, 3), bool)
+        data.pbc = torch.from_numpy(arrays.get("pbc", periodic))
+    if "stress" in arrays:
+        data.stress = torch.from_numpy(arrays["stress"])
+    if energy_key:
+        unit = units.energy(_unit(path, arrays, "e_unit", energy_unit, "energy"))
+        data.energy = _rows(path, arrays, energy_key, (count,)).double() * unit
+    if forces_key:
+        unit = units.force(_unit(path, arrays, "f_unit", force_unit, "force"))
+        data.forces = _rows(path, arrays, forces_key, (total, 3)) * unit
+    for key in arrays:
+        if key not in _GEOMETRY and key not in (energy_key, forces_key):
+            _keep(path, data, key, arrays[key], count)
+    return PackedDataset(data, torch.from_numpy(sizes), where=os.path.basename(path))
+
+
+def _open(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise InputError(
+            f"{path}: not a whole .npz archive of plain arrays ({error}); get a fresh copy"
+        ) from None
+
+
+def _as_arrays(text: dict[str, str]) -> dict[str, np.ndarray]:
+    return {key: np.array(value) for key, value in text.items()}
+
+
+def _key(path, arrays: dict[str, np.ndarray], key: str | None, default: str) -> str | None:
+    if key is None:
+        return default if default in arrays else None
+    if key not in arrays:
+        raise InputError(f"{path}: has no array {key!r}; it has {', '.join(sorted(arrays))}")
+    return key
+
+
+def _composition(path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, Tensor]:
+    """Atoms of each structure, and the atomic numbers of all atoms in a row."""
+    if "N" in arrays:
+        sizes, z = arrays["N"].astype(np.int64), arrays["Z"].reshape(-1)
+    else:
+        shape = arrays["R"].shape
+        if len(shape) != 3:
+            raise InputError(f"{path}: R must have shape (structures, atoms, 3), got {shape}")
+        sizes = np.full(shape[0], shape[1], dtype=np.int64)
+        z = arrays["Z"].reshape(-1) if "Z" in arrays else np.tile(arrays["z"], shape[0])
+    if z.dtype.kind not in "iu" or len(z) != sizes.sum():
+        raise InputError(
+            f"{path}: there must be {sizes.sum()} integer atomic numbers, as many as atoms in R "
+            f"or N; got {len(z)} of type {z.dtype}"
+        )
+    return sizes, torch.from_numpy(z.astype(np.int64))
+
+
+def _rows(path, arrays: dict[str, np.ndarray], key: str, shape: tuple[int, ...]) -> Tensor:
+    values = arrays[key]
+    if values.size != np.prod(shape) or values.dtype.kind not in "fiu" or values.ndim < len(shape):
+        raise InputError(
+            f"{path}: {key} must hold numbers for {shape[0]} rows, got shape {values.shape} and "
+            f"type {values.dtype}"
+        )
+    return torch.from_numpy(np.ascontiguousarray(values)).reshape(shape)
+
+
+def _stated(arrays: dict[str, np.ndarray], key: str) -> str | None:
+    return str(arrays[key]) if key in arrays else None
+
+
+def _unit(path, arrays: dict[str, np.ndarray], key: str, given: str | None, kind: str) -> str:
+    unit = given or _stated(arrays, key)
+    if unit is None:
+        known = "kcal/mol/Angstrom or eV/Angstrom" if kind == "force" else ", ".join(units.ENERGY)
+        raise InputError(
+            f"{path}: does not state its {kind} unit; give {kind}_unit, such as {known}"
+        )
+    return unit
+
+
+def _keep(path, data: Structure, key: str, values: np.ndarray, count: int) -> None:
+    """Further arrays with a row for each structure, under their own name."""
+    if values.ndim == 0 or len(values) != count:
+        return  # text about the file, such as its name and theory
+    if key in data or key in dir(Structure):
+        raise InputError(
+            f"{path}: the array {key!r} has the name of an attribute of Data; rename it"
+        )
+    if values.dtype.kind in _TYPES:
+        data[key] = torch.from_numpy(values.astype(_TYPES[values.dtype.kind]))
+    elif values.dtype.kind == "U":
+        data[key] = values.tolist()

@@ -1,0 +1,61 @@
+"""What is installed, what is used, and what to do about what is missing."""
+
+import importlib.util
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from schnetgeo._version import __version__
+from schnetgeo.data.neighbors import default_backend
+
+_PACKAGES = (
+    "torch", "torch-geometric", "torch-cluster", "torch-scatter", "vesin", "ase", "numpy",
+    "lightning", "jsonargparse", "safetensors", "pooch", "matplotlib", "tensorboard",
+)  # fmt: skip
+_REMEDIES = {
+    "torch-cluster": "radius graphs run in plain torch, slower for large systems; "
+    "pip install --no-build-isolation torch-cluster",
+    "torch-scatter": "sums over neighbors do not need it; "
+    "pip install --no-build-isolation torch-scatter",
+    "vesin": "periodic radius graphs run in plain torch, slower; pip install vesin",
+}
+
+
+def report() -> str:
+    """The text of `schnetgeo doctor`."""
+    lines = [f"schnetgeo {__version__}, Python {platform.python_version()}", "", "packages"]
+    missing = []
+    for name in _PACKAGES:
+        found = _version(name)
+        lines.append(f"  {name:<16} {found or 'missing'}")
+        if found is None:
+            missing.append(name)
+    lines += ["", "devices", f"  {'cpu':<16} {torch.get_num_threads()} threads"]
+    lines += [
+        f"  {f'cuda:{i}':<16} {torch.cuda.get_device_name(i)}"
+        for i in range(torch.cuda.device_count())
+    ]
+    if torch.backends.mps.is_available():
+        lines.append(f"  {'mps':<16} available; energies are summed on the CPU in float64")
+    lines += ["", "operators and their backends"]
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    for device in devices:
+        for periodic in (False, True):
+            kind = "periodic" if periodic else "molecules"
+            backend = default_backend(periodic, torch.device(device))
+            lines.append(f"  {f'neighbor_list, {kind}, {device}':<34} {backend}")
+    lines.append(f"  {'sum over neighbors and atoms':<34} torch.index_add")
+    if missing:
+        lines += ["", "missing"]
+        lines += [f"  {name}: {_REMEDIES.get(name, f'pip install {name}')}" for name in missing]
+    return "\n".join(lines)
+
+
+def _version(name: str) -> str | None:
+    if importlib.util.find_spec(name.replace("-", "_")) is None:
+        return None
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

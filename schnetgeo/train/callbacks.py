@@ -1,0 +1,41 @@
+"""The best model so far, and a progress bar for a training without epochs."""
+
+import math
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from schnetgeo.train.module import PotentialModule
+
+
+class BestModel(L.Callback):
+    """Writes the averaged weights to a model file whenever the validation loss is the lowest."""
+
+    def __init__(self, path: Path, notes: dict):
+        self.path, self.notes = path, notes
+        self.lowest = math.inf
+
+    def on_validation_end(self, trainer: L.Trainer, module: PotentialModule):
+        loss = trainer.callback_metrics.get("val_loss", torch.tensor(math.inf))
+        if not loss < self.lowest:
+            return
+        self.lowest = float(loss)
+        if trainer.is_global_zero:
+            module.average.module.save(self.path, step=trainer.global_step, **self.notes)
+
+    def state_dict(self) -> dict:
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.lowest = state["lowest"]
+
+
+class StepBar(TQDMProgressBar):
+    """Counts steps towards max_steps instead of batches of an epoch."""
+
+    @property
+    def total_train_batches(self) -> int | float:
+        steps = self.trainer.max_steps
+        return steps if steps > 0 else math.inf

@@ -1,0 +1,74 @@
+"""What a training can be told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schnetgeo.errors import InputError
+from schnetgeo.train.loss import Task
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        task: energy, forces or energy_and_forces.
+        loss: "mse", the paper's, or "mae" for a task with one kind of label.
+        rho: weight of the energy's term in the combined loss.
+        batch_size: structures per step, over all processes together.
+        lr: step size of Adam.
+        schedule: "linear" falls to 0 at the end of max_steps or max_minutes, "plateau" halves
+            when the validation loss stops falling, "exponential" is the paper's, or "constant".
+        decay: factor of "exponential" per decay_steps, and of "plateau".
+        decay_steps: steps per factor of "exponential".
+        patience: validations without improvement before "plateau" reduces the step size.
+        stop_patience: validations without improvement before training stops; 0 never.
+        ema_decay: decay of the moving average of the weights, which is what is evaluated.
+        clip: largest norm of the gradient; 0 does not clip.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints.
+        max_steps: stop after this many steps.
+        max_minutes: stop after this time, the time before an interruption included.
+        seed: of weights, split and order of batches.
+        device: "cpu", "cuda", "mps", or "auto".
+        devices: processes or GPUs per node; "auto" is what torchrun says, else 1.
+        precision: of model and forces; energies are summed in float64 either way.
+        threads: CPU threads per process; 0 leaves torch's choice.
+        progress: show a progress bar.
+    """
+
+    task: Task = "energy_and_forces"
+    loss: Literal["mse", "mae"] = "mse"
+    rho: float = 0.01
+    batch_size: int = 10
+    lr: float = 1e-3
+    schedule: Literal["linear", "plateau", "exponential", "constant"] = "linear"
+    decay: float = 0.96
+    decay_steps: int = 100_000
+    patience: int = 25
+    stop_patience: int = 0
+    ema_decay: float = 0.995
+    clip: float = 0.0
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    devices: int | Literal["auto"] = "auto"
+    precision: Literal["32", "64"] = "32"
+    threads: int = 0
+    progress: bool = True
+
+    def __post_init__(self):
+        if self.max_steps is None and self.max_minutes is None:
+            raise InputError("nothing ends the training: give max_steps, max_minutes or both")
+        for name in ("batch_size", "validate_every", "checkpoint_every", "lr"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("max_steps", "max_minutes"):
+            if (getattr(self, name) or 1) <= 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("decay", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in 0 … 1, got {getattr(self, name)}")

@@ -1,0 +1,163 @@
+"""One call from structures to a trained model file."""
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
+from schnetgeo.data.validate import check_elements
+from schnetgeo.errors import InputError
+from schnetgeo.nn.potential import Potential, load
+from schnetgeo.train.callbacks import BestModel, StepBar
+from schnetgeo.train.configuration import Training
+from schnetgeo.train.loss import LABELS
+from schnetgeo.train.metrics import predict
+from schnetgeo.train.module import PotentialData, PotentialModule
+
+MODEL = "model.safetensors"
+CHECKPOINT = "last.ckpt"
+
+
+class Fit(NamedTuple):
+    """The end of a training."""
+
+    potential: Potential  # the averaged weights with the lowest validation loss
+    steps: int
+    stopped_by: str  # "max_steps", "max_minutes", "early_stopping" or "diverged"
+    seconds: float
+
+
+def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
+    """A potential with references and scale fitted on the training structures."""
+    check_elements(train.packed, model.max_z, train.where)
+    return Potential(model, *fit_normalization(train, model.max_z))
+
+
+def refit_references(potential: Potential, dataset: PackedDataset) -> None:
+    """Shift the references so that no composition is off on average.
+
+    For models trained on forces alone, which leave the offset of the energy open, and for trained
+    models that go on with data of another level of theory.
+    """
+    residual = dataset.values("energy") - predict(potential, dataset, forces=False).energy
+    shift = fit_composition(compositions(dataset, potential.model.max_z), residual)
+    energies = potential.references.energies
+    energies += shift.to(energies.device)
+
+
+def fit(
+    potential: Potential,
+    train: PackedDataset,
+    val: PackedDataset,
+    training: Training,
+    out: str | os.PathLike,
+    resume: bool = False,
+    classes: tuple[type, ...] = (),
+) -> Fit:
+    """Train a potential and leave model file, checkpoint and logs in a folder.
+
+    Args:
+        potential: from `new_potential`, or a trained one.
+        train: structures to learn from.
+        val: structures that choose the best weights; may be empty.
+        training: what to do, and when to stop.
+        out: folder for `model.safetensors`, `last.ckpt`, `metrics.csv` and TensorBoard's files.
+        resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
+        classes: your own classes in the model, to read its file back.
+
+    Raises:
+        InputError: if labels that the task needs are missing, or `out` holds another training.
+    """
+    out = Path(out)
+    _check_labels(train, val, training)
+    checkpoint = out / CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{out}: holds a training already; resume it or choose another folder")
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
+    module = PotentialModule(potential.train(), training, checkpoint)
+    data = PotentialData(train, val, potential.model.cutoff, training)
+    best = BestModel(out / MODEL, {"task": training.task})
+    trainer = _trainer(training, out, best, validate=len(val) > 0)
+    with warnings.catch_warnings():
+        # the order of batches depends on the step alone, so nothing is lost on resuming
+        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
+        if len(val) and trainer.global_step % data.options.validate_every:
+            trainer.validate(module, data, verbose=False)
+    if not len(val) and trainer.is_global_zero:
+        module.average.module.save(out / MODEL, step=trainer.global_step, **best.notes)
+    trainer.strategy.barrier()
+    fitted = load(out / MODEL, classes, device=module.device)
+    if training.task == "forces" and train.has("energy"):
+        refit_references(fitted, train)
+        if trainer.is_global_zero:
+            fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
+    return Fit(fitted, trainer.global_step, _stopped_by(trainer, training), module.seconds)
+
+
+def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
+    for name, part in (("training", train), ("validation", val)):
+        for label in LABELS[training.task]:
+            if len(part) and not part.has(label):
+                raise InputError(
+                    f"{part.where}: the {name} structures have no {label}, which the task "
+                    f"{training.task} needs; name the key of the {label} or choose another task"
+                )
+
+
+def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> L.Trainer:
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    devices = local if training.devices == "auto" else training.devices
+    nodes = max(1, launched // local)
+    callbacks = [best]
+    if training.progress:
+        callbacks.append(StepBar(refresh_rate=20))
+    if training.stop_patience:
+        callbacks.append(EarlyStopping("val_loss", patience=training.stop_patience))
+    strategy = "auto"
+    if devices * nodes > 1:
+        # forces do not depend on the last bias, so forces alone leave it without a gradient
+        strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
+    return L.Trainer(
+        accelerator=training.device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        max_steps=training.max_steps or -1,
+        max_epochs=-1,
+        gradient_clip_val=training.clip or None,
+        val_check_interval=training.validate_every if validate else None,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if validate else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        logger=[CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version="")],
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=training.progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        inference_mode=False,
+    )
+
+
+def _stopped_by(trainer: L.Trainer, training: Training) -> str:
+    loss = trainer.callback_metrics.get("train_loss")
+    if loss is not None and not math.isfinite(loss):
+        return "diverged"
+    if training.max_steps and trainer.global_step >= training.max_steps:
+        return "max_steps"
+    return "early_stopping" if trainer.should_stop and not training.max_minutes else "max_minutes"

@@ -1,0 +1,65 @@
+"""Losses of the three tasks."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from schnetgeo.errors import InputError
+from schnetgeo.nn.potential import Prediction
+
+Task = Literal["energy", "forces", "energy_and_forces"]
+TASKS = ("energy", "forces", "energy_and_forces")
+LABELS = {
+    "energy": ("energy",),
+    "forces": ("forces",),
+    "energy_and_forces": ("energy", "forces"),
+}
+
+
+class Loss:
+    """ℓ = ρ (E − Ê)² + (1/n) Σ_i |F_i − F̂_i|², the mean over structures, in eV² (and eV²/Å²).
+
+    The task "energy" has the first term alone with ρ = 1, "forces" the second alone. With
+    `kind="mae"` a single task is the mean absolute error instead.
+
+    Args:
+        task: one of `TASKS`.
+        rho: ρ, Å⁻² by its place in the sum; the paper has 0.01.
+        kind: "mse" or "mae".
+
+    Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566.
+    """
+
+    def __init__(self, task: Task, rho: float = 0.01, kind: Literal["mse", "mae"] = "mse"):
+        if task not in TASKS:
+            raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if kind not in ("mse", "mae"):
+            raise InputError(f"unknown loss {kind!r}; known: mse, mae")
+        if kind == "mae" and task == "energy_and_forces":
+            raise InputError("loss 'mae' is for one kind of label; use mse for energy_and_forces")
+        self.needs_energy = "energy" in LABELS[task]
+        self.needs_forces = "forces" in LABELS[task]
+        self.rho = rho if task == "energy_and_forces" else 1.0
+        self.squared = kind == "mse"
+
+    def __call__(self, prediction: Prediction, batch: Batch) -> Tensor:
+        total = torch.zeros((), device=batch.z.device)
+        if self.needs_energy:
+            error = prediction.energy - batch.energy.to(prediction.energy.device)
+            total = total + self.rho * self._size(error).mean()
+        if self.needs_forces:
+            error = prediction.forces - batch.forces.to(prediction.forces.dtype)
+            total = total + self._per_structure(self._size(error), batch).mean()
+        return total
+
+    def _size(self, error: Tensor) -> Tensor:
+        return error.square() if self.squared else error.abs()
+
+    def _per_structure(self, size: Tensor, batch: Batch) -> Tensor:
+        """Σ over the three components (their mean for "mae"), mean over the atoms of each."""
+        atoms = batch.ptr.diff()
+        per_atom = size.sum(1) if self.squared else size.mean(1)
+        zeros = per_atom.new_zeros(batch.num_graphs)
+        return zeros.index_add(0, batch.batch, per_atom) / atoms

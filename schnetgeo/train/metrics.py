@@ -1,0 +1,71 @@
+"""Errors on structures that the model has not seen."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from schnetgeo.data.loader import ordered_loader
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.nn.potential import Potential
+from schnetgeo.units import KCAL_MOL
+
+
+class Errors(NamedTuple):
+    """Energy per structure (eV) and force per component (eV/Å); `None` without such labels."""
+
+    energy_mae: float | None
+    energy_rmse: float | None
+    force_mae: float | None
+    force_rmse: float | None
+
+    def as_row(self) -> dict[str, float]:
+        """The same in kcal/mol and kcal/mol/Å under the names of results.json."""
+        unit = {"energy": "kcal_mol", "force": "kcal_mol_A"}
+        return {
+            f"{name}_{unit[name.partition('_')[0]]}": value / KCAL_MOL
+            for name, value in self._asdict().items()
+            if value is not None
+        }
+
+
+class Predictions(NamedTuple):
+    """Predictions for a whole data set, in its order."""
+
+    energy: Tensor  # (B,) eV, float64
+    forces: Tensor | None  # (ΣN, 3) eV/Å
+
+
+def predict(
+    potential: Potential, dataset: PackedDataset, batch_size: int = 100, forces: bool = True
+) -> Predictions:
+    """Energies and, if asked, forces of all structures; the mode of `potential` is kept."""
+    device, training = potential.scale.device, potential.training
+    potential.eval()
+    parts = [
+        potential(batch.to(device), forces=forces) for batch in ordered_loader(dataset, batch_size)
+    ]
+    potential.train(training)
+    energy = torch.cat([p.energy.cpu() for p in parts])
+    return Predictions(energy, torch.cat([p.forces.cpu() for p in parts]) if forces else None)
+
+
+def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100) -> Errors:
+    """Mean absolute and root mean square errors against the labels that the data set has."""
+    predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
+    return errors(predicted, dataset)
+
+
+def errors(predicted: Predictions, dataset: PackedDataset) -> Errors:
+    """Errors of predictions that are there already."""
+    energy = forces = (None, None)
+    if dataset.has("energy"):
+        energy = _mae_rmse(predicted.energy - dataset.values("energy"))
+    if dataset.has("forces") and predicted.forces is not None:
+        forces = _mae_rmse(predicted.forces - dataset.values("forces"))
+    return Errors(*energy, *forces)
+
+
+def _mae_rmse(error: Tensor) -> tuple[float, float]:
+    error = error.double()
+    return float(error.abs().mean()), float(error.square().mean().sqrt())

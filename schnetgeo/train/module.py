@@ -1,0 +1,165 @@
+"""The training step, its schedule and its moving average, for Lightning's Trainer."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch_geometric.data import Batch
+
+from schnetgeo.data.loader import ordered_loader, train_loader
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.nn.potential import Potential
+from schnetgeo.train.configuration import Training
+from schnetgeo.train.loss import Loss
+from schnetgeo.units import KCAL_MOL
+
+
+class PotentialModule(L.LightningModule):
+    """Fits a potential; validates and keeps the moving average of its weights.
+
+    The raw weights and their average are stored apart, so that a resumed training starts from
+    the raw ones.
+
+    Args:
+        potential: what to train, with references and scale already fitted.
+        training: how.
+        checkpoint: file that is replaced by a newer state every so often, whole or not at all.
+    """
+
+    def __init__(self, potential: Potential, training: Training, checkpoint: Path):
+        super().__init__()
+        self.potential = potential
+        self.average = AveragedModel(
+            potential, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay)
+        ).requires_grad_(False)
+        self.options = training
+        self.loss = Loss(training.task, training.rho, training.loss)
+        self.checkpoint = checkpoint
+        self.seconds = 0.0
+        self._resumed_from = 0
+        self._started = math.nan
+
+    def configure_optimizers(self):
+        options = self.options
+        optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr)
+        if options.schedule == "plateau":
+            scheduler = {
+                "scheduler": ReduceLROnPlateau(
+                    optimizer, factor=options.decay, patience=options.patience
+                ),
+                "monitor": "val_loss",
+                "interval": "step",
+                "frequency": options.validate_every,
+            }
+        else:
+            scheduler = {"scheduler": LambdaLR(optimizer, self._lr_factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_train_start(self):
+        self._started = time.monotonic() - self.seconds
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        # the only hook between two steps: here alone all of Lightning's counters agree
+        if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
+            self._save_checkpoint()
+        return batch
+
+    def on_exception(self, exception: BaseException):
+        """Keep what was learned when the queue or the user ends the run."""
+        if isinstance(exception, SIGTERMException | KeyboardInterrupt) and self.trainer.training:
+            self._save_checkpoint()
+
+    def training_step(self, batch: Batch, index: int):
+        prediction = self.potential(batch, forces=self.loss.needs_forces)
+        return self.loss(prediction, batch)
+
+    def on_train_batch_end(self, outputs, batch: Batch, index: int):
+        self.average.update_parameters(self.potential)
+        self.seconds = time.monotonic() - self._started
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            lr = self.optimizers().param_groups[0]["lr"]
+            self.log("train_loss", outputs["loss"], prog_bar=True, sync_dist=True, batch_size=1)
+            self.log("lr", lr)
+        minutes = self.options.max_minutes
+        if minutes is not None and self.seconds >= 60 * minutes:
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: Batch, index: int):
+        potential = self.average.module.eval()
+        prediction = potential(batch, forces=batch.get("forces") is not None)
+        values = {"val_loss": self.loss(prediction, batch)}
+        if batch.get("energy") is not None:
+            error = prediction.energy - batch.energy.to(prediction.energy.device)
+            values["val_energy_mae_kcal_mol"] = error.abs().mean() / KCAL_MOL
+        if prediction.forces is not None:
+            error = prediction.forces - batch.forces
+            values["val_force_mae_kcal_mol_A"] = error.abs().mean() / KCAL_MOL
+        self.log_dict(values, batch_size=batch.num_graphs, prog_bar=True, sync_dist=True)
+
+    def _save_checkpoint(self):
+        """Replace the checkpoint, unless this is the step it was resumed from."""
+        if self.global_step in (0, self._resumed_from):
+            return
+        part = self.checkpoint.with_suffix(".part")
+        self.trainer.save_checkpoint(part)
+        if self.trainer.is_global_zero:
+            os.replace(part, self.checkpoint)
+
+    def on_save_checkpoint(self, checkpoint: dict):
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict):
+        self.seconds = checkpoint["seconds"]
+        self._resumed_from = checkpoint["global_step"]
+
+    def _lr_factor(self, step: int) -> float:
+        options = self.options
+        if options.schedule == "exponential":
+            return options.decay ** (step / options.decay_steps)
+        if options.schedule == "constant":
+            return 1.0
+        steps = step / options.max_steps if options.max_steps else 0.0
+        spent = self.seconds / (60 * options.max_minutes) if options.max_minutes else 0.0
+        return max(0.0, 1.0 - max(steps, spent))
+
+
+class PotentialData(L.LightningDataModule):
+    """Batches for training and validation, with edges built once.
+
+    Args:
+        train: structures to train on.
+        val: structures that choose the best weights; may be empty.
+        cutoff: of the model, Å; `None` for a model without edges.
+        training: gives batch size and seed.
+    """
+
+    def __init__(
+        self,
+        train: PackedDataset,
+        val: PackedDataset,
+        cutoff: float | None,
+        training: Training,
+    ):
+        super().__init__()
+        self.train = train if cutoff is None else train.with_edges(cutoff)
+        self.val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
+        self.options = training
+
+    def train_dataloader(self):
+        return train_loader(
+            self.train,
+            self.options.batch_size,
+            seed=self.options.seed,
+            first=self.trainer.global_step,
+            rank=self.trainer.global_rank,
+            num_processes=self.trainer.world_size,
+        )
+
+    def val_dataloader(self):
+        return ordered_loader(self.val, 100, self.trainer.global_rank, self.trainer.world_size)

@@ -1,0 +1,174 @@
+"""The SchNets of PyTorch Geometric and SchNetPack, with this package's weights and edges.
+
+SchNetPack 2.1.1 asks for sympy <= 1.12, which torch >= 2.5 forbids, so it is installed with
+`pip install --no-deps`, beside the packages that its import needs (see the Makefile).
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.nn.models import SchNet as PyGSchNet
+
+from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
+from schnetgeo.nn import Potential, SchNet
+
+# names of parameters, ours to theirs, one substitution after the other
+_TO_PYG = (
+    (r"^(interactions\.\d+)\.lin3", r"\1.lin"),
+    (r"^(interactions\.\d+)\.lin([12])", r"\1.conv.lin\2"),
+    (r"\.conv\.filter", ".mlp"),
+    (r"^readout\.", ""),
+)
+_TO_SCHNETPACK = (
+    (r"^(embedding|interactions)", r"representation.\1"),
+    (r"^readout\.lin1", "output_modules.0.outnet.0"),
+    (r"^readout\.lin2", "output_modules.0.outnet.1"),
+    (r"\.lin1\.", ".in2f."),
+    (r"\.lin2\.", ".f2out.0."),
+    (r"\.lin3\.", ".f2out.1."),
+    (r"\.conv\.filter\.0", ".filter_network.0"),
+    (r"\.conv\.filter\.2", ".filter_network.1"),
+)
+
+
+class GivenEdges:
+    """An `interaction_graph` for PyG's SchNet: edges that are known, so that none is searched."""
+
+    edge_index: Tensor
+
+    def __call__(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        source, target = self.edge_index
+        return self.edge_index, (pos[source] - pos[target]).norm(dim=-1)
+
+
+def pyg_schnet(
+    channels: int = 128,
+    num_layers: int = 6,
+    num_basis: int = 50,
+    cutoff: float = 10.0,
+    dtype: torch.dtype = torch.float32,
+) -> PyGSchNet:
+    """PyG's SchNet; its edges are those of the data that `energy_and_forces` is called with."""
+    with _default_dtype(dtype):
+        return PyGSchNet(channels, channels, num_layers, num_basis, cutoff, GivenEdges())
+
+
+def schnetpack_schnet(
+    channels: int = 128,
+    num_layers: int = 6,
+    num_basis: int = 20,
+    cutoff: float = 5.0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """SchNetPack's SchNet as its configuration files build it, with a module for the forces.
+
+    Raises:
+        ImportError: where SchNetPack or a package it needs is not installed.
+    """
+    provide_removed_names()
+    from schnetpack.atomistic import Atomwise, Forces, PairwiseDistances
+    from schnetpack.model import NeuralNetworkPotential
+    from schnetpack.nn import CosineCutoff, GaussianRBF
+    from schnetpack.representation import SchNet as SchNetPackSchNet
+
+    basis, envelope = GaussianRBF(num_basis, cutoff), CosineCutoff(cutoff)
+    model = NeuralNetworkPotential(
+        SchNetPackSchNet(channels, num_layers, basis, envelope),
+        input_modules=[PairwiseDistances()],
+        output_modules=[Atomwise(channels, output_key="energy"), Forces()],
+    ).to(dtype)
+    # SchNetPack makes these in float32, whatever the default type
+    basis.offsets = torch.linspace(0, cutoff, num_basis, dtype=dtype)
+    basis.widths = torch.full_like(basis.offsets, cutoff / (num_basis - 1))
+    envelope.cutoff = torch.tensor([cutoff], dtype=dtype)
+    return model
+
+
+def provide_removed_names() -> None:
+    """Give torch the name that it dropped in 2.13 and that `import schnetpack` asks for."""
+    from torch.utils.data import dataloader
+
+    if not hasattr(dataloader, "T_co"):
+        dataloader.T_co = TypeVar("T_co", covariant=True)
+
+
+def copy_to_pyg(ours: SchNet, theirs: PyGSchNet) -> None:
+    """Give PyG's SchNet the weights of ours, which must be of the preset `pyg` or its like."""
+    _copy(ours, theirs, _TO_PYG)
+
+
+def copy_to_schnetpack(ours: SchNet, theirs: nn.Module) -> None:
+    """Give SchNetPack's SchNet the weights of ours, of the preset `schnetpack` or its like."""
+    _copy(ours, theirs, _TO_SCHNETPACK)
+
+
+def energy_and_forces(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+    """Energies (B,) and forces (N, 3) of a potential or peer; differentiable in training mode.
+
+    Args:
+        model: `Potential`, or what `pyg_schnet` or `schnetpack_schnet` returned.
+        data: structure or batch with its edges, as `with_edges` returns it; `pos` has the
+            model's type.
+    """
+    if isinstance(model, Potential):
+        prediction = model(data)
+        return prediction.energy, prediction.forces
+    evaluate: Callable = _pyg if isinstance(model, PyGSchNet) else _schnetpack
+    return evaluate(model, data, data.pos.detach().clone())
+
+
+def _pyg(model: PyGSchNet, data: Data, pos: Tensor) -> tuple[Tensor, Tensor]:
+    model.interaction_graph.edge_index = data.edge_index
+    energy = model(data.z, pos.requires_grad_(), batch_index(data)).squeeze(-1)
+    (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=model.training)
+    return energy, -gradient
+
+
+def _schnetpack(model: nn.Module, data: Data, pos: Tensor) -> tuple[Tensor, Tensor]:
+    source, target = data.edge_index
+    batch = batch_index(data)
+    offsets = pos.new_zeros(source.numel(), 3)
+    if data.get("edge_shift") is not None:
+        offsets = lattice_vectors(data.edge_shift, data.cell.to(pos.dtype)[batch[target]])
+    results = model(
+        {
+            "_atomic_numbers": data.z,
+            "_positions": pos,
+            "_idx_i": target,
+            "_idx_j": source,
+            "_idx_m": batch,
+            "_n_atoms": batch.bincount(minlength=num_structures(data)),
+            "_offsets": offsets,
+        }
+    )
+    return results["energy"], results["forces"]
+
+
+@torch.no_grad()
+def _copy(ours: SchNet, theirs: nn.Module, rules: tuple[tuple[str, str], ...]) -> None:
+    """Copy each parameter to where the rules put its name, and let none go missing."""
+    targets = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        target = targets.pop(name)
+        if target.shape != parameter.shape:
+            raise ValueError(f"{name}: {tuple(parameter.shape)} into {tuple(target.shape)}")
+        target.copy_(parameter)
+    if targets:
+        raise ValueError(f"no weights for {', '.join(targets)}")
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
