@@ -65,8 +65,14 @@ def sample(name, equilibration, frames, spacing, rng):
     atoms.set_constraint(FixCom())
     momentum_std = np.sqrt(units.kB * TEMPERATURE * atoms.get_masses())[:, None]
     atoms.set_momenta(momentum_std * rng.standard_normal((len(atoms), 3)))
-    dynamics = Langevin(atoms, STEP * units.fs, temperature_K=TEMPERATURE,
-                        friction=FRICTION / units.fs, fixcm=False, rng=rng)
+    dynamics = Langevin(
+        atoms,
+        STEP * units.fs,
+        temperature_K=TEMPERATURE,
+        friction=FRICTION / units.fs,
+        fixcm=False,
+        rng=rng,
+    )
     dynamics.run(round(equilibration / STEP))
     frame = Atoms(atoms.numbers, calculator=TBLite(method=METHOD, accuracy=0.01, verbosity=0))
     R, E, F, T = [], [], [], []
@@ -92,8 +98,9 @@ def main():
     spacing = 25.0
     rng = np.random.default_rng([args.seed, 0])
     z, R, E, F = sample("CH3CH2OH", 5000.0, 1200, spacing, rng)
-    np.savez_compressed(args.out / "ethanol.npz", z=z, R=R, E=E, F=F, name="ethanol",
-                        time_step_fs=spacing, **about)
+    np.savez_compressed(
+        args.out / "ethanol.npz", z=z, R=R, E=E, F=F, name="ethanol", time_step_fs=spacing, **about
+    )
 
     parts = {}
     for i, name in enumerate(closed_shell_species(), start=1):
@@ -110,7 +117,10 @@ def main():
         E=np.concatenate([E for _, _, E, _ in parts.values()]),
         F=np.concatenate([F.reshape(-1, 3) for _, _, _, F in parts.values()]),
         mol=np.repeat(np.arange(len(parts)), counts).astype(np.int16),
-        names=np.array(list(parts)), name="molecules", **about)
+        names=np.array(list(parts)),
+        name="molecules",
+        **about,
+    )
 
 
 if __name__ == "__main__":

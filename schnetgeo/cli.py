@@ -105,7 +105,7 @@ def _train_parser(preset: str | None) -> Parser:
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("--dataset", type=str, default="Demo", help="MD17 or Demo")
     parser.add_argument("--molecule", type=str, default="ethanol", help="of MD17")
-    parser.add_argument("--data", type=list[str] | None, nargs="+", help="your own files instead")
+    parser.add_argument("--data", type=str, nargs="+", help="your own files instead")
     add_units(parser)
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
@@ -118,7 +118,7 @@ def _train_parser(preset: str | None) -> Parser:
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
-    parser.add_argument("--classes", type=list[type], nargs="*", default=[], help="of --init")
+    parser.add_argument("--classes", type=type, nargs="*", default=[], help="of --init")
     parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
     parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
     return parser
@@ -164,7 +164,7 @@ def _evaluate_parser() -> Parser:
     parser.add_argument("--json", type=str | None, help="write the errors there")
     parser.add_argument("--batch_size", type=int, default=100, help="structures at once")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
-    parser.add_argument("--classes", type=list[type], nargs="*", default=[], help="of the model")
+    parser.add_argument("--classes", type=type, nargs="*", default=[], help="of the model")
     return parser
 
 

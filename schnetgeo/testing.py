@@ -8,7 +8,8 @@ usually is the cause. Everything is computed on the CPU, on copies, and in float
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -86,10 +87,9 @@ def check_conv(
             f"check_conv takes a subclass of schnetgeo.nn.RadialConv, got {conv_class!r}; derive "
             "your layer from it and pass the class"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         layer = conv_class(channels, num_basis)
-    return _ConvChecks(layer, channels, num_basis, seed).run(conv_class.__name__)
+        return _ConvChecks(layer, channels, num_basis).run(conv_class.__name__)
 
 
 def check_potential(
@@ -113,16 +113,25 @@ def check_potential(
     """
     potential = potential_or_model
     if not isinstance(potential, Potential):
-        for name in ("forward", "cutoff", "max_z"):
-            if not hasattr(potential, name):
-                raise InputError(
-                    "check_potential takes a Potential or a model with attributes cutoff (None "
-                    f"without edges) and max_z, got {potential!r} without {name}; set it"
-                )
+        missing = [name for name in ("cutoff", "max_z") if not hasattr(potential, name)]
+        if missing or not isinstance(potential, nn.Module):
+            raise InputError(
+                "check_potential takes a Potential or a module with attributes cutoff (None if "
+                f"edgeless) and max_z, got {potential!r:.60}; set {' and '.join(missing) or 'both'}"
+            )
         potential = Potential(potential)
     names = [type(part).__name__ for part in (potential, potential.model)]
     subject = names[1] if type(potential) is Potential else " of ".join(names)
-    return _PotentialChecks(potential, structures, seed).run(subject)
+    with _seeded(seed):
+        return _PotentialChecks(potential, structures, seed).run(subject)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw the same numbers each time, with gradients, and leave torch's state as it was."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _agree(actual: Tensor, expected: Tensor, violation: str, tolerance=_EXACT, floor=0.0) -> None:
@@ -143,6 +152,10 @@ def _largest(tensor: Tensor) -> float:
     return float(tensor.detach().abs().max())
 
 
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
 def _slope(function: Callable[[float], Tensor]) -> Tensor:
     return (function(_STEP) - function(-_STEP)) / (2 * _STEP)
 
@@ -160,18 +173,11 @@ def _check(remedy: str) -> Callable:
 class _Checks:
     """A copy of a layer or potential in float64, to be evaluated, and the checks as methods."""
 
-    def __init__(self, module: nn.Module, seed: int):
-        self.random = torch.Generator().manual_seed(seed)
+    def __init__(self, module: nn.Module):
         self.module = copy.deepcopy(module).cpu().double().eval()
         for parameter in self.module.parameters():
             if not bool(parameter.detach().any()):  # zeros would hide what it does
-                parameter.data.normal_(std=0.1, generator=self.random)
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.random, dtype=torch.float64)
-
-    def permutation(self, number: int) -> Tensor:
-        return torch.randperm(number, generator=self.random)
+                parameter.data.normal_(std=0.1)
 
     def run(self, subject: str) -> Report:
         results = []
@@ -180,13 +186,14 @@ class _Checks:
                 continue
             name, remedy = method.__name__.replace("_", " "), method.remedy
             try:
-                with torch.enable_grad():
-                    reason = method(self)
+                reason = method(self)
             except CheckFailed as error:
-                raise CheckFailed(f"{subject}: {error}. {remedy}.") from None
+                raise CheckFailed(f"{subject}: {error}. {remedy}.") from error.__cause__
+            except InputError:
+                raise
             except Exception as error:
-                what = f"{name}: {type(error).__name__}: {str(error).rstrip('.')}"
-                raise CheckFailed(f"{subject}: cannot check {what}. {remedy}.") from error
+                what = f"{type(error).__name__}: {error}"
+                raise CheckFailed(f"{subject}: cannot check {name}: {what}") from error
             results.append(Result(name, "skipped" if reason else "passed", reason or ""))
         return Report(subject, tuple(results))
 
@@ -204,13 +211,13 @@ class _Graph(NamedTuple):
 
 
 class _ConvChecks(_Checks):
-    def __init__(self, layer: RadialConv, channels: int, num_basis: int, seed: int):
-        super().__init__(layer, seed)
-        pairs = torch.randint(7, (2, 30), generator=self.random)  # of 8 atoms: one stays alone
+    def __init__(self, layer: RadialConv, channels: int, num_basis: int):
+        super().__init__(layer)
+        pairs = torch.randint(7, (2, 30))  # of 8 atoms: one stays alone
         pairs = torch.cat([pairs, pairs.flip(0)], dim=1)
-        weight = torch.rand(30, generator=self.random, dtype=torch.float64).repeat(2)
-        attr = self.normal(30, num_basis).sigmoid().repeat(2, 1)
-        graph = _Graph(self.normal(8, channels), pairs, weight, attr)
+        weight = torch.rand(30, dtype=torch.float64).repeat(2)
+        attr = _normal(30, num_basis).sigmoid().repeat(2, 1)
+        graph = _Graph(_normal(8, channels), pairs, weight, attr)
         self.graph = graph.edges(pairs[1].argsort(stable=True))
         self.no_edges = graph.edges(torch.arange(0))
 
@@ -236,12 +243,12 @@ class _ConvChecks(_Checks):
 
     @_check("Let `message` use x_i, x_j and edge_attr alone, and RadialConv do the sum")
     def order_of_edges(self) -> None:
-        other = self.graph.edges(self.permutation(self.graph.edge_weight.numel()))
+        other = self.graph.edges(torch.randperm(self.graph.edge_weight.numel()))
         self.agree(other, self.module(*self.graph), "listing the same edges in another order")
 
     @_check("Do not use the index of an atom")
     def renumbering(self) -> None:
-        graph, order = self.graph, self.permutation(self.graph.x.size(0))
+        graph, order = self.graph, torch.randperm(self.graph.x.size(0))
         other = graph._replace(x=graph.x[order], edge_index=order.argsort()[graph.edge_index])
         self.agree(other, self.module(*graph)[order], "renumbering the atoms")
 
@@ -282,16 +289,19 @@ class _ConvChecks(_Checks):
                 check(function, inputs, fast_mode=True, nondet_tol=_ROUNDING)
             except (RuntimeError, ValueError) as error:
                 what = f"{order} derivatives by x, edge_weight, edge_attr (inputs 0, 1, 2)"
-                raise CheckFailed(f"{what} fail: {str(error).strip()[:200]}") from error
+                reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
+                raise CheckFailed(f"{what} are wrong: {reason}") from error
 
 
 class _PotentialChecks(_Checks):
     def __init__(self, potential: Potential, structures: Iterable[Structure] | None, seed: int):
-        super().__init__(potential, seed)
+        super().__init__(potential)
         self.module.references.energies.zero_()  # functions of z alone that drown the rest
         self.model, self.cutoff = self.module.model, self.module.model.cutoff
         given = _examples(self.model.max_z, seed) if structures is None else structures
         self.structures = [_plain(data, f"structure {k}") for k, data in enumerate(given)]
+        if not self.structures:
+            raise InputError("structures must hold at least one structure; None takes examples")
         first = self.structures[0]
         pbc = torch.zeros_like(first.pbc)
         self.atom = _changed(first, z=first.z[:1], pos=first.pos[:1], pbc=pbc)
@@ -331,20 +341,20 @@ class _PotentialChecks(_Checks):
     def untouched_inputs(self) -> None:
         for given in (Batch.from_data_list(self.structures), self.connected()):
             before = copy.deepcopy(given.to_dict())
-            with torch.no_grad():
-                self.model(given)
             self.module(given, stress=True)
+            if "edge_index" in before or self.cutoff is None:
+                self.model(given)
             for name, value in given.to_dict().items():
                 if name not in before or (torch.is_tensor(value) and not value.equal(before[name])):
                     raise CheckFailed(f"{name} of the batch was added or modified in place")
 
     @_check(_VECTORS)
     def translation(self) -> None:
-        moved = [_changed(data, pos=data.pos + 3 * self.normal(1, 3)) for data in self.structures]
+        moved = [_changed(data, pos=data.pos + 3 * _normal(1, 3)) for data in self.structures]
         self.agree(self.predict(moved), self.prediction, "translation")
 
     def turn(self, handedness: int, change: str) -> None:
-        q, _ = torch.linalg.qr(self.normal(3, 3))
+        q, _ = torch.linalg.qr(_normal(3, 3))
         q = q * torch.linalg.det(q).sign() * handedness
         turned = [_changed(data, pos=data.pos @ q, cell=data.cell @ q) for data in self.structures]
         energy, forces, stress = self.prediction
@@ -358,27 +368,27 @@ class _PotentialChecks(_Checks):
     def reflection(self) -> None:
         self.turn(-1, "reflection")
 
+    @_check("Sum over edges and do not use their index")
+    def order_of_edges(self) -> str | None:
+        if self.cutoff is None:
+            return "the model has no cutoff, hence no edges"
+        batch = self.connected()
+        order = torch.randperm(batch.num_edges)
+        edges = {"edge_index": batch.edge_index[:, order], "edge_shift": batch.edge_shift[order]}
+        edges["edge_reverse"] = order.argsort()[batch.edge_reverse[order]]
+        actual = self.module(_changed(batch, **edges), stress=True)
+        self.agree(actual, self.prediction, "listing the same edges in another order")
+        return None
+
     @_check("Do not use the index of an atom")
     def renumbering(self) -> None:
-        orders = [self.permutation(data.z.numel()) for data in self.structures]
+        orders = [torch.randperm(data.z.numel()) for data in self.structures]
         pairs = zip(self.structures, orders, strict=True)
         other = [_changed(data, z=data.z[order], pos=data.pos[order]) for data, order in pairs]
         split = self.prediction.forces.split([order.numel() for order in orders])
         forces = torch.cat([f[order] for f, order in zip(split, orders, strict=True)])
         expected = self.prediction._replace(forces=forces)
         self.agree(self.predict(other), expected, "renumbering the atoms")
-
-    @_check("Sum over edges and do not use their index")
-    def order_of_edges(self) -> str | None:
-        if self.cutoff is None:
-            return "the model has no cutoff, hence no edges"
-        batch = self.connected()
-        order = self.permutation(batch.num_edges)
-        edges = {"edge_index": batch.edge_index[:, order], "edge_shift": batch.edge_shift[order]}
-        edges["edge_reverse"] = order.argsort()[batch.edge_reverse[order]]
-        actual = self.module(_changed(batch, **edges), stress=True)
-        self.agree(actual, self.prediction, "listing the same edges in another order")
-        return None
 
     @_check(_VECTORS)
     def atom_without_edges(self) -> None:
@@ -397,7 +407,7 @@ class _PotentialChecks(_Checks):
     def forces(self) -> None:
         batch = self.connected(margin=1e-3)  # so that no step takes an edge across the cutoff
         forces = self.module(batch).forces
-        for along in self.normal(3, *batch.pos.shape):
+        for along in _normal(3, *batch.pos.shape):
 
             def energy(step: float, along=along) -> Tensor:
                 moved = _changed(batch, pos=batch.pos + step * along)
@@ -410,7 +420,7 @@ class _PotentialChecks(_Checks):
     @_check(_DERIVED)
     def stress(self) -> None:
         batch = self.connected(margin=1e-3)
-        strain = 0.1 * self.normal(*batch.cell.shape)
+        strain = 0.1 * _normal(*batch.cell.shape)
 
         def energy(step: float) -> Tensor:
             pos, cell = strained(batch, step * strain)

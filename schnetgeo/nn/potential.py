@@ -116,8 +116,7 @@ class Potential(nn.Module):
         differentiable = self.training and torch.is_grad_enabled()
         if data.z.device.type == "cpu":
             check_elements(data, self.model.max_z)
-        if stress:
-            _check_volume(data)
+        volumes = _volumes(data) if stress else None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff)
         dtype = self.scale.dtype
@@ -139,7 +138,7 @@ class Potential(nn.Module):
         return Prediction(
             energy=total if differentiable else total.detach(),
             forces=gradients.pop(0).neg() if forces else None,
-            stress=gradients.pop(0) / _volumes(data) if stress else None,
+            stress=(gradients.pop(0) / volumes).to(dtype) if stress else None,
         )
 
     def save(self, path: str | os.PathLike, **notes) -> None:
@@ -198,9 +197,8 @@ def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tupl
 
 
 def _volumes(data: Data) -> Float[Tensor, "B 1 1"]:
-    return torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
-
-
-def _check_volume(data: Data) -> None:
-    if data.get("cell") is None or not bool((_volumes(data) > 0).all()):
-        raise InputError("stress=True needs a cell with a volume for every structure; set `cell`")
+    if data.get("cell") is not None:
+        volumes = torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
+        if bool((volumes > 0).all()):
+            return volumes
+    raise InputError("stress=True needs a cell with a volume for every structure; set `cell`")

@@ -1,0 +1,134 @@
+"""Result rows as a Markdown table and as a page that opens without a network."""
+
+import os
+import platform
+from html import escape
+
+import ase
+import lightning
+import torch
+import torch_geometric
+
+import schnetgeo
+
+_COLUMNS = {
+    "molecule": "molecule",
+    "model": "model",
+    "num_train": "training",
+    "num_test": "test",
+    "parameters": "parameters",
+    "steps": "steps",
+    "seconds": "seconds",
+}
+_ERRORS = {
+    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV"),
+    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
+}
+_MEV = 43.3641042418  # per kcal/mol
+
+
+def hardware() -> str:
+    """Processor, number of threads and GPU."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "schnetgeo": schnetgeo.__version__,
+        "torch": torch.__version__,
+        "torch-geometric": torch_geometric.__version__,
+        "lightning": lightning.__version__,
+        "ase": ase.__version__,
+    }
+
+
+def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: errors in both units, published values behind their own models."""
+    header = list(_COLUMNS.values())
+    header += [f"{name}, {kcal} ({mev})" for name, kcal, mev in _ERRORS.values()]
+    cells = []
+    for row in rows:
+        line = [_text(row[key]) for key in _COLUMNS]
+        cells.append(line + [_both(row.get(key)) for key in _ERRORS])
+    for molecule, source, values in _published(rows):
+        line = [molecule, source] + [""] * (len(_COLUMNS) - 2)
+        cells.append(line + [_both(values.get(key)) for key in _ERRORS])
+    return header, cells
+
+
+def markdown(rows: list[dict]) -> str:
+    """A table for a README or a terminal."""
+    header, cells = table(rows)
+    widths = [max(len(line[k]) for line in [header, *cells]) for k in range(len(header))]
+    lines = [header, ["-" * w for w in widths], *cells]
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def html(rows: list[dict], title: str) -> str:
+    """One self-contained page."""
+    header, cells = table(rows)
+    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
+    )
+    sources = sorted({p["source"] for row in rows for p in row["published"]})
+    notes = "".join(f"<li>{escape(s)}</li>" for s in sources)
+    run = rows[-1]
+    facts = f"task {run['task']}, seed {run['seed']}, {run['hardware']}; " + ", ".join(
+        f"{k} {v}" for k, v in run["versions"].items()
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 72rem; color: #222 }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+th, td {{ padding: .4rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
+th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
+.wide {{ overflow-x: auto }}
+</style></head><body>
+<h1>{escape(title)}</h1>
+<div class="wide"><table><thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table></div>
+<p>Mean absolute errors on frames that were in neither training nor validation: energy per
+molecule, force per component.</p>
+<p>{escape(facts)}</p>
+<ul>{notes}</ul>
+</body></html>
+"""
+
+
+def _published(rows: list[dict]) -> list[tuple[str, str, dict[str, float]]]:
+    grouped: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        for number in row["published"]:
+            name = number["split"].partition(";")[0]
+            group = grouped.setdefault((row["molecule"], f"published: {name}"), {})
+            group[number["quantity"]] = number["value"]
+    return [(*key, values) for key, values in grouped.items()]
+
+
+def _both(kcal: float | None) -> str:
+    return "" if kcal is None else f"{kcal:.3f} ({kcal * _MEV:.1f})"
+
+
+def _text(value) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

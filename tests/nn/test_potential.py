@@ -1,0 +1,554 @@
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch_geometric.data import Batch, Data
+
+from schnetgeo.data import from_ase, with_edges
+from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.nn import Baseline, MeanReadout, Potential, SchNet
+from schnetgeo.nn.readout import sum_atoms
+from tests.nn.weights import randomize
+from tests.structures import clusters, crystals, generators
+
+CUTOFF = 4.0
+STEP = 1e-4  # Å, of central differences
+SCALE = 100.0  # eV, so that an error of 1e-6 is small
+HARD = dict(rtol=0, atol=1e-10)
+few_examples = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+class Constant(nn.Module):
+    """A model that looks at nothing but the elements."""
+
+    cutoff = None
+    max_z = 100
+
+    def __init__(self):
+        super().__init__()
+        self.per_element = nn.Parameter(torch.linspace(0, 1, 100))
+
+    def forward(self, data):
+        return sum_atoms(self.per_element[data.z], batch_index(data), num_structures(data))
+
+
+class Springs(nn.Module):
+    """E = Σ_i |r_i|² / 2, without parameters, and with a record of how it was called."""
+
+    cutoff = None
+    max_z = 100
+
+    def forward(self, data):
+        self.grad_enabled = torch.is_grad_enabled()
+        self.pos = data.pos
+        return sum_atoms(data.pos.square().sum(-1) / 2, batch_index(data), num_structures(data))
+
+
+def small_model(**changes):
+    arguments = dict(channels=8, num_layers=2, num_basis=8, cutoff=CUTOFF)
+    return randomize(SchNet(**{**arguments, **changes}).double(), seed=1)
+
+
+def small_potential(**changes):
+    return Potential(small_model(**changes)).eval()
+
+
+def rattled(atoms, seed=0):
+    atoms = molecule(atoms) if isinstance(atoms, str) else atoms
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def nacl():
+    return rattled(bulk("NaCl", "rocksalt", a=5.64))
+
+
+def slab():
+    atoms = fcc111("Al", (1, 1, 2), vacuum=6.0)
+    atoms.info.clear()
+    atoms.set_cell(atoms.cell.array + [[0.1, 0, 0], [0, 0.2, 0], [0.3, 0, 0]])
+    return rattled(atoms)
+
+
+def skewed():
+    return rattled(bulk("Si") * (2, 1, 1), seed=3)
+
+
+def batch_of(*atoms):
+    return Batch.from_data_list([from_ase(a) for a in atoms])
+
+
+SYSTEMS = {
+    "molecule": [rattled("CH3CH2OH")],
+    "crystal": [nacl()],
+    "slab": [slab()],
+    "crystals": [nacl(), skewed(), bulk("Cu")],
+}
+PERIODIC = {k: v for k, v in SYSTEMS.items() if k != "molecule"}
+
+
+def energies_of(potential, atoms_list):
+    return potential(batch_of(*atoms_list), forces=False).energy
+
+
+def displaced(atoms, index, step):
+    out = atoms.copy()
+    out.positions[index] += step
+    return out
+
+
+def deformed(atoms, row, column, step):
+    out = atoms.copy()
+    change = np.eye(3)
+    change[row, column] += step
+    out.set_cell(atoms.cell.array @ change, scale_atoms=False)
+    out.positions = atoms.positions @ change
+    return out
+
+
+@pytest.mark.parametrize("model", ["schnet", "mean", "baseline"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_forces_equal_central_differences(system, model):
+    if model == "baseline":
+        potential = Potential(randomize(Baseline().double()), scale=SCALE).eval()
+    else:
+        readout = {"readout": MeanReadout} if model == "mean" else {}
+        potential = Potential(small_model(**readout), scale=SCALE).eval()
+    expected = []
+    for atoms in SYSTEMS[system]:
+        places = list(itertools.product(range(len(atoms)), range(3)))
+        right = energies_of(potential, [displaced(atoms, place, STEP) for place in places])
+        left = energies_of(potential, [displaced(atoms, place, -STEP) for place in places])
+        expected.append(-(right - left).reshape(-1, 3) / (2 * STEP))
+    forces = potential(batch_of(*SYSTEMS[system])).forces
+    assert forces.abs().max() > 1e-2
+    torch.testing.assert_close(forces, torch.cat(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("system", PERIODIC)
+def test_stress_equals_central_differences(system):
+    """All nine components, each under its own deformation, which need not be symmetric."""
+    potential = Potential(small_model(), scale=SCALE).eval()
+    expected = []
+    for atoms in PERIODIC[system]:
+        places = list(itertools.product(range(3), repeat=2))
+        right = energies_of(potential, [deformed(atoms, *place, STEP) for place in places])
+        left = energies_of(potential, [deformed(atoms, *place, -STEP) for place in places])
+        expected.append((right - left).reshape(3, 3) / (2 * STEP) / atoms.get_volume())
+    stress = potential(batch_of(*PERIODIC[system]), stress=True).stress
+    assert stress.abs().max() > 1e-3
+    torch.testing.assert_close(stress, torch.stack(expected), rtol=0, atol=1e-6)
+
+
+def test_stress_is_negative_under_compression():
+    """The sign of ASE: springs that pull outward, as E falls when they are stretched."""
+
+    class Repulsion(Springs):
+        def forward(self, data):
+            return -super().forward(data)
+
+    data = from_ase(Atoms("H", [[1.0, 2.0, 3.0]], cell=[10, 10, 10], pbc=True))
+    stress = Potential(Repulsion()).double().eval()(data, stress=True).stress
+    expected = -np.outer([1, 2, 3], [1, 2, 3]) / 1000
+    np.testing.assert_allclose(stress[0].numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("forces", "stress"), itertools.product([False, True], repeat=2))
+def test_what_is_asked_for_is_given_and_does_not_depend_on_the_rest(forces, stress):
+    potential, data = small_potential(), batch_of(nacl(), skewed())
+    everything = potential(data, stress=True)
+    prediction = potential(data, forces=forces, stress=stress)
+    torch.testing.assert_close(prediction.energy, everything.energy, **HARD)
+    for name, asked in (("forces", forces), ("stress", stress)):
+        value = getattr(prediction, name)
+        assert (value is not None) == asked
+        if asked:
+            torch.testing.assert_close(value, getattr(everything, name), **HARD)
+
+
+@pytest.mark.parametrize("system", ["molecule", "crystal"])
+def test_derivatives_of_the_energy(system):
+    """First and second, with respect to positions."""
+    model = small_model(channels=4, num_layers=1)
+    data = with_edges(batch_of(*SYSTEMS[system]), CUTOFF)
+
+    def energy(pos):
+        moved = copy.copy(data)
+        moved.pos = pos
+        return model(moved)
+
+    pos = data.pos.clone().requires_grad_()
+    assert torch.autograd.gradcheck(energy, pos)
+    assert torch.autograd.gradgradcheck(energy, pos)
+
+
+@pytest.mark.parametrize("stress", [False, True])
+def test_gradient_of_the_force_loss(stress):
+    """With respect to every parameter: the derivative of a derivative."""
+    potential = Potential(small_model(channels=4, num_layers=1), scale=1.7).train()
+    data = with_edges(batch_of(nacl()) if stress else batch_of(rattled("H2O")), CUTOFF)
+    parameters = tuple(potential.parameters())
+
+    def loss(*_):
+        prediction = potential(data, stress=stress)
+        total = prediction.energy.square().sum() + prediction.forces.square().sum()
+        return total + prediction.stress.square().sum() if stress else total
+
+    assert torch.autograd.gradcheck(loss, parameters, fast_mode=stress)
+    unused = [p for p, g in zip(parameters, torch.autograd.grad(loss(), parameters)) if not g.any()]
+    assert not unused
+
+
+def rotation(rng):
+    """A random element of SO(3)."""
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q * np.sign(np.linalg.det(q))
+
+
+def transformed(atoms, matrix):
+    out = atoms.copy()
+    out.set_cell(atoms.cell.array @ matrix, scale_atoms=False)
+    out.positions = atoms.positions @ matrix
+    return out
+
+
+@few_examples
+@given(atoms=st.one_of(clusters(8), crystals(4)), rng=generators(), reflect=st.booleans())
+def test_rotation_and_reflection(atoms, rng, reflect):
+    matrix = rotation(rng) * (-1 if reflect else 1)
+    potential = small_potential()
+    before, after = potential(from_ase(atoms)), potential(from_ase(transformed(atoms, matrix)))
+    torch.testing.assert_close(after.energy, before.energy, **HARD)
+    torch.testing.assert_close(after.forces, before.forces @ torch.from_numpy(matrix), **HARD)
+
+
+@few_examples
+@given(atoms=crystals(4).filter(lambda a: a.pbc.all()), rng=generators())
+def test_stress_turns_with_the_crystal(atoms, rng):
+    matrix = rotation(rng)
+    turned = from_ase(transformed(atoms, matrix))
+    potential, matrix = small_potential(), torch.from_numpy(matrix)
+    stress = potential(from_ase(atoms), stress=True).stress
+    expected = matrix.T @ stress @ matrix
+    torch.testing.assert_close(potential(turned, stress=True).stress, expected, **HARD)
+
+
+@few_examples
+@given(atoms=st.one_of(clusters(8), crystals(4)), rng=generators())
+def test_translation(atoms, rng):
+    moved = atoms.copy()
+    moved.positions += rng.uniform(-5, 5, 3)
+    potential = small_potential()
+    before, after = potential(from_ase(atoms)), potential(from_ase(moved))
+    torch.testing.assert_close(after.energy, before.energy, **HARD)
+    torch.testing.assert_close(after.forces, before.forces, **HARD)
+
+
+@few_examples
+@given(atoms=st.one_of(clusters(8), crystals(4)), rng=generators())
+def test_renumbering(atoms, rng):
+    order = rng.permutation(len(atoms))
+    potential = small_potential()
+    before, after = potential(from_ase(atoms)), potential(from_ase(atoms[order]))
+    torch.testing.assert_close(after.energy, before.energy, **HARD)
+    torch.testing.assert_close(after.forces, before.forces[order], **HARD)
+
+
+@few_examples
+@given(atoms=st.lists(st.one_of(clusters(6), crystals(3)), min_size=2, max_size=4))
+def test_batch_composition(atoms):
+    """Each structure as if it were alone, first, last and between others."""
+    potential = small_potential()
+    together = potential(batch_of(*atoms))
+    alone = [potential(from_ase(a)) for a in atoms]
+    torch.testing.assert_close(together.energy, torch.cat([p.energy for p in alone]), **HARD)
+    torch.testing.assert_close(together.forces, torch.cat([p.forces for p in alone]), **HARD)
+
+
+@few_examples
+@given(first=clusters(6), second=clusters(6))
+def test_energies_of_distant_molecules_add(first, second):
+    second.positions += 1000.0
+    potential = small_potential()
+    together = potential(from_ase(first + second)).energy
+    apart = potential(from_ase(first)).energy + potential(from_ase(second)).energy
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-9)
+
+
+@few_examples
+@given(atoms=clusters(10))
+def test_net_force_and_torque_are_zero(atoms):
+    forces = small_potential()(from_ase(atoms)).forces
+    torque = torch.linalg.cross(torch.from_numpy(atoms.positions), forces)
+    assert forces.sum(0).abs().max() < 1e-12
+    assert torque.sum(0).abs().max() < 1e-11
+
+
+@few_examples
+@given(atoms=crystals(5))
+def test_net_force_of_a_crystal_is_zero(atoms):
+    assert small_potential()(from_ase(atoms)).forces.sum(0).abs().max() < 1e-12
+
+
+def test_an_energy_that_depends_on_elements_and_distances():
+    """So that the invariances above are not those of a constant."""
+    names = ("H2O", "SH2", "CO2", "CH3CH2OH")
+    energies = energies_of(small_potential(), [molecule(n) for n in names])
+    energies = torch.cat([energies, energies_of(small_potential(), [rattled("H2O")])])
+    assert torch.pdist(energies.unsqueeze(1)).min() > 1e-4
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        Atoms("C"),
+        Atoms("H", pbc=True, cell=[20, 20, 20]),
+        Atoms("CO", [[0, 0, 0], [0, 0, 50]]),
+    ],
+    ids=["atom", "atom in a box", "two atoms apart"],
+)
+def test_forces_without_edges_are_exactly_zero(atoms, training):
+    potential = small_potential().train(training)
+    prediction = potential(from_ase(atoms))
+    assert prediction.forces.shape == (len(atoms), 3)
+    assert not prediction.forces.any()
+    assert torch.isfinite(prediction.energy).all()
+    if atoms.pbc.any():
+        assert not potential(from_ase(atoms), stress=True).stress.any()
+
+
+def test_forces_of_isolated_atoms_in_company_are_exactly_zero():
+    lonely = molecule("H2O") + Atoms("Ne", [[50, 0, 0]])
+    forces = small_potential()(batch_of(molecule("CH4"), Atoms("C"), lonely)).forces
+    assert not forces[5].any()
+    assert not forces[-1].any()
+    assert (forces[6:9].abs().sum(1) > 0).all()
+
+
+def test_atoms_in_one_place_do_not_make_nan():
+    """As a step of a bad trajectory may have them."""
+    data = Data(z=torch.tensor([6, 6, 8]), pos=torch.zeros(3, 3).double())
+    data.pos[2, 0] = 1.0
+    prediction = small_potential()(data)
+    assert torch.isfinite(prediction.energy).all()
+    assert torch.isfinite(prediction.forces).all()
+
+
+def test_coinciding_atoms_leave_finite_gradients_in_training():
+    data = Data(z=torch.tensor([6, 6, 8]), pos=torch.zeros(3, 3).double())
+    data.pos[2, 0] = 1.0
+    potential = small_potential().train()
+    potential(data).forces.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in potential.parameters() if p.grad is not None)
+
+
+def test_a_model_that_ignores_positions_has_no_forces():
+    data = batch_of(nacl(), skewed())
+    for training in (False, True):
+        prediction = Potential(Constant()).train(training)(data, stress=True)
+        assert prediction.forces.shape == (6, 3)
+        assert prediction.stress.shape == (2, 3, 3)
+        assert not prediction.forces.any()
+        assert not prediction.stress.any()
+
+
+def test_evaluation_keeps_no_graph():
+    prediction = small_potential()(batch_of(nacl()), stress=True)
+    for value in prediction:
+        assert not value.requires_grad
+        assert value.grad_fn is None
+
+
+def test_training_keeps_the_graph():
+    prediction = small_potential().train()(batch_of(nacl()), stress=True)
+    for value in prediction:
+        assert value.grad_fn is not None
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("training", [False, True])
+def test_forces_where_gradients_are_switched_off(mode, training):
+    """The same forces, not zeros, and no graph."""
+    potential, data = small_potential().train(training), batch_of(nacl(), skewed())
+    expected = potential(data, stress=True)
+    with mode():
+        prediction = potential(data, stress=True)
+        built_inside = potential(batch_of(nacl(), skewed()), stress=True)
+        energy = potential(data, forces=False).energy
+    for value, other, wanted in zip(prediction, built_inside, expected, strict=True):
+        assert not value.requires_grad
+        torch.testing.assert_close(value, wanted.detach(), **HARD)
+        torch.testing.assert_close(other, wanted.detach(), **HARD)
+    assert not energy.requires_grad
+    assert energy.tolist() == pytest.approx(expected.energy.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_energy_alone_builds_no_graph_of_the_positions(training):
+    model = Springs()
+    data = from_ase(molecule("H2O"))
+    Potential(model).train(training)(data, forces=False)
+    assert model.grad_enabled == training
+    assert not model.pos.requires_grad
+    Potential(model).train(training)(data)
+    assert model.grad_enabled
+    assert model.pos.requires_grad
+
+
+def snapshot(data):
+    state = {}
+    for key, value in data.to_dict().items():
+        if torch.is_tensor(value):
+            state[key] = (value.clone().detach().tolist(), value.requires_grad, id(data[key]))
+        else:
+            state[key] = value
+    return state
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("stress", [False, True])
+@pytest.mark.parametrize("pos_requires_grad", [False, True])
+@pytest.mark.parametrize("edges", [False, True])
+@pytest.mark.parametrize("single", [False, True])
+def test_inputs_are_untouched(training, stress, pos_requires_grad, edges, single):
+    data = from_ase(nacl()) if single else batch_of(nacl(), skewed())
+    data = with_edges(data, CUTOFF) if edges else data
+    data.pos.requires_grad_(pos_requires_grad)
+    before = snapshot(data)
+    prediction = small_potential().train(training)(data, stress=stress)
+    if training:
+        (prediction.energy.sum() + prediction.forces.sum()).backward()
+    assert snapshot(data) == before
+    assert data.pos.grad is None
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda p: p.float(),
+        lambda p: p.half(),
+        lambda p: p.bfloat16(),
+        lambda p: p.to(torch.float32),
+        lambda p: p.to("cpu", torch.float16),
+        lambda p: p.double().float(),
+        copy.deepcopy,
+    ],
+)
+def test_references_stay_float64(convert):
+    references = torch.rand(100, dtype=torch.float64)
+    potential = convert(Potential(SchNet(channels=4, num_layers=1), references, scale=0.1))
+    assert potential.references.energies.dtype == torch.float64
+    assert torch.equal(potential.references.energies, references)
+
+
+def test_conversion_reaches_model_and_scale():
+    potential = Potential(SchNet(channels=4, num_layers=1)).double()
+    assert {p.dtype for p in potential.parameters()} == {torch.float64}
+    assert potential.scale.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_type_of_the_result_is_that_of_the_model(dtype):
+    """For structures of either type, and energies in float64."""
+    potential = Potential(SchNet(channels=4, num_layers=1).to(dtype)).eval()
+    data = from_ase(nacl())
+    for pos_dtype in (torch.float32, torch.float64):
+        given = data.clone()
+        given.pos, given.cell = given.pos.to(pos_dtype), given.cell.to(pos_dtype)
+        prediction = potential(given, stress=True)
+        types = [value.dtype for value in prediction]
+        assert types == [torch.float64, dtype, dtype]
+
+
+def test_energies_total_in_float64():
+    """A millionth of an eV is seen beside −11,500 eV, as float32 could not."""
+    model = SchNet(channels=8, num_layers=1)
+    data = batch_of(molecule("H2O"), molecule("CH4"))
+    references = -1000 * torch.arange(100, dtype=torch.float64)
+    references[1] += 1e-6
+    bare = Potential(model).eval()(data)
+    full = Potential(model, references).eval()(data)
+    expected = torch.tensor([-10_000 + 2e-6, -10_000 + 4e-6], dtype=torch.float64)
+    assert full.energy.dtype == torch.float64
+    torch.testing.assert_close(full.energy - bare.energy, expected, rtol=0, atol=1e-11)
+    torch.testing.assert_close(full.forces, bare.forces, rtol=0, atol=0)
+
+
+def test_scale_multiplies_everything_but_the_references():
+    model, references = small_model(), torch.rand(100)
+    data = batch_of(nacl())
+    bare = Potential(model, references).eval()(data, stress=True)
+    scaled = Potential(model, references, scale=3.0).eval()(data, stress=True)
+    shift = references.double()[[11, 17]].sum()
+    torch.testing.assert_close(scaled.energy - shift, 3 * (bare.energy - shift), **HARD)
+    torch.testing.assert_close(scaled.forces, 3 * bare.forces, **HARD)
+    torch.testing.assert_close(scaled.stress, 3 * bare.stress, **HARD)
+
+
+def test_scale_and_references_are_not_trained():
+    potential = Potential(SchNet(channels=4, num_layers=1), torch.rand(100), scale=3.0)
+    assert {name.split(".")[0] for name, _ in potential.named_parameters()} == {"model"}
+    assert {"references.energies", "scale"} <= potential.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        molecule("H2O"),
+        Atoms("H", pbc=(True, False, False), cell=[5, 0, 0]),
+    ],
+    ids=["molecule", "chain"],
+)
+def test_stress_needs_a_volume(atoms):
+    with pytest.raises(InputError, match="stress=True needs a cell with a volume"):
+        small_potential()(from_ase(atoms), stress=True)
+
+
+def test_stress_needs_a_cell():
+    data = Data(z=torch.tensor([1]), pos=torch.zeros(1, 3))
+    with pytest.raises(InputError, match="stress=True needs a cell with a volume"):
+        small_potential()(data, stress=True)
+
+
+def test_stress_needs_a_volume_in_every_structure():
+    with pytest.raises(InputError, match="for every structure"):
+        small_potential()(batch_of(nacl(), molecule("H2O")), stress=True)
+
+
+def test_atomic_number_above_the_table():
+    potential = small_potential(max_z=10)
+    potential(from_ase(molecule("HF")))
+    with pytest.raises(InputError, match=r"structure 1: z\[\d\] = 14 .* from 1 to 9; raise max_z"):
+        potential(batch_of(molecule("H2O"), molecule("SiH4")))
+
+
+def test_references_of_another_length_are_refused():
+    with pytest.raises(InputError, match=r"references must have shape \(100,\), .* got \(10,\)"):
+        Potential(SchNet(channels=4, num_layers=1), torch.zeros(10))
+
+
+def test_given_edges_are_used():
+    """They are not searched again: without any, the atoms do not see each other."""
+    data = from_ase(molecule("H2O"))
+    data.edge_index = torch.zeros(2, 0, dtype=torch.long)
+    alone = sum(small_potential()(from_ase(Atoms(s))).energy for s in "OHH")
+    torch.testing.assert_close(small_potential()(data).energy, alone, **HARD)
+
+
+def test_a_single_structure_is_a_batch_of_one():
+    single, batch = from_ase(nacl()), batch_of(nacl())
+    for one, other in zip(
+        small_potential()(single, stress=True), small_potential()(batch, stress=True), strict=True
+    ):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
