@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 
 from benchmarks import published
 from benchmarks.report import hardware, html, markdown, versions
-from schnetgeo.cli import Parser, add_model, add_units, read_files
+from schnetgeo.cli import Parser, add_model, add_units, check_device, read_files
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
@@ -56,18 +56,19 @@ def composition_model(train: PackedDataset, test: PackedDataset) -> Row:
 
 
 def _closed_form(name: str, energy, test: PackedDataset, parameters: int, started: float) -> Row:
-    predicted = Predictions(energy, torch.zeros_like(test.values("forces")))
+    forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
+    predicted = Predictions(energy, forces)
     seconds = time.monotonic() - started
     return Row(name, errors(predicted, test), parameters, 0, "closed form", seconds)
 
 
 def trained(
     name: str, model: torch.nn.Module, parts: list[PackedDataset], training: Training, out: Path,
-    resume: bool,
+    resume: bool, overwrite: bool,
 ) -> Row:  # fmt: skip
     """Train a model and report its errors on the test frames."""
     train, val, test = parts
-    result = fit(new_potential(model, train), train, val, training, out, resume)
+    result = fit(new_potential(model, train), train, val, training, out, resume, overwrite)
     return Row(
         name,
         evaluate(result.potential, test),
@@ -103,6 +104,7 @@ def _parser() -> Parser:
                         help="at most, for the baseline")  # fmt: skip
     parser.add_argument("--out", type=str, default="runs/md17", help="folder for the results")
     parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
+    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
     add_model(parser, channels=64, num_layers=3)
     parser.add_class_arguments(Training, None)
     return parser
@@ -111,6 +113,7 @@ def _parser() -> Parser:
 def _run(options: Namespace) -> None:
     out = Path(options.out)
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
+    check_device(training.device)
     rows = []
     for molecule, dataset in _datasets(options):
         folder = out / molecule if len(options.molecules) > 1 else out
@@ -142,21 +145,24 @@ def _molecule(
 ) -> list[dict]:
     counts = options.num_train, options.num_val, options.num_test
     split = random_split(len(dataset), *counts, seed=training.seed)
-    split.save(out / "split.npz")
     parts = [dataset[indices] for indices in split]
     train, _, test = parts
     if not len(test):
         raise InputError(f"{dataset.where}: no frame is left to test on; lower num_train")
+    if not dataset.has("energy"):
+        raise InputError(f"{dataset.where}: has no energy; name its key with --energy-key")
     torch.manual_seed(training.seed)
     minutes = min(options.baseline_minutes, training.max_minutes or options.baseline_minutes)
     short = replace(training, max_minutes=minutes)
+    again = options.resume, options.overwrite
     rows = [
         mean_predictor(train, test),
         composition_model(train, test),
-        trained("baseline", Baseline(), parts, short, out / "baseline", options.resume),
-        trained("SchNet", SchNet(**vars(options.model)), parts, training, out, options.resume),
+        trained("baseline", Baseline(), parts, short, out / "baseline", *again),
+        trained("SchNet", SchNet(**vars(options.model)), parts, training, out, *again),
     ]
-    show(test[0], forces=True, path=out / "picture.png")
+    split.save(out / "split.npz")
+    show(test[0], forces=test.has("forces"), path=out / "picture.png")
     return [_as_json(row, molecule, split, training) for row in rows]
 
 

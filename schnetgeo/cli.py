@@ -1,18 +1,22 @@
 """The command line: train, evaluate, show, doctor."""
 
+import importlib
 import json
 import re
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from schnetgeo import doctor
 from schnetgeo._version import __version__
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
 from schnetgeo.data.structure import Structure
+from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import AtomsFile, open_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
@@ -23,6 +27,8 @@ from schnetgeo.units import KCAL_MOL
 from schnetgeo.viz import animate, show
 
 _LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
+_KEY = re.compile(r'Parser key "([\w.]+)"')  # in messages of jsonargparse
+_CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 
 
 class Parser(ArgumentParser):
@@ -34,6 +40,14 @@ class Parser(ArgumentParser):
 
     def format_help(self) -> str:
         return _LONG_OPTION.sub(lambda m: m.group().replace("_", "-"), super().format_help())
+
+    def error(self, message, ex=None):
+        """One line, like that of an `InputError`, instead of the whole usage."""
+        command = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        text = _KEY.sub(lambda m: "--" + m[1].replace("_", "-"), " ".join(message.split()))
+        text = _CLASS.sub(r"\1", text).removesuffix(".")
+        print(f"{command}: {text}; see {command} --help", file=sys.stderr)
+        sys.exit(2)
 
 
 def _underscored(argument: str) -> str:
@@ -90,6 +104,16 @@ def read_files(files: list[str], options: Namespace) -> AtomsFile:
     return AtomsFile(files, **{name: options[name] for name in names})
 
 
+def check_device(name: str) -> None:
+    """Raise `InputError` unless this machine has the device; "auto" is always there."""
+    try:
+        torch.empty(0, device="cpu" if name == "auto" else name)
+    except (RuntimeError, AssertionError):  # the latter where torch was built without CUDA
+        raise InputError(
+            f"device {name!r} cannot be used on this machine; schnetgeo doctor lists those that can"
+        ) from None
+
+
 def print_errors(errors: Errors, count: int) -> None:
     """Errors as the papers give them, kcal/mol and meV beside each other."""
     print(f"errors on {count} structures")
@@ -118,14 +142,16 @@ def _train_parser(preset: str | None) -> Parser:
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
-    parser.add_argument("--classes", type=type, nargs="*", default=[], help="of --init")
+    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="of --init")
     parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
     parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
+    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
     return parser
 
 
 def _train(options: Namespace) -> None:
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
+    check_device(training.device)
     dataset = _training_data(options)
     out = Path(options.out)
     split = random_split(
@@ -137,15 +163,27 @@ def _train(options: Namespace) -> None:
     classes = (*options.classes, *(v for v in arguments.values() if isinstance(v, type)))
     if options.init:
         potential = load(options.init, classes)
+        check_elements(train.packed, potential.model.max_z, train.where)
         if train.has("energy"):
             refit_references(potential, train)
     else:
         potential = new_potential(SchNet(**arguments), train)
-    result = fit(potential, train, val, training, out, options.resume, classes)
+    result = fit(potential, train, val, training, out, options.resume, options.overwrite, classes)
     split.save(out / "split.npz")
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):
         print_errors(evaluate(result.potential, test), len(test))
+
+
+def _class(path: str | type) -> type:
+    """The class of a dotted path; jsonargparse asks again with what it got."""
+    if isinstance(path, type):
+        return path
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ArgumentTypeError(f"there is no class {path}: {error}") from None
 
 
 def _training_data(options: Namespace) -> PackedDataset:
@@ -162,15 +200,17 @@ def _evaluate_parser() -> Parser:
     parser.add_argument("files", type=str, nargs="+", help="anything ASE reads, or .npz")
     add_units(parser)
     parser.add_argument("--json", type=str | None, help="write the errors there")
-    parser.add_argument("--batch_size", type=int, default=100, help="structures at once")
+    parser.add_argument("--batch_size", type=PositiveInt, default=100, help="structures at once")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
-    parser.add_argument("--classes", type=type, nargs="*", default=[], help="of the model")
+    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="of the model")
     return parser
 
 
 def _evaluate(options: Namespace) -> None:
+    check_device(options.device)
     potential = load(options.model, tuple(options.classes), options.device)
     dataset = read_files(options.files, options)
+    check_elements(dataset.packed, potential.model.max_z, dataset.where)
     if not dataset.has("energy") and not dataset.has("forces"):
         raise InputError(f"{dataset.where}: has neither energy nor forces to compare with")
     errors = evaluate(potential, dataset, options.batch_size)
@@ -195,10 +235,21 @@ def _show(options: Namespace) -> None:
     dataset = read_files([options.file], options)
     film = ":" in options.index
     out = options.out or f"{Path(options.file).stem}.{'gif' if film else 'png'}"
-    if film:
-        animate(_chosen(dataset, options.index), out, forces=options.forces, fps=options.fps)
-    else:
-        show(_chosen(dataset, options.index)[0], forces=options.forces, path=out)
+    structures = _chosen(dataset, options.index)
+    if options.forces and not dataset.has("forces"):
+        raise InputError(
+            f"{dataset.where}: has no forces to draw; name their key with --forces-key"
+        )
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        if film:
+            animate(structures, out, forces=options.forces, fps=options.fps)
+        else:
+            show(structures[0], forces=options.forces, path=out)
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # the ending, ffmpeg, the disk
+        raise InputError(f"{out}: cannot be written: {error}") from None
     print(out)
 
 

@@ -1,5 +1,6 @@
 """Files that are either whole or absent."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,5 +16,7 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
         part.write_bytes(content)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror}; nothing was left") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

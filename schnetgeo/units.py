@@ -14,7 +14,14 @@ ENERGY = {
     "kJ/mol": KCAL_MOL / 4.184,
 }
 LENGTH = {"Angstrom": 1.0, "Bohr": BOHR, "nm": 10.0}
-_ALIASES = {"Ha": "Hartree", "hartree": "Hartree", "Å": "Angstrom", "A": "Angstrom", "a0": "Bohr"}
+_ALIASES = {
+    "Ha": "Hartree",
+    "hartree": "Hartree",
+    "Å": "Angstrom",
+    "A": "Angstrom",
+    "Ang": "Angstrom",
+    "a0": "Bohr",
+}
 
 
 def energy(unit: str) -> float:

@@ -39,7 +39,8 @@ def random_crystal(
     # lower triangular with a long diagonal: no height of the cell is below min_distance
     height = rng.uniform(1, 2, 3) * 1.5 * min_distance * num_atoms ** (1 / 3)
     cell = np.diag(height) + np.tril(rng.uniform(-1, 1, (3, 3)) * height.mean(), -1)
-    shifts = (_SHIFTS[(_SHIFTS * ~np.array(pbc) == 0).all(1)]) @ cell
+    pbc = np.array(pbc, dtype=bool)
+    shifts = _SHIFTS[(_SHIFTS * ~pbc == 0).all(1)] @ cell
     positions = np.empty((0, 3))
     while len(positions) < num_atoms:
         point = rng.uniform(0, 1, 3) @ cell
@@ -47,7 +48,7 @@ def random_crystal(
         if (distances >= min_distance).all():
             positions = np.vstack([positions, point])
     order = rng.permutation(3)  # any lattice vector may be the skewed one
-    cell, pbc = cell[order], np.array(pbc)[order]
+    cell, pbc = cell[order], pbc[order]
     positions += (rng.integers(-stray, stray + 1, positions.shape) * pbc) @ cell
     return Atoms(rng.choice(ELEMENTS, num_atoms), positions, cell=cell, pbc=pbc)
 
@@ -65,20 +66,22 @@ def generators() -> st.SearchStrategy[np.random.Generator]:
 
 def clusters(max_atoms: int = 12, min_distance: float = 0.8) -> st.SearchStrategy[Atoms]:
     """Molecules of 1 to `max_atoms` atoms."""
-    return st.builds(
-        random_cluster, generators(), st.integers(1, max_atoms), st.just(min_distance)
-    )
+    return st.builds(random_cluster, generators(), st.integers(1, max_atoms), st.just(min_distance))
 
 
 def crystals(
-    max_atoms: int = 6, min_distance: float = 0.8, stray: int = 2
+    max_atoms: int = 6,
+    min_distance: float = 0.8,
+    stray: int = 2,
+    pbc: tuple[bool, bool, bool] | None = None,
 ) -> st.SearchStrategy[Atoms]:
     """Chains, slabs and crystals of 1 to `max_atoms` atoms, some outside their cell."""
+    some = st.tuples(st.booleans(), st.booleans(), st.booleans()).filter(any)
     return st.builds(
         random_crystal,
         generators(),
         st.integers(1, max_atoms),
-        st.tuples(st.booleans(), st.booleans(), st.booleans()).filter(any),
+        some if pbc is None else st.just(pbc),
         st.just(min_distance),
         st.integers(0, stray),
     )

@@ -15,11 +15,13 @@ def test_kcal_and_kj_follow_from_the_si():
 
 def test_hartree_and_bohr_give_the_coulomb_constant():
     # e²/4πε₀ = α ħ c with α = 1/137.035999084 and ħc = 1973.269804 eV Å
-    assert units.HARTREE * units.BOHR == pytest.approx(1973.269804 / 137.035999084, rel=1e-9)
+    coulomb = units.HARTREE * units.BOHR
+    assert coulomb == pytest.approx(1973.269804 / 137.035999084, rel=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("unit", "value"), [("eV", 1), ("meV", 1e-3), ("Hartree", 27.211386245988), ("Ha", units.HARTREE)]
+    ("unit", "value"),
+    [("eV", 1), ("meV", 1e-3), ("Hartree", 27.211386245988), ("Ha", units.HARTREE)],
 )
 def test_energy(unit, value):
     assert units.energy(unit) == value

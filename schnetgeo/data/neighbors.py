@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from schnetgeo.data.validate import check_geometry, fractional
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
+from schnetgeo.geometry import batch_index, lattice_vectors
 
 BACKENDS = ("torch_cluster", "torch", "vesin")
 _CAPACITY = 64  # neighbors per atom to begin with; grows until no atom is full
@@ -36,8 +36,9 @@ def neighbor_list(
         data: structure or batch with `z`, `pos` and, where periodic, `cell` and `pbc`.
         cutoff: r_c in Å.
         backend: "torch_cluster" (any device), "torch" (any device, no compiled package) or
-            "vesin" (cell lists on the CPU). `None` takes vesin for periodic structures on the CPU,
-            else torch-cluster, or torch where that is not installed.
+            "vesin" (cell lists on the CPU). `None` takes vesin where it can, else torch-cluster, or
+            torch where that is not installed. Vesin can where all structures are periodic in all
+            directions; asked for elsewhere, the others stand in.
 
     Returns:
         edge_index, row 0 the source j and row 1 the target i, and edge_shift, in lattice vectors.
@@ -51,15 +52,19 @@ def neighbor_list(
         raise InputError(f"cutoff must be a positive distance in Å, got {cutoff}")
     check_geometry(data)
     periodic = data.get("pbc") is not None and bool(data.pbc.any())
-    backend = backend or default_backend(periodic, data.pos.device)
+    crystals = periodic and bool(data.pbc.all())
+    backend = backend or default_backend(crystals, data.pos.device)
     if backend not in BACKENDS:
         raise InputError(f"unknown neighbor backend {backend!r}; known: {', '.join(BACKENDS)}")
     if not _installed(backend):
-        raise InputError(f'backend {backend!r} is not installed; install it or take "torch"')
+        raise InputError(f"backend {backend!r} is not installed; install it or take 'torch'")
     pos = data.pos.detach().double()
     batch = batch_index(data)
     if periodic:
         _check_number(data, pos, batch, cutoff)
+    if backend == "vesin" and not crystals:
+        # vesin 0.6 fills the way to a far atom with cells: minutes, or a dead interpreter
+        backend = default_backend(False, data.pos.device)
     search = {"torch_cluster": _search_torch_cluster, "torch": _search_torch}.get(backend)
     if search is None:
         source, target, shift = _vesin(data, pos, batch, cutoff * _SLACK)
@@ -101,9 +106,9 @@ def with_edges(data: Data, cutoff: float, backend: str | None = None) -> Data:
     return data
 
 
-def default_backend(periodic: bool, device: torch.device) -> str:
-    """The backend that `neighbor_list` takes by itself."""
-    if periodic and device.type == "cpu" and _installed("vesin"):
+def default_backend(crystals: bool, device: torch.device) -> str:
+    """The backend for structures of which all, or not all, are periodic in all directions."""
+    if crystals and device.type == "cpu" and _installed("vesin"):
         return "vesin"
     return "torch_cluster" if _installed("torch_cluster") else "torch"
 
@@ -233,15 +238,11 @@ def _vesin(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tenso
     from vesin import NeighborList
 
     calculator = NeighborList(cutoff=cutoff, full_list=True)
-    num = num_structures(data)
-    cells, pbcs = np.zeros((num, 3, 3)), np.zeros((num, 3), bool)
-    if data.get("pbc") is not None and data.get("cell") is not None:
-        cells, pbcs = data.cell.detach().double().cpu().numpy(), data.pbc.cpu().numpy()
-    ends = batch.bincount(minlength=num).cumsum(0).tolist()
+    ends = batch.bincount().cumsum(0).tolist()
     found, begin = [], 0
-    for cell, pbc, end in zip(cells, pbcs, ends, strict=True):
+    for cell, end in zip(data.cell.detach().double().cpu().numpy(), ends, strict=True):
         points = pos[begin:end].cpu().numpy()
-        i, j, shift = calculator.compute(points=points, box=cell, periodic=pbc, quantities="ijS")
+        i, j, shift = calculator.compute(points=points, box=cell, periodic=True, quantities="ijS")
         pairs = np.stack([j.astype(np.int64) + begin, i.astype(np.int64) + begin], axis=1)
         found.append(np.concatenate([pairs, shift.astype(np.int64)], axis=1))
         begin = end

@@ -45,15 +45,8 @@ class PackedDataset(Dataset):
         """Pack structures that carry the same attributes."""
         if not structures:
             raise InputError(f"{where}: holds no structures")
-        keys = set(structures[0].keys())
         for index, structure in enumerate(structures):
-            odd = keys ^ set(structure.keys())
-            if odd:
-                has = "lacks" if odd & keys else "has"
-                raise InputError(
-                    f"{where}, structure {index}: {has} {min(odd)!r}, unlike structure 0; "
-                    "give it to all structures or to none"
-                )
+            _check_alike(structure, structures[0], f"{where}, structure {index}")
         packed = Structure()
         for key in structures[0].keys():  # noqa: SIM118
             values = [s[key] for s in structures]
@@ -101,8 +94,9 @@ class PackedDataset(Dataset):
 
     def _index(self, indices: Tensor | None = None) -> Tensor:
         if self._indices is None:
-            return torch.arange(self.len()) if indices is None else indices
-        own = torch.as_tensor(self._indices)
+            own = torch.arange(self.len())
+        else:
+            own = torch.as_tensor(self._indices, dtype=torch.long)
         return own if indices is None else own[indices]
 
     def _gather(self, index: Tensor) -> Structure:
@@ -144,6 +138,34 @@ class PackedDataset(Dataset):
         batch.ptr = ptr
         batch._num_graphs, batch._slice_dict, batch._inc_dict = index.numel(), slices, increments
         return batch
+
+
+def _check_alike(structure: Structure, first: Structure, where: str) -> None:
+    """Raise `InputError` unless a structure can be packed with the first one."""
+    odd = set(first.keys()) ^ set(structure.keys())
+    if odd:
+        has = "lacks" if odd & set(first.keys()) else "has"
+        raise InputError(
+            f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
+        )
+    for key, value in structure.to_dict().items():
+        if key in PER_EDGE:
+            raise InputError(
+                f"{where}: has {key!r} already; pack it without edges, then call with_edges"
+            )
+        if torch.is_tensor(value) and torch.is_tensor(first[key]):
+            rows = structure.z.numel() if key in PER_ATOM else 1
+            shape = (rows, *first[key].shape[1:])
+            if tuple(value.shape) != shape:
+                hint = "" if key in PER_ATOM else f"; per atom are only {', '.join(PER_ATOM)}"
+                raise InputError(
+                    f"{where}: {key} must have shape {shape}, got {tuple(value.shape)}{hint}"
+                )
+        elif type(value) is not type(first[key]):
+            raise InputError(
+                f"{where}: {key} is a {type(value).__name__}, but a {type(first[key]).__name__} "
+                "in structure 0; give one type to all structures"
+            )
 
 
 def _local_edges(batch: Batch, cutoff: float) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

@@ -49,11 +49,12 @@ def random_split(
         InputError: if there are fewer structures than asked for.
     """
     asked = num_train + num_val + (num_test or 0)
-    if num_train < 1 or num_val < 0 or asked > size:
+    if num_train < 1 or num_val < 0 or (num_test or 0) < 0 or asked > size:
         raise InputError(
             f"cannot split {size} structures into num_train={num_train}, num_val={num_val}"
             + (f", num_test={num_test}" if num_test is not None else "")
-            + f"; they must add up to at most {size}, with num_train at least 1"
+            + f"; give whole numbers, none negative, that add up to at most {size}, with num_train "
+            "at least 1"
         )
     order = torch.from_numpy(np.random.default_rng(seed).permutation(size))
     rest = size - num_train - num_val

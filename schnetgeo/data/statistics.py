@@ -32,10 +32,9 @@ def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> F
     """
     present = counts.any(0)
     design = counts[:, present].double()
-    norm = design.square().sum(0).sqrt()
-    solution = torch.linalg.lstsq(design / norm, energy.double().unsqueeze(1), driver="gelsd")
+    solution = torch.linalg.lstsq(design, energy.double().unsqueeze(1), driver="gelsd")
     references = torch.zeros(counts.size(1), dtype=torch.float64)
-    references[present] = solution.solution.squeeze(1) / norm
+    references[present] = solution.solution.squeeze(1)
     return references
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -134,7 +135,9 @@ def _labeled(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> At
             continue
         if key not in source:
             raise InputError(f"has no {label} named {key!r}; it has {', '.join(source) or 'none'}")
-        results[label] = source.pop(key)
+        results[label] = value = source.pop(key)
+        if np.asarray(value).dtype.kind not in "fiu":
+            raise InputError(f"{label} {value!r:.50}, named {key!r}, is no number")
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
@@ -143,8 +146,9 @@ def _convert(data: Structure, energy: float, force: float, length: float) -> Non
     """Bring labels and geometry to eV and Å, in place."""
     data.pos *= length
     data.cell *= length
-    if data.get("energy") is not None:
-        data.energy *= energy
+    for name in ("energy", "free_energy"):
+        if data.get(name) is not None:
+            data[name] *= energy
     if data.get("forces") is not None:
         data.forces *= force
     if data.get("stress") is not None and (energy, length) != (1.0, 1.0):

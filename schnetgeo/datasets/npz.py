@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 
 import numpy as np
 import torch
@@ -9,10 +10,11 @@ from torch import Tensor
 
 from schnetgeo import units
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
 from schnetgeo.errors import InputError
 
 _KCAL = {"e_unit": "kcal/mol", "f_unit": "kcal/mol/Angstrom", "r_unit": "Angstrom"}
+_REVISED = {"nuclear_charges": "z", "coords": "R", "energies": "E", "forces": "F"}
 _GEOMETRY = {"N", "z", "Z", "R", "cell", "pbc", "stress"}
 _TYPES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 
@@ -40,8 +42,8 @@ def read_npz(
 
     Args:
         path: the file.
-        energy_key: array that holds the energy; `None` is `E` where there is one.
-        forces_key: array that holds the forces; `None` is `F` where there is one.
+        energy_key: array that holds the energy; `None` is `E` or `energy` where there is one.
+        forces_key: array that holds the forces; `None` is `F` or `forces` where there is one.
         energy_unit: needed unless the file states `e_unit`.
         force_unit: needed unless the file states `f_unit`.
         length_unit: `None` is what the file states as `r_unit`, or Å.
@@ -51,34 +53,37 @@ def read_npz(
     """
     arrays = _open(path)
     if "nuclear_charges" in arrays:
-        names = {"nuclear_charges": "z", "coords": "R", "energies": "E", "forces": "F"}
-        arrays = {names[k]: v for k, v in arrays.items() if k in names} | _as_arrays(_KCAL)
+        arrays = {_REVISED[k]: v for k, v in arrays.items() if k in _REVISED} | _as_arrays(_KCAL)
+        energy_key = _REVISED.get(energy_key, energy_key)
+        forces_key = _REVISED.get(forces_key, forces_key)
     elif "z" in arrays and arrays.get("E", np.empty(0)).ndim == 2:
         arrays = _as_arrays(_KCAL) | arrays
-    energy_key = _key(path, arrays, energy_key, "E")
-    forces_key = _key(path, arrays, forces_key, "F")
-    for key in ("R", "Z") if "z" not in arrays else ("R",):
-        if key not in arrays:
+    energy_key = _key(path, arrays, energy_key, ("E", "energy"))
+    forces_key = _key(path, arrays, forces_key, ("F", "forces"))
+    for kind, names in (("positions", ("R",)), ("atomic numbers", ("z", "Z"))):
+        if not arrays.keys() & set(names):
             raise InputError(
-                f"{path}: has no array {key!r}, only {', '.join(sorted(arrays))}; see read_npz for "
-                "the layouts"
+                f"{path}: has no {kind}, called {' or '.join(names)}, only "
+                f"{', '.join(sorted(arrays))}; see read_npz for the layouts"
             )
     sizes, z = _composition(path, arrays)
-    total, count = int(sizes.sum()), len(sizes)
+    count = len(sizes)
+    shape = (*arrays["R"].shape[:-1], 3) if "N" not in arrays else (int(sizes.sum()), 3)
     length = units.length(length_unit or _stated(arrays, "r_unit") or "Angstrom")
-    data = Structure(z=z, pos=_rows(path, arrays, "R", (total, 3)) * length)
+    data = Structure(z=z, pos=_rows(path, arrays, "R", shape).reshape(-1, 3) * length)
     if "cell" in arrays:
-        data.cell = torch.from_numpy(arrays["cell"]) * length
+        data.cell = _rows(path, arrays, "cell", (count, 3, 3)) * length
         periodic = np.ones((count, 3), bool)
         data.pbc = torch.from_numpy(arrays.get("pbc", periodic))
     if "stress" in arrays:
-        data.stress = torch.from_numpy(arrays["stress"])
+        data.stress = _rows(path, arrays, "stress", (count, 3, 3))
     if energy_key:
         unit = units.energy(_unit(path, arrays, "e_unit", energy_unit, "energy"))
-        data.energy = _rows(path, arrays, energy_key, (count,)).double() * unit
+        energy = _rows(path, arrays, energy_key, (count,), (count, 1))
+        data.energy = energy.reshape(count).double() * unit
     if forces_key:
         unit = units.force(_unit(path, arrays, "f_unit", force_unit, "force"))
-        data.forces = _rows(path, arrays, forces_key, (total, 3)) * unit
+        data.forces = _rows(path, arrays, forces_key, shape).reshape(-1, 3) * unit
     for key in arrays:
         if key not in _GEOMETRY and key not in (energy_key, forces_key):
             _keep(path, data, key, arrays[key], count)
@@ -86,16 +91,20 @@ def read_npz(
 
 
 def _open(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{path}: not an .npz archive, or not a whole one; get a fresh copy, or give the file "
+            "the ending of what it is"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
             return {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path}: not a whole .npz archive of plain arrays ({error}); get a fresh copy"
+            f"{path}: cannot be read ({error}); get a fresh copy, or save it again as plain "
+            "arrays, without pickled objects"
         ) from None
 
 
@@ -103,9 +112,11 @@ def _as_arrays(text: dict[str, str]) -> dict[str, np.ndarray]:
     return {key: np.array(value) for key, value in text.items()}
 
 
-def _key(path, arrays: dict[str, np.ndarray], key: str | None, default: str) -> str | None:
+def _key(
+    path, arrays: dict[str, np.ndarray], key: str | None, usual: tuple[str, ...]
+) -> str | None:
     if key is None:
-        return default if default in arrays else None
+        return next((name for name in usual if name in arrays), None)
     if key not in arrays:
         raise InputError(f"{path}: has no array {key!r}; it has {', '.join(sorted(arrays))}")
     return key
@@ -113,14 +124,15 @@ def _key(path, arrays: dict[str, np.ndarray], key: str | None, default: str) -> 
 
 def _composition(path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, Tensor]:
     """Atoms of each structure, and the atomic numbers of all atoms in a row."""
+    z = arrays["Z" if "Z" in arrays else "z"].reshape(-1)
     if "N" in arrays:
-        sizes, z = arrays["N"].astype(np.int64), arrays["Z"].reshape(-1)
+        sizes = arrays["N"].astype(np.int64).reshape(-1)
     else:
         shape = arrays["R"].shape
         if len(shape) != 3:
             raise InputError(f"{path}: R must have shape (structures, atoms, 3), got {shape}")
         sizes = np.full(shape[0], shape[1], dtype=np.int64)
-        z = arrays["Z"].reshape(-1) if "Z" in arrays else np.tile(arrays["z"], shape[0])
+        z = np.tile(z, shape[0]) if len(z) == shape[1] else z
     if z.dtype.kind not in "iu" or len(z) != sizes.sum():
         raise InputError(
             f"{path}: there must be {sizes.sum()} integer atomic numbers, as many as atoms in R "
@@ -129,14 +141,16 @@ def _composition(path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, Tenso
     return sizes, torch.from_numpy(z.astype(np.int64))
 
 
-def _rows(path, arrays: dict[str, np.ndarray], key: str, shape: tuple[int, ...]) -> Tensor:
+def _rows(path, arrays: dict[str, np.ndarray], key: str, *shapes: tuple[int, ...]) -> Tensor:
+    """An array that must have one of these shapes, in float32 where it is, else in float64."""
     values = arrays[key]
-    if values.size != np.prod(shape) or values.dtype.kind not in "fiu" or values.ndim < len(shape):
+    if values.shape not in shapes or values.dtype.kind not in "fiu":
         raise InputError(
-            f"{path}: {key} must hold numbers for {shape[0]} rows, got shape {values.shape} and "
-            f"type {values.dtype}"
+            f"{path}: {key} must hold numbers in shape {' or '.join(map(str, shapes))}, got shape "
+            f"{values.shape} and type {values.dtype}"
         )
-    return torch.from_numpy(np.ascontiguousarray(values)).reshape(shape)
+    dtype = np.float32 if values.dtype == np.float32 else np.float64
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=dtype))
 
 
 def _stated(arrays: dict[str, np.ndarray], key: str) -> str | None:
@@ -157,9 +171,10 @@ def _keep(path, data: Structure, key: str, values: np.ndarray, count: int) -> No
     """Further arrays with a row for each structure, under their own name."""
     if values.ndim == 0 or len(values) != count:
         return  # text about the file, such as its name and theory
-    if key in data or key in dir(Structure):
+    if key in data or key in (*PER_ATOM, *PER_EDGE, "energy", *dir(Structure)):
         raise InputError(
-            f"{path}: the array {key!r} has the name of an attribute of Data; rename it"
+            f"{path}: the array {key!r} has a name that structures use for something else; "
+            "rename it"
         )
     if values.dtype.kind in _TYPES:
         data[key] = torch.from_numpy(values.astype(_TYPES[values.dtype.kind]))

@@ -23,7 +23,7 @@ class BestModel(L.Callback):
             return
         self.lowest = float(loss)
         if trainer.is_global_zero:
-            module.average.module.save(self.path, step=trainer.global_step, **self.notes)
+            module.average.save(self.path, step=trainer.global_step, **self.notes)
 
     def state_dict(self) -> dict:
         return {"lowest": self.lowest}

@@ -67,7 +67,7 @@ class Training:
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("max_steps", "max_minutes"):
-            if (getattr(self, name) or 1) <= 0:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("decay", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:

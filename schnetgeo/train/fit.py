@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
@@ -61,6 +63,7 @@ def fit(
     training: Training,
     out: str | os.PathLike,
     resume: bool = False,
+    overwrite: bool = False,
     classes: tuple[type, ...] = (),
 ) -> Fit:
     """Train a potential and leave model file, checkpoint and logs in a folder.
@@ -70,8 +73,9 @@ def fit(
         train: structures to learn from.
         val: structures that choose the best weights; may be empty.
         training: what to do, and when to stop.
-        out: folder for `model.safetensors`, `last.ckpt`, `metrics.csv` and TensorBoard's files.
+        out: folder for `model.safetensors`, `last.ckpt`, and CSV and TensorBoard files in `logs`.
         resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
+        overwrite: begin anew where the folder holds a training.
         classes: your own classes in the model, to read its file back.
 
     Raises:
@@ -80,8 +84,12 @@ def fit(
     out = Path(out)
     _check_labels(train, val, training)
     checkpoint = out / CHECKPOINT
+    if overwrite:
+        checkpoint.unlink(missing_ok=True)
     if checkpoint.exists() and not resume:
-        raise InputError(f"{out}: holds a training already; resume it or choose another folder")
+        raise InputError(
+            f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
+        )
     if training.threads:
         torch.set_num_threads(training.threads)
     potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
@@ -93,18 +101,29 @@ def fit(
         # the order of batches depends on the step alone, so nothing is lost on resuming
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
+        warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        try:
+            trainer.fit(
+                module,
+                data,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except SIGTERMException:
+            sys.exit(143)  # as the shell reports a process ended by SIGTERM; resume goes on
+
         if len(val) and trainer.global_step % data.options.validate_every:
             trainer.validate(module, data, verbose=False)
     if not len(val) and trainer.is_global_zero:
-        module.average.module.save(out / MODEL, step=trainer.global_step, **best.notes)
+        module.average.save(out / MODEL, step=trainer.global_step, **best.notes)
     trainer.strategy.barrier()
     fitted = load(out / MODEL, classes, device=module.device)
     if training.task == "forces" and train.has("energy"):
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
-    return Fit(fitted, trainer.global_step, _stopped_by(trainer, training), module.seconds)
+    return Fit(fitted, trainer.global_step, _stopped_by(trainer, module), module.seconds)
 
 
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
@@ -131,6 +150,7 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
     if devices * nodes > 1:
         # forces do not depend on the last bias, so forces alone leave it without a gradient
         strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
+    csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
     return L.Trainer(
         accelerator=training.device,
         devices=devices,
@@ -144,7 +164,7 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
         limit_val_batches=None if validate else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=50,
-        logger=[CSVLogger(out, name="", version=""), TensorBoardLogger(out, name="", version="")],
+        logger=[csv, TensorBoardLogger(out, name="logs", version=csv.version)],
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=training.progress,
@@ -154,10 +174,10 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
     )
 
 
-def _stopped_by(trainer: L.Trainer, training: Training) -> str:
+def _stopped_by(trainer: L.Trainer, module: PotentialModule) -> str:
     loss = trainer.callback_metrics.get("train_loss")
     if loss is not None and not math.isfinite(loss):
         return "diverged"
-    if training.max_steps and trainer.global_step >= training.max_steps:
+    if trainer.global_step == trainer.max_steps:
         return "max_steps"
-    return "early_stopping" if trainer.should_stop and not training.max_minutes else "max_minutes"
+    return "max_minutes" if module.out_of_time else "early_stopping"

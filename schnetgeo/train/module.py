@@ -1,5 +1,6 @@
 """The training step, its schedule and its moving average, for Lightning's Trainer."""
 
+import copy
 import math
 import os
 import time
@@ -8,8 +9,8 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader, train_loader
@@ -35,19 +36,18 @@ class PotentialModule(L.LightningModule):
     def __init__(self, potential: Potential, training: Training, checkpoint: Path):
         super().__init__()
         self.potential = potential
-        self.average = AveragedModel(
-            potential, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay)
-        ).requires_grad_(False)
+        self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
         self.loss = Loss(training.task, training.rho, training.loss)
         self.checkpoint = checkpoint
         self.seconds = 0.0
         self._resumed_from = 0
         self._started = math.nan
+        self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def configure_optimizers(self):
         options = self.options
-        optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr)
+        optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr, fused=True)
         if options.schedule == "plateau":
             scheduler = {
                 "scheduler": ReduceLROnPlateau(
@@ -62,6 +62,8 @@ class PotentialModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_train_start(self):
+        # listed once: walking the modules takes longer than the average itself
+        self._weights = list(self.potential.parameters()), list(self.average.parameters())
         self._started = time.monotonic() - self.seconds
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -69,6 +71,9 @@ class PotentialModule(L.LightningModule):
         if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
             self._save_checkpoint()
         return batch
+
+    def on_train_end(self):
+        self._save_checkpoint()
 
     def on_exception(self, exception: BaseException):
         """Keep what was learned when the queue or the user ends the run."""
@@ -80,18 +85,17 @@ class PotentialModule(L.LightningModule):
         return self.loss(prediction, batch)
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
-        self.average.update_parameters(self.potential)
+        self._update_average()
         self.seconds = time.monotonic() - self._started
         if self.global_step % self.trainer.log_every_n_steps == 0:
             lr = self.optimizers().param_groups[0]["lr"]
             self.log("train_loss", outputs["loss"], prog_bar=True, sync_dist=True, batch_size=1)
             self.log("lr", lr)
-        minutes = self.options.max_minutes
-        if minutes is not None and self.seconds >= 60 * minutes:
+        if self.out_of_time:
             self.trainer.should_stop = True
 
     def validation_step(self, batch: Batch, index: int):
-        potential = self.average.module.eval()
+        potential = self.average.eval()
         prediction = potential(batch, forces=batch.get("forces") is not None)
         values = {"val_loss": self.loss(prediction, batch)}
         if batch.get("energy") is not None:
@@ -101,6 +105,20 @@ class PotentialModule(L.LightningModule):
             error = prediction.forces - batch.forces
             values["val_force_mae_kcal_mol_A"] = error.abs().mean() / KCAL_MOL
         self.log_dict(values, batch_size=batch.num_graphs, prog_bar=True, sync_dist=True)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether max_minutes have passed, those before an interruption included."""
+        minutes = self.options.max_minutes
+        return minutes is not None and self.seconds >= 60 * minutes
+
+    @torch.no_grad()
+    def _update_average(self):
+        """ā ← d ā + (1 − d) w with d = min(ema_decay, (1 + step) / (10 + step))."""
+        weights, average = self._weights
+        step = self.global_step
+        decay = min(self.options.ema_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(average, weights, 1 - decay)
 
     def _save_checkpoint(self):
         """Replace the checkpoint, unless this is the step it was resumed from."""

@@ -1,0 +1,231 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
+
+from schnetgeo.data import from_ase, with_edges
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.errors import InputError
+from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
+
+CUTOFF = 3.0
+EDGES = ("edge_index", "edge_reverse", "edge_shift")
+
+
+def labeled(atoms, index):
+    data = from_ase(atoms)
+    num_atoms = len(atoms)
+    generator = torch.Generator().manual_seed(index)
+    data.energy = torch.randn(1, generator=generator, dtype=torch.float64)
+    data.forces = torch.randn(num_atoms, 3, generator=generator)
+    data.stress = torch.randn(1, 3, 3, generator=generator, dtype=torch.float64)
+    data.mol_index = torch.tensor([index])
+    data.smiles = f"molecule {index}"
+    return data
+
+
+def structures(periodic, sizes=(5, 1, 9, 2, 7, 3)):
+    rng = np.random.default_rng(0)
+    make = random_crystal if periodic else random_cluster
+    return [labeled(make(rng, size), index) for index, size in enumerate(sizes)]
+
+
+def molecules():
+    """Without cell and pbc, as .npz files of molecules give them."""
+    found = structures(periodic=False)
+    for data in found:
+        del data.cell, data.pbc
+    return found
+
+
+def assert_equal_values(a, b):
+    if torch.is_tensor(a):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def assert_equal_data(a, b):
+    assert set(a.keys()) == set(b.keys())
+    for key in a.keys():
+        assert_equal_values(a[key], b[key])
+
+
+def assert_equal_batches(ours, theirs):
+    assert_equal_data(ours, theirs)
+    assert ours.num_graphs == theirs.num_graphs
+    for name in ("_slice_dict", "_inc_dict"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal_values(a[key], b[key])
+
+
+@pytest.mark.parametrize("edges", [False, True])
+@pytest.mark.parametrize("kind", ["molecules", "clusters", "crystals"])
+def test_batch_is_that_of_pyg(kind, edges):
+    parts = molecules() if kind == "molecules" else structures(kind == "crystals")
+    dataset = PackedDataset.from_list(parts)
+    if edges:
+        dataset = dataset.with_edges(CUTOFF)
+        parts = [with_edges(data, CUTOFF) for data in parts]
+    chosen = [4, 0, 0, 2, 1]
+    batch = dataset.batch(chosen)
+    expected = [parts[i] for i in chosen]
+    assert_equal_batches(batch, Batch.from_data_list(expected))
+    for one, other in zip(batch.to_data_list(), expected, strict=True):
+        assert_equal_data(one, other)
+    for index, data in enumerate(parts):
+        assert_equal_data(dataset[index], data)
+    assert_equal_data(dataset[-1], parts[-1])
+
+
+@given(st.lists(clusters(8) | crystals(4), min_size=1, max_size=6), generators())
+@settings(max_examples=25, deadline=None)
+def test_any_sizes_and_any_choice(atoms, rng):
+    parts = [labeled(a, index) for index, a in enumerate(atoms)]
+    dataset = PackedDataset.from_list(parts).with_edges(CUTOFF)
+    chosen = rng.integers(len(parts), size=rng.integers(1, 8)).tolist()
+    expected = Batch.from_data_list([with_edges(parts[i], CUTOFF) for i in chosen])
+    assert_equal_batches(dataset.batch(chosen), expected)
+
+
+@pytest.mark.parametrize("edges", [False, True])
+def test_pyg_loader(edges):
+    parts = structures(periodic=True)
+    dataset = PackedDataset.from_list(parts)
+    if edges:
+        dataset, parts = dataset.with_edges(CUTOFF), [with_edges(d, CUTOFF) for d in parts]
+    batches = list(DataLoader(dataset, batch_size=4))
+    assert [b.num_graphs for b in batches] == [4, 2]
+    assert_equal_batches(batches[1], Batch.from_data_list(parts[4:]))
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        (slice(1, 5, 2), [1, 3]),
+        ([4, 0, 4], [4, 0, 4]),
+        (torch.tensor([2, -1]), [2, 5]),
+        (np.array([3, 1]), [3, 1]),
+        (torch.tensor([True, False, False, True, False, True]), [0, 3, 5]),
+        (np.array([False, True, False, False, True, False]), [1, 4]),
+    ],
+)
+def test_subsets(key, rows):
+    parts = structures(periodic=False)
+    dataset = PackedDataset.from_list(parts)
+    subset = dataset[key]
+    assert len(subset) == len(rows)
+    assert subset.packed.pos.data_ptr() == dataset.packed.pos.data_ptr()
+    assert subset.num_atoms.tolist() == [parts[i].z.numel() for i in rows]
+    assert subset.values("mol_index").tolist() == rows
+    assert torch.equal(subset.values("pos"), torch.cat([parts[i].pos for i in rows]))
+    for index, row in enumerate(rows):
+        assert_equal_data(subset[index], parts[row])
+    assert_equal_batches(
+        subset.batch([1, 0]), Batch.from_data_list([parts[i] for i in rows[1::-1]])
+    )
+    assert subset[1:].values("mol_index").tolist() == rows[1:]
+
+
+def test_positions_count_from_the_end_where_negative():
+    dataset = PackedDataset.from_list(structures(periodic=False))
+    assert dataset.batch([-2, 0, -1]).mol_index.tolist() == [4, 0, 5]
+    assert dataset[1:3].batch([-1]).mol_index.tolist() == [2]
+    with pytest.raises(IndexError):
+        dataset.batch([6])
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_edges_of_subset(periodic):
+    dataset = PackedDataset.from_list(structures(periodic))
+    subset = dataset[[5, 1, 3]]
+    built = subset.with_edges(CUTOFF)
+    assert built.packed.z.numel() == int(subset.num_atoms.sum())  # it holds nothing else
+    for choice in ([0, 1, 2], [2, 0]):
+        expected = with_edges(subset.batch(choice), CUTOFF)
+        for name in EDGES:
+            assert torch.equal(built.batch(choice)[name], expected[name]), name
+            assert built.batch(choice)[name].dtype == torch.int64
+    assert not dataset.has("edge_index")
+
+
+def test_structures_without_any_edge():
+    rng = np.random.default_rng(1)
+    parts = [labeled(random_cluster(rng, size), size) for size in (1, 4, 1)]
+    for order in ([0], [0, 2], [1, 0, 2]):
+        dataset = PackedDataset.from_list([parts[i] for i in order]).with_edges(CUTOFF)
+        expected = Batch.from_data_list([with_edges(parts[i], CUTOFF) for i in order])
+        assert_equal_batches(dataset.batch(range(len(order))), expected)
+    assert dataset.batch([1]).edge_index.shape == (2, 0)
+
+
+def test_edges_are_built_in_blocks(monkeypatch):
+    dataset = PackedDataset.from_list(structures(periodic=True))
+    whole = dataset.with_edges(CUTOFF).batch(range(6))
+    monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
+    assert_equal_batches(dataset.with_edges(CUTOFF).batch(range(6)), whole)
+
+
+def test_strings_and_scalars_survive():
+    dataset = PackedDataset.from_list(structures(periodic=False))
+    assert dataset.values("smiles") == [f"molecule {i}" for i in range(6)]
+    assert dataset[3].smiles == "molecule 3"
+    assert dataset.batch([5, 2]).smiles == ["molecule 5", "molecule 2"]
+    assert dataset.batch([5, 2]).mol_index.tolist() == [5, 2]
+    assert dataset.has("smiles")
+    assert not dataset.has("dipole")
+
+
+def test_batches_own_their_memory():
+    dataset = PackedDataset.from_list(structures(periodic=False))
+    before = dataset[0].pos.clone()
+    dataset.batch([0, 1]).pos.zero_()
+    assert torch.equal(dataset[0].pos, before)
+
+
+def test_travels_to_other_processes():
+    dataset = PackedDataset.from_list(structures(periodic=True)).with_edges(CUTOFF)[1:4]
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert_equal_batches(copy.batch([0, 2]), dataset.batch([0, 2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("energy"), "own data, structure 2: lacks 'energy', unlike structure 0"),
+        (lambda d: d.update({"mu": torch.ones(1)}), "structure 2: has 'mu', unlike structure 0"),
+        (lambda d: d.update({"energy": d["energy"][0]}), r"2: energy must have shape \(1,\), got"),
+        (lambda d: d.update({"pos": d["pos"][:, :2]}), r"2: pos must have shape \(9, 3\), got \(9"),
+        (lambda d: d.update({"forces": d["forces"][1:]}), r"2: forces must have .* got \(8, 3\)"),
+        (lambda d: d.update({"mol_index": 2}), "2: mol_index is a int, but a Tensor in structure"),
+        (lambda d: d["forces"][4].fill_(torch.nan), r"2: forces\[4, 0\] is nan, but must be fin"),
+        (lambda d: d["z"].fill_(0), r"2: z\[0\] = 0 is not an atomic number"),
+    ],
+)
+def test_refuses_structures_that_differ(change, message):
+    parts = structures(periodic=False)
+    change(parts[2]._store)
+    with pytest.raises(InputError, match=message):
+        PackedDataset.from_list(parts, where="own data")
+
+
+def test_refuses_what_it_cannot_pack():
+    parts = structures(periodic=False)
+    with pytest.raises(InputError, match="own data: holds no structures"):
+        PackedDataset.from_list([], where="own data")
+    with pytest.raises(InputError, match="structure 0: has 'edge_index' already"):
+        PackedDataset.from_list([with_edges(data, CUTOFF) for data in parts])
+    for data in parts:
+        data.features = torch.ones(data.z.numel(), 4)
+    with pytest.raises(
+        InputError, match=r"0: features must have shape \(1, 4\), got \(5, 4\); per"
+    ):
+        PackedDataset.from_list(parts)

@@ -1,0 +1,196 @@
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.db import connect
+
+from schnetgeo.datasets import AtomsFile
+from schnetgeo.errors import InputError
+from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol, fixed, md17, write
+
+
+def frames(number=3):
+    """Ethanol in a box, with the labels of a calculation."""
+    arrays = ethanol()
+    found = []
+    for k in range(number):
+        atoms = Atoms(arrays["z"], arrays["R"][k], cell=[9, 10, 11], pbc=True)
+        results = dict(energy=arrays["E"][k], forces=arrays["F"][k], stress=np.arange(6) * 1e-3)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        found.append(atoms)
+    return found
+
+
+def bare(**info):
+    """The same without a calculation."""
+    atoms = frames(1)[0]
+    atoms.calc = None
+    atoms.info.update(info)
+    return atoms
+
+
+def assert_labels(dataset):
+    first = dataset[0]
+    assert len(dataset) == 3
+    assert float(first.energy) == pytest.approx(ENERGY, abs=1e-6)
+    assert float(first.forces[0, 0]) == pytest.approx(FORCE, abs=1e-6)
+    full = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]]) * 1e-3
+    np.testing.assert_allclose(first.stress[0], full, atol=1e-12)
+    assert first.cell.diagonal(dim1=1, dim2=2).tolist() == [[9, 10, 11]]
+    assert bool(first.pbc.all())
+    assert first.energy.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["own.xyz", "own.extxyz", "own.traj", "own.json"])
+def test_formats_of_ase(tmp_path, name):
+    ase.io.write(tmp_path / name, frames())
+    assert_labels(AtomsFile(tmp_path / name))
+
+
+def test_database(tmp_path):
+    with connect(tmp_path / "own.db") as database:
+        for atoms in frames():
+            database.write(atoms)
+    assert_labels(AtomsFile(str(tmp_path / "own.db")))
+
+
+def test_files_are_read_one_after_the_other(tmp_path):
+    ase.io.write(tmp_path / "a.xyz", frames(3))
+    ase.io.write(tmp_path / "b.traj", frames(2))
+    dataset = AtomsFile([tmp_path / "a.xyz", tmp_path / "b.traj"])
+    assert len(dataset) == 5
+    assert dataset.where == "a.xyz, b.traj"
+    assert float(dataset[3].energy) == pytest.approx(ENERGY, abs=1e-6)
+
+
+def test_archives_in_different_units(tmp_path):
+    paths = [write(tmp_path / "a.npz", fixed()), write(tmp_path / "b.npz", md17())]
+    dataset = AtomsFile(paths)
+    assert len(dataset) == 2 * FRAMES
+    torch.testing.assert_close(dataset[FRAMES].forces, dataset[0].forces)
+    torch.testing.assert_close(dataset[FRAMES].energy, dataset[0].energy)
+
+
+def test_strings_of_several_files(tmp_path):
+    names = np.array(["CCO"] * FRAMES)
+    paths = [write(tmp_path / f"{k}.npz", fixed(smiles=names)) for k in range(2)]
+    assert AtomsFile(paths).values("smiles") == ["CCO"] * 2 * FRAMES
+
+
+def test_files_with_different_fields(tmp_path):
+    paths = [write(tmp_path / "a.npz", fixed()), write(tmp_path / "b.npz", fixed(F=None))]
+    with pytest.raises(InputError, match="a.npz and b.npz: only one of them has 'forces'; files"):
+        AtomsFile(paths)
+    with pytest.raises(InputError, match="name at least one file"):
+        AtomsFile([])
+
+
+def test_energy_of_info_in_hartree(tmp_path):
+    atoms = bare(U0=ENERGY / 27.211386245988, charge=1, smiles="CCO")
+    atoms.arrays["gradient"] = -ethanol()["F"][0] * 0.529177210903 / 27.211386245988
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    options = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", forces_key="gradient")
+    data = AtomsFile(tmp_path / "own.xyz", energy_key="U0", **options)[0]
+    assert float(data.energy) == pytest.approx(ENERGY, abs=1e-6)
+    assert float(data.forces[0, 0]) == pytest.approx(-FORCE, abs=1e-6)
+    assert data.charge.tolist() == [1]
+    assert data.smiles == "CCO"
+    assert "U0" not in data
+
+
+def test_units_of_all_that_a_calculation_gave(tmp_path):
+    atoms = frames(1)[0]
+    atoms.calc.results["free_energy"] = -10.0
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", length_unit="Bohr")
+    data = AtomsFile(tmp_path / "own.xyz", **units)[0]
+    assert float(data.free_energy) == pytest.approx(-272.11386245988)
+    assert float(data.forces[0, 0]) == pytest.approx(FORCE * 51.42206747632, rel=1e-6)
+    assert float(data.stress[0, 1, 1]) == pytest.approx(1e-3 * 183.6315353, rel=1e-8)
+    assert float(data.cell[0, 0, 0]) == pytest.approx(9 * 0.529177210903)
+
+
+def test_named_labels_that_ase_found_itself(tmp_path):
+    ase.io.write(tmp_path / "own.xyz", frames())
+    assert_labels(AtomsFile(tmp_path / "own.xyz", energy_key="energy", forces_key="forces"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(energy_key="U0"), r"own.xyz, structure 0: has no energy named 'U0'; it has HF"),
+        (dict(forces_key="grad"), "has no forces named 'grad'; it has numbers, positions"),
+        (dict(energy_unit="Rydberg"), "unknown energy unit 'Rydberg'; known: eV, meV, Hartree"),
+        (dict(force_unit="eV"), "force unit 'eV' is not energy/length, such as eV/Angstrom"),
+    ],
+)
+def test_refuses_options(tmp_path, options, message):
+    ase.io.write(tmp_path / "own.xyz", bare(HF=1.0))
+    with pytest.raises(InputError, match=message):
+        AtomsFile(tmp_path / "own.xyz", **options)
+
+
+def test_energy_that_is_text(tmp_path):
+    ase.io.write(tmp_path / "own.xyz", bare(HF="failed"))
+    with pytest.raises(
+        InputError, match="own.xyz, structure 0: energy 'failed', named 'HF', is no"
+    ):
+        AtomsFile(tmp_path / "own.xyz", energy_key="HF")
+
+
+def test_missing_number_is_named(tmp_path):
+    atoms = frames()
+    atoms[1].calc.results["forces"][4, 2] = np.nan
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    message = r"^own.xyz, structure 1: forces\[4, 2\] is nan, but must be finite; mend or remove"
+    with pytest.raises(InputError, match=message):
+        AtomsFile(tmp_path / "own.xyz")
+
+
+def test_missing_label_is_named(tmp_path):
+    atoms = frames()
+    del atoms[2].calc.results["energy"]
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    with pytest.raises(
+        InputError, match="own.xyz, structure 2: lacks 'energy', unlike structure 0"
+    ):
+        AtomsFile(tmp_path / "own.xyz")
+
+
+def test_what_cannot_be_kept(tmp_path):
+    atoms = frames(1)[0]
+    atoms.set_constraint(FixAtoms([0]))
+    ase.io.write(tmp_path / "own.traj", atoms)
+    with pytest.raises(InputError, match=r"own.traj, structure 0: the constraint .*'constraints'"):
+        AtomsFile(tmp_path / "own.traj")
+    assert len(AtomsFile(tmp_path / "own.traj", drop=("constraints",))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("own.npz", b"1\n\nH 0 0 0\n"),
+        ("own.xyz", None),
+        ("own.xyz", b""),
+        ("own.xyz", b"two\natoms\n"),
+        ("own.traj", b"1\n\nH 0 0 0\n"),
+        ("own.db", b"1\n\nH 0 0 0\n"),
+        ("own.unknown", b"1\n\nH 0 0 0\n"),
+    ],
+)
+def test_wrong_endings(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(
+        write(tmp_path / "a.npz", fixed()).read_bytes() if content is None else content
+    )
+    with pytest.raises(InputError, match=rf"{name}: (not an .npz archive|ASE cannot read it \()"):
+        AtomsFile(path)
+
+
+def test_absent_file(tmp_path):
+    for name in ("absent.xyz", "absent.npz"):
+        with pytest.raises(InputError, match=f"{name}: no such file"):
+            AtomsFile(tmp_path / name)

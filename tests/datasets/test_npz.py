@@ -1,0 +1,276 @@
+import numpy as np
+import pytest
+import torch
+
+from schnetgeo.data import from_ase, to_ase
+from schnetgeo.datasets.npz import read_npz
+from schnetgeo.errors import InputError
+from tests.datasets.archives import (
+    ENERGY,
+    FORCE,
+    FRAMES,
+    fixed,
+    md17,
+    ragged,
+    revised_md17,
+    shuffled_atoms,
+    write,
+)
+from tests.shared_data import shared
+
+LAYOUTS = [fixed, shuffled_atoms, ragged, md17, revised_md17]
+
+
+def read(tmp_path, arrays, **options):
+    return read_npz(write(tmp_path / "own.npz", arrays), **options)
+
+
+def refuses(tmp_path, message, arrays, **options):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, arrays, **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(tmp_path, layout):
+    dataset = read(tmp_path, layout())
+    assert len(dataset) == FRAMES
+    first = dataset[0]
+    assert float(first.energy) == pytest.approx(ENERGY, abs=1e-9)
+    assert float(first.forces[0, 0]) == pytest.approx(FORCE, abs=1e-6)
+    assert first.z.tolist()[:3] == [6, 6, 8]
+    assert sorted(first.z.tolist()) == [1] * 6 + [6, 6, 8]
+    assert first.z.dtype == torch.int64
+    assert first.energy.dtype == torch.float64
+    assert set(first.keys()) == {"z", "pos", "energy", "forces"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_atoms_stay_with_their_forces(tmp_path, layout):
+    dataset = read(tmp_path, layout())
+    whole = read(tmp_path, fixed())
+    for data, reference in zip(dataset, whole, strict=True):
+        distance = torch.cdist(data.pos, reference.pos)
+        atom = distance.argmin(1)
+        assert float(distance.min(1).values.max()) < 1e-6
+        assert torch.equal(data.z, reference.z[atom])
+        torch.testing.assert_close(data.forces, reference.forces[atom])
+
+
+def test_shared_md17_in_ev():
+    dataset = read_npz(shared("md17_ethanol.npz"))
+    # −97195.01189948035 kcal/mol, 26.23068692 kcal/mol/Å
+    assert float(dataset[0].energy) == pytest.approx(-4214.774628, abs=1e-6)
+    assert float(dataset[0].forces[0, 0]) == pytest.approx(1.13747024, abs=1e-8)
+
+
+def test_shared_qm9_in_ev():
+    dataset = read_npz(shared("qm9_u0_part1.npz"), energy_key="U0", energy_unit="Hartree")
+    assert len(dataset) == 36248
+    assert float(dataset[0].energy) == pytest.approx(-56.525887 * 27.211386245988, abs=1e-9)
+    assert dataset[0].z.tolist() == [7, 1, 1, 1]
+    assert int(dataset[0].id) == 2
+
+
+def test_shared_crystals():
+    dataset = read_npz(shared("ni_crystal.npz"))
+    crystal = dataset[0]
+    assert crystal.pbc.tolist() == [[True, True, True]]
+    assert crystal.group == dataset.values("group")[0]
+    assert float(crystal.energy) == pytest.approx(-177.35740265)
+    assert float(crystal.stress[0, 0, 0]) == pytest.approx(0.01381004, abs=1e-8)
+    assert crystal.stress.shape == crystal.cell.shape == (1, 3, 3)
+
+
+def test_shared_iso17_and_water():
+    isomers = read_npz(shared("iso17_equilibrium_sample.npz"))
+    assert len({tuple(data.z.tolist()) for data in isomers}) > 1
+    assert not isomers.values("forces").any()
+    water = read_npz(shared("water_periodic.npz"))
+    assert water.values("energy").dtype == torch.float64
+    assert water[0].z.tolist() == [8] * 64 + [1] * 128
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        dict(name="ethanol", theory="DFT PBE+vdW-TS", md5="d41d8cd98f00b204", type="d"),
+        dict(name=np.array("Ethanol"), theory=np.array(b"unknown"), E_min=-1.0, perms=np.eye(9)),
+    ],
+)
+def test_notes_about_the_file_are_left_out(tmp_path, extra):
+    dataset = read(tmp_path, md17(**extra))
+    assert float(dataset[0].energy) == pytest.approx(ENERGY, abs=1e-9)
+    assert set(dataset[0].keys()) == {"z", "pos", "energy", "forces"}
+
+
+def test_old_labels_of_revised_md17_are_left_out(tmp_path):
+    assert set(read(tmp_path, revised_md17())[0].keys()) == {"z", "pos", "energy", "forces"}
+    given = read(tmp_path, revised_md17(), energy_key="energies", forces_key="forces")
+    assert float(given[0].energy) == pytest.approx(ENERGY, abs=1e-9)
+
+
+def test_rows_for_structures_are_kept(tmp_path):
+    arrays = fixed(mol=np.arange(FRAMES, dtype=np.int16), smiles=np.array(["CCO"] * FRAMES))
+    dataset = read(tmp_path, {**arrays, "mu": np.ones(FRAMES, ">f4")})
+    assert dataset[3].mol.tolist() == [3]
+    assert dataset[3].smiles == "CCO"
+    assert dataset[3].mu.dtype == torch.float64
+
+
+def test_given_key_and_unit(tmp_path):
+    arrays = fixed(e_unit=None, E=None, U0=fixed()["E"] / 27.211386245988)
+    dataset = read(tmp_path, arrays, energy_key="U0", energy_unit="Hartree")
+    assert float(dataset[0].energy) == pytest.approx(ENERGY, abs=1e-9)
+    assert not dataset.has("U0")
+
+
+def test_lower_case_names_are_labels_with_a_unit(tmp_path):
+    arrays = fixed(E=None, F=None, energy=fixed()["E"], forces=fixed()["F"])
+    dataset = read(tmp_path, arrays, energy_unit="kcal/mol")
+    assert float(dataset[0].energy) == pytest.approx(ENERGY * 0.0433641042418, abs=1e-9)
+    assert dataset[0].forces.shape == (9, 3)
+    refuses(tmp_path, "does not state its energy unit", {**arrays, "e_unit": None})
+
+
+def test_given_unit_wins_over_the_stated_one(tmp_path):
+    options = dict(energy_unit="meV", force_unit="meV/Bohr", length_unit="Bohr")
+    data = read(tmp_path, fixed(), **options)[0]
+    assert float(data.energy) == pytest.approx(ENERGY / 1000)
+    assert float(data.forces[0, 0]) == pytest.approx(FORCE / 1000 / 0.529177210903, rel=1e-6)
+    torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]) * 0.529177210903)
+
+
+def test_types_of_other_machines(tmp_path):
+    arrays = fixed()
+    swapped = {name: arrays[name].astype(">f8") for name in "REF"}
+    assert float(read(tmp_path, {**arrays, **swapped})[0].energy) == pytest.approx(ENERGY)
+    assert read(tmp_path, fixed(R=arrays["R"].astype(np.float32)))[0].pos.dtype == torch.float32
+    whole = read(tmp_path, fixed(R=np.round(arrays["R"] * 100).astype(int), r_unit=None))
+    assert whole[0].pos.dtype == torch.float64
+
+
+def test_cells(tmp_path):
+    cell = np.tile(np.eye(3) * 12.0, (FRAMES, 1, 1))
+    data = read(tmp_path, fixed(cell=cell))[1]
+    assert data.pbc.tolist() == [[True, True, True]]
+    pbc = np.tile([True, False, True], (FRAMES, 1))
+    data = read(tmp_path, fixed(cell=cell, pbc=pbc, stress=cell))[1]
+    assert data.pbc.tolist() == [[True, False, True]]
+    assert data.cell.shape == data.stress.shape == (1, 3, 3)
+    data = read(tmp_path, fixed(cell=cell), length_unit="nm")[1]
+    assert float(data.cell[0, 0, 0]) == 120.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(e_unit=None), "does not state its energy unit; give energy_unit, such as eV"),
+        (dict(f_unit=None), "does not state its force unit; give force_unit, such as kcal/mol/An"),
+        (dict(e_unit="eV per cell"), "unknown energy unit 'eV per cell'; known: eV, meV"),
+        (dict(R=None), "has no positions, called R, only E, F, e_unit"),
+        (dict(z=None), "has no atomic numbers, called z or Z, only E, F, R"),
+        (
+            dict(z=np.ones(8, int)),
+            "must be 54 integer atomic numbers, as many as atoms in R or N; ",
+        ),
+        (dict(z=np.ones(9)), "got 54 of type float64"),
+        (dict(R=np.ones((9, 3))), r"R must have shape \(structures, atoms, 3\), got \(9, 3\)"),
+        (dict(R=np.ones((6, 9, 2))), r"R must hold numbers in shape \(6, 9, 3\), got .*6, 9, 2"),
+        (dict(E=np.ones(5)), r"E must hold numbers in shape \(6,\) or \(6, 1\), got shape \(5,\)"),
+        (dict(E=np.array(["a"] * 6)), "E must hold numbers .* type <U1"),
+        (dict(F=np.ones((6, 8, 3))), r"F must hold numbers in shape \(6, 9, 3\), got .*6, 8, 3"),
+        (dict(F=np.ones((9, 6, 3))), r"F must .* got shape \(9, 6, 3\)"),
+        (dict(cell=np.eye(3)), r"cell must hold numbers in shape \(6, 3, 3\)"),
+        (dict(energy=np.ones(6)), "'energy' has a name that structures use .*; rename it"),
+        (dict(tags=np.ones((6, 9))), "'tags' has a name that structures use"),
+        (dict(z=np.array([6, 6, 8, 1, 1, 0, 1, 1, 1])), r"own.npz, structure 0: z\[5\] = 0 is not"),
+    ],
+)
+def test_refuses_fixed(tmp_path, changes, message):
+    refuses(tmp_path, message, fixed(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(Z=None), "no atomic numbers"),
+        (dict(N=np.full(6, 6)), "there must be 36 integer atomic numbers, .*; got 39"),
+        (dict(R=np.ones((38, 3))), r"R must hold numbers in shape \(39, 3\), got shape \(38, 3\)"),
+        (dict(F=np.ones((13, 3, 3))), r"F must hold numbers in shape \(39, 3\)"),
+        (dict(E=np.ones(39)), r"E must hold numbers in shape \(6,\)"),
+        (dict(N=np.array([9, 8, 7, 6, 9, 0])), "structure 5: it has no atoms; remove it"),
+    ],
+)
+def test_refuses_ragged(tmp_path, changes, message):
+    refuses(tmp_path, message, ragged(**changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "field"),
+    [
+        ("E", (4,), "structure 4: energy is nan"),
+        ("F", (2, 7, 1), r"structure 2: forces\[7, 1\] is nan"),
+        ("R", (5, 0, 2), r"structure 5: pos\[0, 2\] is nan"),
+    ],
+)
+def test_missing_number_is_named(tmp_path, name, row, field):
+    arrays = fixed()
+    arrays[name][row] = np.nan
+    refuses(tmp_path, rf"own\.npz, {field}, but must be finite; mend or remove", arrays)
+
+
+def test_unknown_key(tmp_path):
+    message = "has no array 'U0'; it has E, F, R, e_unit"
+    refuses(tmp_path, message, fixed(), energy_key="U0")
+    refuses(tmp_path, "has no array 'dE'", fixed(), forces_key="dE")
+
+
+def test_broken_files(tmp_path):
+    path = write(tmp_path / "whole.npz", fixed())
+    content = path.read_bytes()
+    broken = tmp_path / "broken.npz"
+    for text in (content[: len(content) // 2], content[:-1], b"9\n\nC 0 0 0\n", b""):
+        broken.write_bytes(text)
+        with pytest.raises(InputError, match=r"broken\.npz: not an \.npz archive, or not a whole"):
+            read_npz(broken)
+    with pytest.raises(InputError, match=r"absent\.npz: no such file"):
+        read_npz(tmp_path / "absent.npz")
+
+
+def test_flipped_bits_never_change_a_number(tmp_path):
+    path = write(tmp_path / "own.npz", fixed())
+    content, whole = path.read_bytes(), read_npz(path)
+    refused = 0
+    for place in range(100, len(content), 59):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            dataset = read_npz(path)
+        except InputError:
+            refused += 1
+        else:  # it was a byte that zip archives do not use
+            for field in ("pos", "energy", "forces"):
+                assert torch.equal(dataset.values(field), whole.values(field))
+    assert refused > 30
+
+
+def test_pickled_objects_are_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pytest.fail, ("code of the file was run",))
+
+    arrays = fixed(extra=np.array([Evil()], dtype=object))
+    refuses(tmp_path, "cannot be read .*save it again as plain arrays, without pickled", arrays)
+
+
+def test_single_array_is_no_archive(tmp_path):
+    with open(tmp_path / "array.npz", "wb") as file:
+        np.save(file, fixed()["R"])
+    with pytest.raises(InputError, match="not an .npz archive"):
+        read_npz(tmp_path / "array.npz")
+
+
+def test_goes_to_ase_and_back(tmp_path):
+    data = read(tmp_path, fixed())[2]
+    again = from_ase(to_ase(data))
+    assert torch.equal(again.energy, data.energy)
+    torch.testing.assert_close(again.pos, data.pos)

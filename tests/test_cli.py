@@ -1,0 +1,434 @@
+"""The command line as people use it, and what it says to bad input."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import schnetgeo as sg
+from schnetgeo import doctor
+from schnetgeo.cli import main
+from schnetgeo.data import neighbors
+from schnetgeo.data.split import Split
+from schnetgeo.datasets import AtomsFile, Demo
+from schnetgeo.train import evaluate
+
+SMALL = "--model.channels 8 --model.num-layers 1 --model.num-basis 8 --progress false"
+COUNTS = "--num-train 24 --num-val 6"
+TWENTY = f"--max-steps 20 --validate-every 10 {COUNTS} {SMALL}"
+MY_LAYERS = """
+from torch import nn
+from schnetgeo import RadialConv
+
+class MyConv(RadialConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis)
+        self.filter = nn.Linear(num_basis, channels)
+
+    def message(self, x_j, edge_attr):
+        return x_j * self.filter(edge_attr)
+"""
+
+
+def run(command: str, *more) -> None:
+    main([*command.split(), *map(str, more)])
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
+    path = os.pathsep.join([str(Path(sg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "schnetgeo", *command.split()],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def refused(capsys, command: str) -> str:
+    """The one line on stderr of a command that ends with exit code 2 and leaves nothing."""
+    before = sorted(Path().rglob("*"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit:
+        run(command)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2
+    assert out == ""
+    assert err.startswith("schnetgeo")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert sorted(Path().rglob("*")) == before
+    return err
+
+
+def ethanol(name: str, without=(), **changed) -> str:
+    """An .npz of 40 frames with arrays left out or changed."""
+    frames = Demo("ethanol")[:40]
+    arrays = dict(
+        z=frames[0].z.numpy(),
+        R=frames.values("pos").reshape(40, 9, 3).numpy(),
+        E=frames.values("energy").numpy(),
+        F=frames.values("forces").reshape(40, 9, 3).numpy(),
+        e_unit="eV",
+        f_unit="eV/Angstrom",
+    )
+    arrays = {**arrays, **changed}
+    np.savez(name, **{k: v for k, v in arrays.items() if k not in without})
+    return name
+
+
+def with_value(key: str, index: tuple, value: float) -> dict:
+    with np.load("good.npz") as file:
+        array = file[key]
+    array[index] = value
+    return {key: array}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with good.extxyz, good.npz and a training in `model`."""
+    folder = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ase.io.write("good.extxyz", [sg.to_ase(s) for s in Demo("ethanol")[:40]])
+        ethanol("good.npz")
+        run(f"train --data good.extxyz --out model --checkpoint-every 10 {TWENTY}")
+    return folder
+
+
+@pytest.fixture
+def here(trained, tmp_path, monkeypatch):
+    """An empty folder as the current one, with links to the files of `trained`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("good.extxyz", "good.npz", "model"):
+        Path(name).symlink_to(trained / name)
+    return tmp_path
+
+
+def test_train_on_demo_data(here, capsys):
+    run(f"train --out out {TWENTY}")
+    out = capsys.readouterr().out
+    assert "20 steps, ended by max_steps: out/model.safetensors" in out
+    assert "errors on 1170 structures" in out
+    assert re.search(r"energy_mae +\d+\.\d+ kcal/mol +\d+\.\d+ meV\n", out)
+    assert re.search(r"force_mae +\d+\.\d+ kcal/mol/Å +\d+\.\d+ meV/Å\n", out)
+    assert [len(part) for part in Split.load("out/split.npz")] == [24, 6, 1170]
+
+
+def test_dashes_and_underscores_mean_the_same(here):
+    run(f"train --data good.npz --out dashes {TWENTY}")
+    run(f"train --data=good.npz --out underscores {TWENTY.replace('num-', 'num_')}")
+    first, second = (sg.load(f"{out}/model.safetensors") for out in ("dashes", "underscores"))
+    assert first.model.arguments["num_layers"] == 1
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+
+
+def test_config_file_and_options_that_override_it(here):
+    Path("run.yaml").write_text(
+        "data: [good.extxyz]\nmax_steps: 5\nnum_train: 24\nnum_val: 6\nprogress: false\n"
+        "model:\n  channels: 8\n  num_layers: 1\n  num_basis: 8\n"
+    )
+    run("train --config run.yaml --out out --model.channels 4")
+    arguments = sg.load("out/model.safetensors").model.arguments
+    assert (arguments["channels"], arguments["num_basis"]) == (4, 8)
+
+
+def test_preset_with_a_changed_argument(here):
+    run(f"train --preset paper2017 --model.num-basis 20 --max-steps 2 {COUNTS} --out out")
+    expected = sg.SchNet.preset("paper2017", num_basis=20)
+    assert sg.load("out/model.safetensors").model.arguments == expected.arguments
+
+
+def test_own_layer_from_the_current_folder(here):
+    (here / "my_layers.py").write_text(MY_LAYERS)
+    done = shell(f"train --model.conv my_layers.MyConv --data good.npz --out out {TWENTY}", here)
+    assert done.returncode == 0, done.stderr
+    again = "evaluate out/model.safetensors good.npz --classes my_layers.MyConv --json e.json"
+    done = shell(again, here)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("e.json").read_text())["structures"] == 40
+
+
+def test_init_starts_from_a_trained_model(here):
+    run(f"train --data good.npz --init model/model.safetensors --lr 1e-12 --out out {TWENTY}")
+    old, new = (sg.load(f"{out}/model.safetensors") for out in ("model", "out"))
+    for name, value in old.model.state_dict().items():
+        torch.testing.assert_close(new.model.state_dict()[name], value)
+
+
+def test_resume_goes_on_and_nothing_else_overwrites(here, capsys):
+    command = f"train --data good.npz --out out --checkpoint-every 10 {TWENTY}"
+    run(command)
+    first = Path("out/model.safetensors").read_bytes()
+    assert refused(capsys, command) == (
+        "schnetgeo: out: holds a training already; resume it, overwrite it, or choose another "
+        "folder\n"
+    )
+    run(command.replace("--max-steps 20", "--max-steps 30"), "--resume")
+    assert "30 steps, ended by max_steps" in capsys.readouterr().out
+    assert Path("out/model.safetensors").read_bytes() != first
+    run(command, "--overwrite")
+    # everything but the notes in the header is as it was
+    assert sg.load("out/model.safetensors").scale == sg.load("model/model.safetensors").scale
+    assert "20 steps" in capsys.readouterr().out
+
+
+def test_evaluate_gives_what_the_library_gives(here, capsys):
+    run("evaluate model/model.safetensors good.extxyz good.extxyz --json deep/errors.json")
+    errors = evaluate(sg.load("model/model.safetensors"), AtomsFile(["good.extxyz"] * 2))
+    assert json.loads(Path("deep/errors.json").read_text()) == {"structures": 80, **errors.as_row()}
+    out = capsys.readouterr().out
+    assert "errors on 80 structures" in out
+    assert f"{1000 * errors.force_mae:.3f} meV/Å" in out
+
+
+def test_evaluate_without_forces_reports_energies(here):
+    run("evaluate model/model.safetensors", ethanol("e.npz", without="F"), "--json", "e.json")
+    row = json.loads(Path("e.json").read_text())
+    assert set(row) == {"structures", "energy_mae_kcal_mol", "energy_rmse_kcal_mol"}
+
+
+def test_show_a_picture_and_a_film(here, capsys):
+    run("show good.extxyz --index -1 --forces --out pictures/last.png")
+    run("show good.npz --index :9:3")
+    assert capsys.readouterr().out == "pictures/last.png\ngood.gif\n"
+    assert Image.open("pictures/last.png").format == "PNG"
+    assert Image.open("good.gif").n_frames == 3
+
+
+def test_doctor(capsys):
+    run("doctor")
+    out = capsys.readouterr().out
+    assert f"schnetgeo {sg.__version__}, Python " in out
+    assert re.search(rf"torch +{re.escape(torch.__version__)}\n", out)
+    assert re.search(r"cpu +\d+ threads", out)
+    for kind, periodic in (("molecules", False), ("periodic", True)):
+        backend = neighbors.default_backend(periodic, torch.device("cpu"))
+        assert re.search(rf"neighbor_list, {kind}, cpu +{backend}\n", out)
+
+
+def test_doctor_says_what_to_do_without_torch_cluster(monkeypatch, capsys):
+    installed, version = neighbors._installed, doctor.version
+
+    def lookup(name):
+        if name == "torch-cluster":
+            raise PackageNotFoundError
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", lookup)
+    monkeypatch.setattr(neighbors, "_installed", lambda n: n != "torch_cluster" and installed(n))
+    run("doctor")
+    out = capsys.readouterr().out
+    assert re.search(r"torch-cluster +missing\n", out)
+    assert re.search(r"neighbor_list, molecules, cpu +torch\n", out)
+    assert "pip install --no-build-isolation torch-cluster" in out.partition("\nmissing\n")[2]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        run("--version")
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"schnetgeo {sg.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "show", "doctor"])
+def test_help_shows_dashes(capsys, command):
+    with pytest.raises(SystemExit) as exit:
+        run(command, "--help")
+    out = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert not re.search(r"--[\w.-]*_", out)
+    assert command != "train" or "--model.num-layers NUM_LAYERS" in out
+
+
+# each function makes a file in the current folder and returns what the message must contain
+
+
+def nan_position():
+    ethanol("bad.npz", **with_value("R", (7, 2, 1), np.nan))
+    return "bad.npz, structure 7: pos[2, 1] is nan"
+
+
+def infinite_energy():
+    ethanol("bad.npz", **with_value("E", (5,), np.inf))
+    return "bad.npz, structure 5: energy is inf"
+
+
+def nan_force():
+    ethanol("bad.npz", **with_value("F", (39, 8, 2), np.nan))
+    return "bad.npz, structure 39: forces[8, 2] is nan"
+
+
+def atom_on_another():
+    with np.load("good.npz") as file:
+        positions = file["R"]
+    positions[3, 1] = positions[3, 4]
+    ethanol("bad.npz", R=positions)
+    return "bad.npz, structure 3: atoms 1 and 4 are in one place"
+
+
+def unknown_element():
+    ethanol("bad.npz", **with_value("z", (3,), 119))
+    return "bad.npz, structure 0: z[3] = 119 is not an atomic number from 1 to 118"
+
+
+def atomic_number_above_max_z():
+    ethanol("bad.npz", **with_value("z", (3,), 101))
+    return "bad.npz, structure 0: z[3] = 101 is not an atomic number from 1 to 99; raise max_z"
+
+
+def missing_unit():
+    ethanol("bad.npz", without=("e_unit",))
+    return "bad.npz: does not state its energy unit; give energy_unit, such as eV, "
+
+
+def unknown_unit():
+    ethanol("bad.npz", e_unit="furlong")
+    return "unknown energy unit 'furlong'; known: eV, meV, Hartree, kcal/mol, kJ/mol"
+
+
+def missing_forces():
+    ethanol("bad.npz", without=("F",))
+    return "bad.npz: the training structures have no forces, which the task energy_and_forces needs"
+
+
+def missing_positions():
+    ethanol("bad.npz", without=("R",))
+    return "bad.npz: has no "
+
+
+def truncated_archive():
+    content = Path("good.npz").read_bytes()
+    Path("bad.npz").write_bytes(content[: len(content) // 2])
+    return "get a fresh copy"
+
+
+def text_called_npz():
+    Path("bad.npz").write_text("hello\n")
+    return "get a fresh copy"
+
+
+def no_file():
+    return "bad.npz: no such file"
+
+
+BAD_FILES = [
+    nan_position, infinite_energy, nan_force, atom_on_another, unknown_element,
+    atomic_number_above_max_z, missing_unit, unknown_unit, missing_forces, missing_positions,
+    truncated_archive, text_called_npz, no_file,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", BAD_FILES)
+def test_train_refuses_a_bad_file(here, capsys, make):
+    message = make()
+    line = refused(capsys, f"train --data bad.npz --out out {TWENTY}")
+    assert "bad.npz" in line or make is unknown_unit
+    assert message in line
+
+
+@pytest.mark.parametrize("make", [f for f in BAD_FILES if f is not missing_forces])
+def test_evaluate_refuses_a_bad_file(here, capsys, make):
+    message = make()
+    line = refused(capsys, "evaluate model/model.safetensors bad.npz --json errors.json")
+    assert message in line
+
+
+def test_bad_extxyz_is_refused_by_name_and_index(here, capsys):
+    frames = ase.io.read("good.extxyz", ":")
+    frames[6].positions[0, 2] = np.nan
+    ase.io.write("nan.extxyz", frames)
+    frames[6] = frames[5].copy()
+    ase.io.write("mixed.extxyz", frames)
+    Path("cut.extxyz").write_text(Path("good.extxyz").read_text()[:-300])
+    command = f"train --out out {TWENTY} --data"
+    assert "nan.extxyz, structure 6: pos[0, 2] is nan" in refused(capsys, f"{command} nan.extxyz")
+    assert "mixed.extxyz, structure 6: lacks" in refused(capsys, f"{command} mixed.extxyz")
+    assert "cut.extxyz: ASE cannot read it" in refused(capsys, f"{command} cut.extxyz")
+
+
+@pytest.mark.parametrize("command", ["evaluate bad.safetensors good.npz", "train --init bad.safetensors --data good.npz --out out " + TWENTY])  # fmt: skip # noqa: E501
+def test_bad_model_files_are_refused(here, capsys, command):
+    content = Path("model/model.safetensors").read_bytes()
+    Path("bad.safetensors").write_bytes(content[: len(content) // 2])
+    assert "bad.safetensors: not a whole .safetensors file" in refused(capsys, command)
+    Path("bad.safetensors").write_bytes(content.replace(b"num_layers", b"num_lawyer"))
+    assert "bad.safetensors: header or weights were changed after" in refused(capsys, command)
+    Path("bad.safetensors").write_bytes(Path("good.npz").read_bytes())
+    assert "bad.safetensors: not a whole .safetensors file" in refused(capsys, command)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--num-train 0", "with num_train at least 1"),
+        ("--num-train 40", "cannot split 40 structures into num_train=40, num_val=6"),
+        ("--preset paper", "unknown preset 'paper'; known: paper2017, jcp2018"),
+        ("--energy-unit furlong", "unknown energy unit 'furlong'"),
+        ("--force-unit eV", "force unit 'eV' is not energy/length, such as eV/Angstrom"),
+        ("--energy-key U0", "good.npz: has no array 'U0'; it has E, F"),
+        ("--model.max-z 6", "good.npz, structure 0: z[0] = 6 is not an atomic number from 1 to 5"),
+        ("--model.channels 0", "channels must be at least 1, got 0"),
+        ("--model.conv torch.nn.Linear", "--model.conv: "),
+        ("--model.conv my_lost.Conv", "No module named 'my_lost'"),
+        ("--classes my_lost.Conv", "there is no class my_lost.Conv"),
+        ("--loss mae", "use mse for energy_and_forces"),
+        ("--lr -1", "lr must be positive, got -1.0"),
+        ("--device abacus", "device 'abacus' cannot be used on this machine"),
+        ("--batch-size x", "--batch-size: Expected a int. Got value: x"),
+        ("--task heat", "--task: "),
+        ("--wings 2", "unrecognized arguments: --wings 2"),
+        ("--config lost.yaml", "File does not exist"),
+    ],
+)
+def test_options_that_cannot_be(here, capsys, options, message):
+    line = refused(capsys, f"train --data good.npz --out out {TWENTY} {options}")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (f"train --data good.npz --out out {COUNTS}", "give max_steps, max_minutes or both"),
+        ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: AtomsFile, Demo"),
+        ("train --dataset MD17 --molecule tea --max-steps 1", "unknown molecule 'tea'; known: "),
+        ("evaluate model/model.safetensors", "arguments are required"),
+        ("evaluate model/model.safetensors good.npz --batch-size 0", "--batch-size: "),
+        ("evaluate model/model.safetensors good.npz --device abacus", "device 'abacus' cannot"),
+        ("show good.npz --index 40", "index '40' selects none of the 40 structures"),
+        ("show good.npz --index a:b", "index 'a:b' selects none"),
+        ("show good.npz --out x.abc", "x.abc: cannot be written: Format 'abc' is not supported"),
+        ("show good.npz --index :3 --out x.png", "path must end in .gif or .mp4, got 'x.png'"),
+        ("", "{train,evaluate,show,doctor}"),
+        ("bake", "invalid choice: 'bake'"),
+    ],
+)
+def test_commands_that_cannot_be(here, capsys, command, message):
+    assert message in refused(capsys, command)
+
+
+def test_picture_of_forces_that_are_not_there(here, capsys):
+    ethanol("bare.npz", without=("F",))
+    line = refused(capsys, "show bare.npz --forces")
+    assert "bare.npz: has no forces to draw" in line
+
+
+def test_exit_code_and_stderr_of_the_process(here):
+    ethanol("bad.npz", **with_value("R", (7, 2, 1), np.nan))
+    done = shell(f"train --data bad.npz --out out {TWENTY}", here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "schnetgeo: bad.npz, structure 7: pos[2, 1] is nan, but must be finite; mend or remove "
+        "this structure\n"
+    )
+    assert not Path("out").exists()

@@ -1,0 +1,25 @@
+"""A small training as a process of its own, to be killed, resumed and distributed.
+
+Arguments: folder, further options of Training as name=value.
+"""
+
+import sys
+
+import torch
+
+from schnetgeo.data.split import random_split
+from schnetgeo.datasets import Demo
+from schnetgeo.nn import SchNet
+from schnetgeo.train import Training, fit, new_potential
+
+if __name__ == "__main__":
+    out, *pairs = sys.argv[1:]
+    options = dict(pair.split("=") for pair in pairs)
+    numbers = {k: float(v) if "." in v else int(v) for k, v in options.items() if v[0].isdigit()}
+    precision = {"precision": options["precision"]} if "precision" in options else {}
+    training = Training(**{**options, **numbers, **precision, "device": "cpu", "progress": False})
+    torch.manual_seed(training.seed)
+    dataset = Demo("molecules")
+    train, val, _ = (dataset[part] for part in random_split(len(dataset), 64, 16, 10))
+    model = SchNet(channels=8, num_layers=2, num_basis=8, cutoff=4.0)
+    fit(new_potential(model, train), train, val, training, out, resume=True)

@@ -1,0 +1,235 @@
+"""Trainings as users run them: to the end, killed, resumed, on several processes."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import random_split
+from schnetgeo.datasets import Demo
+from schnetgeo.errors import InputError
+from schnetgeo.nn import Baseline, SchNet, load
+from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
+
+SCRIPT = str(Path(__file__).with_name("run_training.py"))
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def small_fit(out, dataset=None, model=None, num_train=64, **options):
+    dataset = Demo("molecules") if dataset is None else dataset
+    train, val, test = (dataset[part] for part in random_split(len(dataset), num_train, 16, 50))
+    options = {"max_steps": 60, "validate_every": 20, "checkpoint_every": 20, **options}
+    training = Training(device="cpu", progress=False, **options)
+    torch.manual_seed(0)
+    model = model or SchNet(channels=16, num_layers=2, num_basis=12, cutoff=4.0)
+    potential = new_potential(model, train)
+    before = evaluate(potential, test)
+    return fit(potential, train, val, training, out), before, test
+
+
+def command(out, **options):
+    return [sys.executable, SCRIPT, str(out), *(f"{k}={v}" for k, v in options.items())]
+
+
+def weights(out):
+    return load_file(out / "model.safetensors")
+
+
+def checkpoint(out):
+    return torch.load(out / "last.ckpt", weights_only=True)
+
+
+def assert_same_state(a: dict, b: dict):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.parametrize("task", ["energy", "forces", "energy_and_forces"])
+def test_errors_fall(tmp_path, task):
+    options = dict(task=task, max_steps=200, lr=5e-3, num_train=200)
+    result, before, test = small_fit(tmp_path, Demo("ethanol"), **options)
+    after = evaluate(result.potential, test)
+    assert result.steps == 200
+    assert result.stopped_by == "max_steps"
+    if task != "energy":
+        assert after.force_mae < 0.8 * before.force_mae
+    if task != "forces":
+        assert after.energy_mae < 0.8 * before.energy_mae
+
+
+def test_the_model_file_is_what_fit_returns(tmp_path):
+    result, _, test = small_fit(tmp_path)
+    assert evaluate(load(tmp_path / "model.safetensors"), test) == evaluate(result.potential, test)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "plateau", "exponential", "constant"])
+def test_schedules_move_the_step_size(tmp_path, schedule):
+    options = dict(decay=0.5, decay_steps=30, patience=0, lr=1.0 if schedule == "plateau" else 1e-3)
+    small_fit(tmp_path, schedule=schedule, max_steps=60, **options)
+    end = checkpoint(tmp_path)["optimizer_states"][0]["param_groups"][0]["lr"]
+    expected = {"linear": 0.0, "exponential": 0.25e-3, "constant": 1e-3}
+    if schedule == "plateau":
+        assert end in (1.0, 0.5, 0.25, 0.125)
+    else:
+        assert end == pytest.approx(expected[schedule])
+
+
+def test_early_stopping(tmp_path):
+    result, *_ = small_fit(tmp_path, lr=1e-12, stop_patience=1, max_steps=400, ema_decay=0.0)
+    assert result.steps < 400
+    assert result.stopped_by == "early_stopping"
+
+
+def test_wall_clock_limit(tmp_path):
+    started = time.monotonic()
+    result, *_ = small_fit(tmp_path, max_steps=None, max_minutes=0.03)
+    assert result.stopped_by == "max_minutes"
+    assert 1.8 < result.seconds < 10
+    assert time.monotonic() - started < 30
+
+
+def test_same_seed_same_weights(tmp_path):
+    small_fit(tmp_path / "a")
+    small_fit(tmp_path / "b")
+    assert_same_state(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_without_validation_the_last_average_is_kept(tmp_path):
+    dataset = Demo("molecules")
+    train = dataset[:32]
+    training = Training(max_steps=10, device="cpu", progress=False)
+    result = fit(new_potential(Baseline(), train), train, dataset[:0], training, tmp_path)
+    last = checkpoint(tmp_path)["state_dict"]
+    assert torch.equal(result.potential.model.output.weight, last["average.model.output.weight"])
+    assert result.steps == 10
+
+
+def test_average_and_weights_are_kept_apart(tmp_path):
+    small_fit(tmp_path, ema_decay=0.99)
+    state = checkpoint(tmp_path)["state_dict"]
+    raw, average = state["potential.model.readout.lin1.weight"], "average.model.readout.lin1.weight"
+    assert not torch.equal(raw, state[average])
+
+
+def test_labels_that_the_task_needs_must_be_there(tmp_path):
+    structures = list(Demo("molecules")[:80])
+    for data in structures:
+        del data.forces
+    with pytest.raises(InputError, match="training structures have no forces, which the task for"):
+        small_fit(tmp_path, PackedDataset.from_list(structures), num_train=2, task="forces")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
+    small_fit(tmp_path)
+    with pytest.raises(InputError, match="holds a training already"):
+        small_fit(tmp_path)
+
+
+def test_elements_above_the_table_are_refused_before_anything_is_written(tmp_path):
+    model = SchNet(channels=8, num_layers=1, num_basis=8, cutoff=4.0, max_z=8)
+    with pytest.raises(InputError, match=r"structure \d+: z\[\d+\] = 8 .* from 1 to 7"):
+        small_fit(tmp_path, model=model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refitted_references_remove_the_mean_error_of_each_composition(tmp_path):
+    result, *_ = small_fit(tmp_path, Demo("ethanol"), max_steps=20)
+    part = Demo("ethanol")[:50]
+    part.packed.energy = part.packed.energy + 7.0
+    refit_references(result.potential, part)
+    errors = [
+        float(result.potential(part[i], forces=False).energy - part[i].energy) for i in range(50)
+    ]
+    assert sum(errors) / 50 == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A training that nobody disturbs, to compare with."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    run = command(out, max_steps=300, validate_every=40, checkpoint_every=7, schedule="plateau",
+                  patience=0, decay=0.5)  # fmt: skip
+    subprocess.run(run, env=ONE_THREAD, check=True, capture_output=True)
+    return out
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_resumes_bit_for_bit(tmp_path, uninterrupted, how):
+    run = command(tmp_path, max_steps=300, validate_every=40, checkpoint_every=7,
+                  schedule="plateau", patience=0, decay=0.5)  # fmt: skip
+    steps = []
+    for _ in range(2):
+        process = subprocess.Popen(run, env=ONE_THREAD, stdout=-3, stderr=-3)
+        first = (tmp_path / "last.ckpt").stat().st_mtime if steps else 0
+        while process.poll() is None and not _newer(tmp_path / "last.ckpt", first):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.7))
+        process.send_signal(how)
+        process.wait(60)
+        steps.append(checkpoint(tmp_path)["global_step"])
+    assert 0 < steps[0] <= steps[1]
+    subprocess.run(run, env=ONE_THREAD, check=True, capture_output=True)
+    assert checkpoint(tmp_path)["global_step"] == 300
+    assert_same_state(checkpoint(tmp_path)["state_dict"], checkpoint(uninterrupted)["state_dict"])
+    assert_same_state(weights(tmp_path), weights(uninterrupted))
+
+
+def _newer(path, than):
+    return path.exists() and path.stat().st_mtime > than
+
+
+def test_sigterm_keeps_the_last_step(tmp_path):
+    run = command(tmp_path, max_steps=100000, validate_every=1000, checkpoint_every=100000)
+    process = subprocess.Popen(run, env=ONE_THREAD, stdout=-3, stderr=-3)
+    while process.poll() is None and not list(tmp_path.glob("logs/*/metrics.csv")):
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) != 0
+    assert checkpoint(tmp_path)["global_step"] > 50
+
+
+def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
+    options = dict(max_steps=100, batch_size=8, precision=64, validate_every=50, schedule="linear")
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(command(one, **options), env=ONE_THREAD, check=True, capture_output=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        torchrun + command(two, **options)[1:], env=ONE_THREAD, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    curves = [_losses(out) for out in (one, two)]
+    assert len(curves[0]) == 4  # two of training, two of validation
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6)
+    for a, b in zip(weights(one).values(), weights(two).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def _losses(out):
+    with open(out / "logs/version_0/metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    return [float(r[k]) for k in ("train_loss", "val_loss") for r in rows if r[k]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(), "nothing ends the training"),
+        (dict(max_steps=0), "max_steps must be positive, got 0"),
+        (dict(max_steps=1, batch_size=0), "batch_size must be positive, got 0"),
+        (dict(max_steps=1, ema_decay=1.5), "ema_decay must lie in 0 … 1, got 1.5"),
+    ],
+)
+def test_impossible_trainings_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Training(**options)
