@@ -107,6 +107,7 @@ def _parser() -> Parser:
     parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
     add_model(parser, channels=64, num_layers=3)
     parser.add_class_arguments(Training, None)
+    parser.set_defaults(lr=5e-3)
     return parser
 
 

@@ -9,6 +9,7 @@ from schnetgeo.geometry import batch_index, lattice_vectors
 
 MIN_DISTANCE = 1e-3  # Å; closer atoms are "in one place"
 _MAX_Z = 118
+_ASKEW = (0.5377, 0.7124, 0.4509)  # a direction along which no crystal has its atoms in layers
 _SHAPES = {
     "pos": ("N", 3),
     "forces": ("N", 3),
@@ -177,7 +178,7 @@ def _close_pair(pos: Tensor, batch: Tensor) -> Tensor | None:
     Such points are close along every line too, so neighbors along one that is askew to all
     crystals are compared, then second neighbors, until none is close.
     """
-    line = pos @ pos.new_tensor([0.5377, 0.7124, 0.4509])
+    line = pos @ pos.new_tensor(_ASKEW)
     order = line.argsort()
     order = order[batch[order].argsort(stable=True)]
     for step in range(1, order.numel()):

@@ -115,7 +115,6 @@ class SchNet(nn.Module):
         self.cutoff = cutoff
         self.max_z = max_z
         self.embedding = nn.Embedding(max_z, channels)
-        nn.init.normal_(self.embedding.weight, std=channels**-0.25)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
         self.envelope = envelope(cutoff)
         make_conv = conv or partial(

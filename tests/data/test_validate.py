@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import Structure, from_ase, validate
-from schnetgeo.data.validate import MIN_DISTANCE, check_elements, completed_cell
+from schnetgeo.data.validate import _ASKEW, MIN_DISTANCE, check_elements, completed_cell
 from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_crystal, structure
 
@@ -133,6 +133,15 @@ def test_places_are_compared_within_structures_only():
     same = [structure([1], [[0, 0, 0]]) for _ in range(3)]
     validate(Batch.from_data_list(same))
     validate(from_ase(Atoms("H", cell=[1, 1, 1], pbc=True)))  # nor with the atom's own images
+
+
+def test_atoms_elsewhere_do_not_hide_a_pair():
+    """The search compares neighbors along a line; here five others lie between the pair."""
+    line = np.array(_ASKEW)
+    between = np.linspace(0.1, 0.8, 5)[:, None] * MIN_DISTANCE * line
+    aside = np.arange(1, 6)[:, None] * np.cross(line, [0, 0, 1])
+    broken = structure(np.ones(7, int), np.vstack([0 * line, between + aside, 0.9e-3 * line]))
+    refused(broken, "file.xyz, structure 0: atoms 0 and 6 are in one place")
 
 
 def test_many_atoms_in_one_plane_do_not_take_forever():

