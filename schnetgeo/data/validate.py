@@ -75,6 +75,8 @@ def _check_sizes(data: Data, where: str) -> Tensor:
             f"{where}: z must hold one integer per atom, shape (N,); it has shape "
             f"{tuple(data.z.shape)} and type {data.z.dtype}"
         )
+    if bool((batch_index(data).diff() < 0).any()):
+        raise InputError(f"{where}: batch must be sorted; keep the atoms of a structure together")
     ptr = _offsets(data)
     empty = (ptr.diff() == 0).nonzero()
     if empty.numel():
@@ -144,7 +146,8 @@ def _check_cells(data: Data, where: str) -> None:
 def _check_places(data: Data, ptr: Tensor, where: str) -> None:
     batch, pos = batch_index(data), data.pos.double()
     atom = torch.arange(batch.numel(), device=batch.device)
-    if data.get("pbc") is not None and bool(data.pbc.any()):
+    periodic = data.get("pbc") is not None and bool(data.pbc.any())
+    if periodic:
         atom, pos = _wrapped(data, pos, batch)
     pair = _close_pair(pos, batch[atom])
     if pair is not None:
@@ -153,7 +156,7 @@ def _check_places(data: Data, ptr: Tensor, where: str) -> None:
         raise InputError(
             f"{where}, structure {structure}: atoms {i} and {j} are in one place, closer than "
             f"{MIN_DISTANCE} Å: {data.pos[a].tolist()} and {data.pos[b].tolist()} Å"
-            f"{'' if pos.size(0) == batch.numel() else ', or periodic images of these'}; remove one"
+            f"{', or periodic images of these' if periodic else ''}; remove one"
         )
 
 

@@ -1,4 +1,4 @@
-"""The best model so far, and a progress bar for a training without epochs."""
+"""The best model so far, a last checkpoint, and a progress bar for a training without epochs."""
 
 import math
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from schnetgeo.train.module import PotentialModule
 
@@ -30,6 +31,14 @@ class BestModel(L.Callback):
 
     def load_state_dict(self, state: dict) -> None:
         self.lowest = state["lowest"]
+
+
+class CheckpointOnSigterm(L.Callback):
+    """Keeps the last step when the queue ends the run between two steps."""
+
+    def on_exception(self, trainer: L.Trainer, module: PotentialModule, exception: BaseException):
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            module.save_checkpoint()
 
 
 class StepBar(TQDMProgressBar):

@@ -1,5 +1,7 @@
 """One call from structures to a trained model file."""
 
+import contextlib
+import logging
 import math
 import os
 import sys
@@ -19,7 +21,7 @@ from schnetgeo.data.statistics import compositions, fit_composition, fit_normali
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.potential import Potential, load
-from schnetgeo.train.callbacks import BestModel, StepBar
+from schnetgeo.train.callbacks import BestModel, CheckpointOnSigterm, StepBar
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
 from schnetgeo.train.metrics import predict
@@ -86,7 +88,8 @@ def fit(
     checkpoint = out / CHECKPOINT
     if overwrite:
         checkpoint.unlink(missing_ok=True)
-    if checkpoint.exists() and not resume:
+        (out / MODEL).unlink(missing_ok=True)
+    elif not resume and (checkpoint.exists() or (out / MODEL).exists()):
         raise InputError(
             f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
         )
@@ -96,8 +99,8 @@ def fit(
     module = PotentialModule(potential.train(), training, checkpoint)
     data = PotentialData(train, val, potential.model.cutoff, training)
     best = BestModel(out / MODEL, {"task": training.task})
-    trainer = _trainer(training, out, best, validate=len(val) > 0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_lightning():
+        trainer = _trainer(training, out, best, validate=len(val) > 0)
         # the order of batches depends on the step alone, so nothing is lost on resuming
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
@@ -112,10 +115,9 @@ def fit(
             )
         except SIGTERMException:
             sys.exit(143)  # as the shell reports a process ended by SIGTERM; resume goes on
-
         if len(val) and trainer.global_step % data.options.validate_every:
             trainer.validate(module, data, verbose=False)
-    if not len(val) and trainer.is_global_zero:
+    if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()):
         module.average.save(out / MODEL, step=trainer.global_step, **best.notes)
     trainer.strategy.barrier()
     fitted = load(out / MODEL, classes, device=module.device)
@@ -124,6 +126,18 @@ def fit(
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
     return Fit(fitted, trainer.global_step, _stopped_by(trainer, module), module.seconds)
+
+
+@contextlib.contextmanager
+def _quiet_lightning():
+    """Without Lightning's list of absent accelerators and its advertisements."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
@@ -141,7 +155,7 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     devices = local if training.devices == "auto" else training.devices
     nodes = max(1, launched // local)
-    callbacks = [best]
+    callbacks = [best, CheckpointOnSigterm()]
     if training.progress:
         callbacks.append(StepBar(refresh_rate=20))
     if training.stop_patience:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader, train_loader
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.errors import InputError
 from schnetgeo.nn.potential import Potential
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import Loss
@@ -69,16 +69,11 @@ class PotentialModule(L.LightningModule):
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # the only hook between two steps: here alone all of Lightning's counters agree
         if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
-            self._save_checkpoint()
+            self.save_checkpoint()
         return batch
 
     def on_train_end(self):
-        self._save_checkpoint()
-
-    def on_exception(self, exception: BaseException):
-        """Keep what was learned when the queue or the user ends the run."""
-        if isinstance(exception, SIGTERMException | KeyboardInterrupt) and self.trainer.training:
-            self._save_checkpoint()
+        self.save_checkpoint()
 
     def training_step(self, batch: Batch, index: int):
         prediction = self.potential(batch, forces=self.loss.needs_forces)
@@ -120,14 +115,21 @@ class PotentialModule(L.LightningModule):
         decay = min(self.options.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, weights, 1 - decay)
 
-    def _save_checkpoint(self):
+    def save_checkpoint(self):
         """Replace the checkpoint, unless this is the step it was resumed from."""
         if self.global_step in (0, self._resumed_from):
             return
         part = self.checkpoint.with_suffix(".part")
-        self.trainer.save_checkpoint(part)
-        if self.trainer.is_global_zero:
-            os.replace(part, self.checkpoint)
+        try:
+            self.trainer.save_checkpoint(part, weights_only=False)
+            if self.trainer.is_global_zero:
+                os.replace(part, self.checkpoint)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise InputError(
+                f"{self.checkpoint}: cannot be written: {error.strerror}; the checkpoint before "
+                "it is kept"
+            ) from None
 
     def on_save_checkpoint(self, checkpoint: dict):
         checkpoint["seconds"] = self.seconds

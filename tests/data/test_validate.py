@@ -181,6 +181,7 @@ def test_structures_have_atoms(pack):
         ("pos", None, "pos is missing"),
         ("cell", None, "pbc is set but cell is missing"),
         ("ptr", torch.tensor([0, 2, 5]), "z must have shape (5,), got (4,)"),
+        ("batch", torch.tensor([0, 1, 0, 1]), "batch must be sorted"),
         ("batch", torch.tensor([0, 0, 1]), "z must have shape (3,), got (4,)"),
     ],
 )
