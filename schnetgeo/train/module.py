@@ -121,7 +121,7 @@ class PotentialModule(L.LightningModule):
             return
         part = self.checkpoint.with_suffix(".part")
         try:
-            self.trainer.save_checkpoint(part, weights_only=False)
+            self.trainer.save_checkpoint(part)
             if self.trainer.is_global_zero:
                 os.replace(part, self.checkpoint)
         except OSError as error:

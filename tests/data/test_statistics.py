@@ -81,14 +81,14 @@ def test_translation_of_energies():
 def test_scale_is_that_of_the_forces():
     data = dataset([[1, 1], [6, 1, 1]], sum_of_atoms, lambda n: torch.full((n, 3), -2.5))
     references, scale = fit_normalization(data, MAX_Z)
-    assert scale == pytest.approx(2.5)
+    assert scale == pytest.approx(0.04 * 2.5)
     assert references.shape == (MAX_Z,)
 
 
 def test_scale_without_forces_is_what_references_leave():
     sign = iter([1, -1] * 50)
     data = dataset([[6, 1, 1, 1]] * 100, lambda z: sum_of_atoms(z) + 3 * next(sign))
-    assert fit_normalization(data, MAX_Z).scale == pytest.approx(3 / 2, rel=1e-6)
+    assert fit_normalization(data, MAX_Z).scale == pytest.approx(0.04 * 3 / 2, rel=1e-6)
 
 
 def test_scale_is_one_where_there_is_nothing_to_scale():
@@ -105,7 +105,7 @@ def test_forces_alone():
         structures.append(data)
     references, scale = fit_normalization(PackedDataset.from_list(structures), MAX_Z)
     assert not references.any()
-    assert 0.1 < scale < 10
+    assert 0.004 < scale < 0.4
 
 
 def test_composition_explains_qm9_but_for_0_86_ev():

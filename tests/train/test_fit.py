@@ -56,7 +56,7 @@ def assert_same_state(a: dict, b: dict):
 
 @pytest.mark.parametrize("task", ["energy", "forces", "energy_and_forces"])
 def test_errors_fall(tmp_path, task):
-    options = dict(task=task, max_steps=200, lr=5e-3, num_train=200)
+    options = dict(task=task, max_steps=200, lr=2e-2, num_train=200)
     result, before, test = small_fit(tmp_path, Demo("ethanol"), **options)
     after = evaluate(result.potential, test)
     assert result.steps == 200
