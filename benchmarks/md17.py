@@ -64,11 +64,12 @@ def _closed_form(name: str, energy, test: PackedDataset, parameters: int, starte
 
 def trained(
     name: str, model: torch.nn.Module, parts: list[PackedDataset], training: Training, out: Path,
-    resume: bool, overwrite: bool,
+    options: Namespace,
 ) -> Row:  # fmt: skip
     """Train a model and report its errors on the test frames."""
     train, val, test = parts
-    result = fit(new_potential(model, train), train, val, training, out, resume, overwrite)
+    potential = new_potential(model, train)
+    result = fit(potential, train, val, training, out, options.resume, options.overwrite)
     return Row(
         name,
         evaluate(result.potential, test),
@@ -107,7 +108,7 @@ def _parser() -> Parser:
     parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
     add_model(parser, channels=64, num_layers=3)
     parser.add_class_arguments(Training, None)
-    parser.set_defaults(lr=5e-3)
+    parser.set_defaults(lr=2e-3)
     return parser
 
 
@@ -120,7 +121,7 @@ def _run(options: Namespace) -> None:
         folder = out / molecule if len(options.molecules) > 1 else out
         rows += _molecule(molecule, dataset, training, options, folder)
     write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
-    write_whole(out / "report.html", html(rows, "MD17").encode())
+    write_whole(out / "report.html", html(rows, rows[0]["dataset"]).encode())
     print(markdown(rows))
     print(f"\n{out / 'results.json'}, report.html, model.safetensors, picture.png")
 
@@ -155,23 +156,24 @@ def _molecule(
     torch.manual_seed(training.seed)
     minutes = min(options.baseline_minutes, training.max_minutes or options.baseline_minutes)
     short = replace(training, max_minutes=minutes)
-    again = options.resume, options.overwrite
     rows = [
         mean_predictor(train, test),
         composition_model(train, test),
-        trained("baseline", Baseline(), parts, short, out / "baseline", *again),
-        trained("SchNet", SchNet(**vars(options.model)), parts, training, out, *again),
+        trained("baseline", Baseline(), parts, short, out / "baseline", options),
+        trained("SchNet", SchNet(**vars(options.model)), parts, training, out, options),
     ]
     split.save(out / "split.npz")
     show(test[0], forces=test.has("forces"), path=out / "picture.png")
-    return [_as_json(row, molecule, split, training) for row in rows]
+    return [
+        {"dataset": "Demo" if options.demo else "MD17", **_as_json(row, molecule, split, training)}
+        for row in rows
+    ]
 
 
 def _as_json(row: Row, molecule: str, split: Split, training: Training) -> dict:
     is_schnet = row.model == "SchNet"
     numbers = published.md17(molecule, training.task) if is_schnet else []
     return {
-        "dataset": "MD17",
         "molecule": molecule,
         "model": row.model,
         "task": training.task,

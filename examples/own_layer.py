@@ -32,7 +32,7 @@ dataset = Demo("ethanol")
 train, val, test = dataset[:400], dataset[400:450], dataset[450:650]
 model = sg.SchNet(channels=32, num_layers=2, num_basis=25, conv=GatedConv)
 training = Training(max_steps=args.steps, validate_every=100, progress=False)
-fit(new_potential(model, train), train, val, training, args.out, classes=(GatedConv,))
+fit(new_potential(model, train), train, val, training, args.out)
 
 potential = sg.load(f"{args.out}/model.safetensors", classes=[GatedConv])
 print(f"force error {1000 * evaluate(potential, test).force_mae:.0f} meV/Å")

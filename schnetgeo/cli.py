@@ -160,15 +160,14 @@ def _train(options: Namespace) -> None:
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     arguments = vars(options.model)
-    classes = (*options.classes, *(v for v in arguments.values() if isinstance(v, type)))
     if options.init:
-        potential = load(options.init, classes)
+        potential = load(options.init, tuple(options.classes))
         check_elements(train.packed, potential.model.max_z, train.where)
         if train.has("energy"):
             refit_references(potential, train)
     else:
         potential = new_potential(SchNet(**arguments), train)
-    result = fit(potential, train, val, training, out, options.resume, options.overwrite, classes)
+    result = fit(potential, train, val, training, out, options.resume, options.overwrite)
     split.save(out / "split.npz")
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):

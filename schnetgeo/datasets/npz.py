@@ -3,6 +3,7 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def read_npz(
     sizes, z = _composition(path, arrays)
     count = len(sizes)
     shape = (*arrays["R"].shape[:-1], 3) if "N" not in arrays else (int(sizes.sum()), 3)
-    length = units.length(length_unit or _stated(arrays, "r_unit") or "Angstrom")
+    length = _factor(path, units.length, length_unit or _stated(arrays, "r_unit") or "Angstrom")
     data = Structure(z=z, pos=_rows(path, arrays, "R", shape).reshape(-1, 3) * length)
     if "cell" in arrays:
         data.cell = _rows(path, arrays, "cell", (count, 3, 3)) * length
@@ -78,11 +79,11 @@ def read_npz(
     if "stress" in arrays:
         data.stress = _rows(path, arrays, "stress", (count, 3, 3))
     if energy_key:
-        unit = units.energy(_unit(path, arrays, "e_unit", energy_unit, "energy"))
+        unit = _factor(path, units.energy, _unit(path, arrays, "e_unit", energy_unit, "energy"))
         energy = _rows(path, arrays, energy_key, (count,), (count, 1))
         data.energy = energy.reshape(count).double() * unit
     if forces_key:
-        unit = units.force(_unit(path, arrays, "f_unit", force_unit, "force"))
+        unit = _factor(path, units.force, _unit(path, arrays, "f_unit", force_unit, "force"))
         data.forces = _rows(path, arrays, forces_key, shape).reshape(-1, 3) * unit
     for key in arrays:
         if key not in _GEOMETRY and key not in (energy_key, forces_key):
@@ -165,6 +166,13 @@ def _unit(path, arrays: dict[str, np.ndarray], key: str, given: str | None, kind
             f"{path}: does not state its {kind} unit; give {kind}_unit, such as {known}"
         )
     return unit
+
+
+def _factor(path, convert: Callable[[str], float], unit: str) -> float:
+    try:
+        return convert(unit)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _keep(path, data: Structure, key: str, values: np.ndarray, count: int) -> None:

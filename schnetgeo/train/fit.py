@@ -20,7 +20,8 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.nn.potential import Potential, load
+from schnetgeo.nn.model_file import read_model
+from schnetgeo.nn.potential import Potential
 from schnetgeo.train.callbacks import BestModel, CheckpointOnSigterm, StepBar
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
@@ -66,7 +67,6 @@ def fit(
     out: str | os.PathLike,
     resume: bool = False,
     overwrite: bool = False,
-    classes: tuple[type, ...] = (),
 ) -> Fit:
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
@@ -78,7 +78,6 @@ def fit(
         out: folder for `model.safetensors`, `last.ckpt`, and CSV and TensorBoard files in `logs`.
         resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
         overwrite: begin anew where the folder holds a training.
-        classes: your own classes in the model, to read its file back.
 
     Raises:
         InputError: if labels that the task needs are missing, or `out` holds another training.
@@ -120,7 +119,8 @@ def fit(
     if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()):
         module.average.save(out / MODEL, step=trainer.global_step, **best.notes)
     trainer.strategy.barrier()
-    fitted = load(out / MODEL, classes, device=module.device)
+    fitted = module.average.eval()
+    fitted.load_state_dict(read_model(out / MODEL)[1])
     if training.task == "forces" and train.has("energy"):
         refit_references(fitted, train)
         if trainer.is_global_zero:
