@@ -1,0 +1,121 @@
+"""What all checks share: tolerances, remedies, the report, and how checks are run."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from schnetgeo.errors import InputError
+
+EXACT = 1e-8  # relative: equal but for rounding
+SLOPE = 1e-5  # relative: equal but for the error of central differences
+ROUNDING = 1e-9  # of the energy or output: what a force or slope of zero may come to
+STEP = 1e-5  # of central differences, Å
+SMALL = 1e-6  # an envelope, or a distance in Å, as good as zero
+
+SUM = (
+    "Return the message of one edge from `message`, let RadialConv weight and sum it, and override "
+    "neither `aggregate` nor `propagate`: a layer must not count or normalize over neighbors"
+)
+VECTORS = "Use positions through edge_vectors and distances of schnetgeo.geometry alone"
+ALONE = "Mix atoms only along edges and sum them by `batch`; normalize nothing over the batch"
+DERIVED = "Remove detach, .data and no_grad from the model; leave derivatives to Potential"
+
+
+class CheckFailed(AssertionError):
+    """A layer or model violates a statement; the message says which, by how much, and a remedy."""
+
+
+class Result(NamedTuple):
+    """One check: its name, "passed" or "skipped", and the reason for skipping."""
+
+    name: str
+    status: str
+    note: str
+
+
+class Report(NamedTuple):
+    """All checks of one layer or model; as a string, a line for each."""
+
+    subject: str
+    results: tuple[Result, ...]
+
+    def __str__(self) -> str:
+        width = max(len(result.name) for result in self.results)
+        lines = [f"  {r.status}  {r.name:{width}}  {r.note}".rstrip() for r in self.results]
+        return "\n".join([self.subject, *lines])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the same numbers each time, with gradients, and leave torch's state as it was."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def agree(actual: Tensor, expected: Tensor, violation: str, tolerance=EXACT, floor=0.0) -> None:
+    """Raise unless |actual − expected| ≤ tolerance · |expected| + floor in the maximum norm."""
+    difference = largest(actual - expected)
+    if not difference <= tolerance * largest(expected) + floor:  # NaN is no agreement
+        raise CheckFailed(f"{violation} by {difference:.2g}")
+
+
+def expect_tensor(what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    bad = int((~tensor.isfinite()).sum())
+    if bad or tensor.shape != shape or tensor.dtype != dtype:
+        found = f"shape {tuple(tensor.shape)} and type {tensor.dtype}, {bad} values not finite"
+        raise CheckFailed(f"{what} must have shape {shape} and type {dtype}, but has {found}")
+
+
+def largest(tensor: Tensor) -> float:
+    return float(tensor.detach().abs().max())
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def slope(function: Callable[[float], Tensor]) -> Tensor:
+    return (function(STEP) - function(-STEP)) / (2 * STEP)
+
+
+def check(remedy: str) -> Callable:
+    """Mark a method as a check: it raises, returns the reason why it does not apply, or nothing."""
+
+    def mark(method: Callable) -> Callable:
+        method.remedy = remedy
+        return method
+
+    return mark
+
+
+class Checks:
+    """A copy of a layer or potential in float64, to be evaluated, and the checks as methods."""
+
+    def __init__(self, module: nn.Module):
+        self.module = copy.deepcopy(module).cpu().double().eval()
+        for parameter in self.module.parameters():
+            if not bool(parameter.detach().any()):  # zeros would hide what it does
+                parameter.data.normal_(std=0.1)
+
+    def run(self, subject: str) -> Report:
+        results = []
+        for method in vars(type(self)).values():
+            if not hasattr(method, "remedy"):
+                continue
+            name, remedy = method.__name__.replace("_", " "), method.remedy
+            try:
+                reason = method(self)
+            except CheckFailed as error:
+                raise CheckFailed(f"{subject}: {error}. {remedy}.") from error.__cause__
+            except InputError:
+                raise
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                raise CheckFailed(f"{subject}: cannot check {name}: {what}") from error
+            results.append(Result(name, "skipped" if reason else "passed", reason or ""))
+        return Report(subject, tuple(results))

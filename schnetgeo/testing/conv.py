@@ -1,0 +1,147 @@
+"""Checks of a message-passing layer."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from schnetgeo.errors import InputError
+from schnetgeo.nn import RadialConv
+from schnetgeo.testing.checks import (
+    SLOPE,
+    SMALL,
+    SUM,
+    CheckFailed,
+    Checks,
+    Report,
+    agree,
+    check,
+    expect_tensor,
+    largest,
+    normal,
+    seeded,
+)
+
+
+def check_conv(
+    conv_class: type[RadialConv], channels: int = 16, num_basis: int = 8, seed: int = 0
+) -> Report:
+    """Check a message-passing layer on random graphs, with repeated edges as in small crystals.
+
+    Args:
+        conv_class: subclass of `RadialConv`, built as conv_class(channels, num_basis).
+        channels: F, features per atom.
+        num_basis: K, radial basis functions per edge.
+        seed: of weights and graphs.
+
+    Raises:
+        CheckFailed: at the first statement that is violated.
+        InputError: for anything but a subclass of `RadialConv`.
+    """
+    if not (isinstance(conv_class, type) and issubclass(conv_class, RadialConv)):
+        raise InputError(
+            f"check_conv takes a subclass of schnetgeo.nn.RadialConv, got {conv_class!r}; derive "
+            "your layer from it and pass the class"
+        )
+    with seeded(seed):
+        layer = conv_class(channels, num_basis)
+        return _ConvChecks(layer, channels, num_basis).run(conv_class.__name__)
+
+
+class _Graph(NamedTuple):
+    x: Tensor
+    edge_index: Tensor
+    edge_weight: Tensor
+    edge_attr: Tensor
+
+    def edges(self, which: Tensor) -> "_Graph":
+        """The same atoms with these edges, in this order."""
+        edge = (self.edge_index[:, which], self.edge_weight[which], self.edge_attr[which])
+        return _Graph(self.x, *edge)
+
+
+class _ConvChecks(Checks):
+    def __init__(self, layer: RadialConv, channels: int, num_basis: int):
+        super().__init__(layer)
+        pairs = torch.randint(7, (2, 30))  # of 8 atoms: one stays alone
+        pairs = torch.cat([pairs, pairs.flip(0)], dim=1)
+        weight = torch.rand(30, dtype=torch.float64).repeat(2)
+        attr = normal(30, num_basis).sigmoid().repeat(2, 1)
+        graph = _Graph(normal(8, channels), pairs, weight, attr)
+        self.graph = graph.edges(pairs[1].argsort(stable=True))
+        self.no_edges = graph.edges(torch.arange(0))
+
+    def agree(self, graph: _Graph, expected: Tensor, change: str, floor: float = 0.0) -> None:
+        agree(self.module(*graph), expected, f"{change} changed the output", floor=floor)
+
+    @check("Create tensors with x.new_zeros and the like, and return a row per atom")
+    def output(self) -> None:
+        for dtype in (torch.float32, torch.float64):
+            layer = copy.deepcopy(self.module).to(dtype)
+            for graph in (self.graph, self.no_edges):
+                y = layer(*(t.to(dtype) if t.is_floating_point() else t for t in graph))
+                what = f"the output for {graph.edge_weight.numel()} edges"
+                expect_tensor(what, y, tuple(graph.x.shape), dtype)
+
+    @check("Compute new tensors instead of using +=, mul_ and the like")
+    def untouched_inputs(self) -> None:
+        given = [t.clone() for t in self.graph]
+        with torch.no_grad():
+            self.module(*given)
+        for name, after, before in zip(_Graph._fields, given, self.graph, strict=True):
+            agree(after, before, f"{name} was modified in place,", tolerance=0.0)
+
+    @check("Let `message` use x_i, x_j and edge_attr alone, and RadialConv do the sum")
+    def order_of_edges(self) -> None:
+        other = self.graph.edges(torch.randperm(self.graph.edge_weight.numel()))
+        self.agree(other, self.module(*self.graph), "listing the same edges in another order")
+
+    @check("Do not use the index of an atom")
+    def renumbering(self) -> None:
+        graph, order = self.graph, torch.randperm(self.graph.x.size(0))
+        other = graph._replace(x=graph.x[order], edge_index=order.argsort()[graph.edge_index])
+        self.agree(other, self.module(*graph)[order], "renumbering the atoms")
+
+    @check(SUM)
+    def zero_envelope(self) -> None:
+        graph, (source, target) = self.graph, self.graph.edge_index
+        kept = ((source + target) % 3 != 0) & (source != 0) & (target != 0)  # atom 0 loses all
+        zero = graph._replace(edge_weight=graph.edge_weight * kept)
+        self.agree(zero, self.module(*graph.edges(kept)), "adding edges whose envelope is zero")
+
+    @check(SUM)
+    def small_envelope(self) -> None:
+        alone = self.module(*self.no_edges)
+        floor = 100 * SMALL * largest(self.module(*self.graph) - alone)
+        faint = self.graph._replace(edge_weight=self.graph.edge_weight * SMALL)
+        self.agree(faint, alone, f"adding edges with an envelope below {SMALL:.0e}", floor)
+
+    @check("Do not mix all atoms, as batch normalization does")
+    def batch_and_singles(self) -> None:
+        first, second = self.graph, self.graph.edges(torch.arange(0, 60, 3))
+        second = second._replace(x=3 * second.x.flip(0))
+        singles = torch.cat([self.module(*first), self.module(*second)])
+        second = second._replace(edge_index=second.edge_index + first.x.size(0))
+        pairs = enumerate(zip(first, second, strict=True))
+        both = _Graph(*(torch.cat(pair, dim=int(k == 1)) for k, pair in pairs))
+        self.agree(both, singles, "putting two graphs into one batch")
+
+    @check("Remove detach, .data and no_grad; an autograd function needs two derivatives")
+    def derivatives(self) -> None:
+        x, edge_index, *others = self.graph
+        inputs = [t.clone().requires_grad_() for t in (x, *others)]
+
+        def function(x: Tensor, *others: Tensor) -> Tensor:
+            return self.module(x, edge_index, *others)
+
+        for order, differentiate in (("first", gradcheck), ("second", gradgradcheck)):
+            try:
+                differentiate(
+                    function, inputs, fast_mode=True, rtol=SLOPE, atol=1e-8, nondet_tol=1e-9
+                )
+            except (RuntimeError, ValueError) as error:
+                what = f"{order} derivatives by x, edge_weight, edge_attr (inputs 0, 1, 2)"
+                reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
+                raise CheckFailed(f"{what} are wrong: {reason}") from error
