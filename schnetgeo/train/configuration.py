@@ -1,10 +1,11 @@
 """What a training can be told."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from schnetgeo.errors import InputError
-from schnetgeo.train.loss import Task
+from schnetgeo.train.loss import Loss, Task
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Training:
         rho: weight of the energy's term in the combined loss.
         batch_size: structures per step, over all processes together.
         lr: step size of Adam.
-        schedule: "linear" falls to 0 at the end of max_steps or max_minutes, "plateau" halves
-            when the validation loss stops falling, "exponential" is the paper's, or "constant".
+        schedule: "linear" falls to 0 at the end of max_steps or max_minutes, "plateau" falls
+            when the validation loss does not, "exponential" is the paper's, or "constant".
         decay: factor of "exponential" per decay_steps, and of "plateau".
         decay_steps: steps per factor of "exponential".
         patience: validations without improvement before "plateau" reduces the step size.
@@ -30,7 +31,7 @@ class Training:
         max_steps: stop after this many steps.
         max_minutes: stop after this time, the time before an interruption included.
         seed: of weights, split and order of batches.
-        device: "cpu", "cuda", "mps", or "auto".
+        device: "cpu", "cuda", or "auto": cuda where there is one.
         devices: processes or GPUs per node; "auto" is what torchrun says, else 1.
         precision: of model and forces; energies are summed in float64 either way.
         threads: CPU threads per process; 0 leaves torch's choice.
@@ -63,12 +64,18 @@ class Training:
     def __post_init__(self):
         if self.max_steps is None and self.max_minutes is None:
             raise InputError("nothing ends the training: give max_steps, max_minutes or both")
-        for name in ("batch_size", "validate_every", "checkpoint_every", "lr"):
-            if getattr(self, name) <= 0:
+        choices = get_type_hints(type(self))
+        for name in ("task", "loss", "schedule", "precision"):
+            if getattr(self, name) not in get_args(choices[name]):
+                known = ", ".join(get_args(choices[name]))
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {known}")
+        Loss(self.task, self.rho, self.loss)
+        for name in ("batch_size", "validate_every", "checkpoint_every", "decay_steps", "lr"):
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("max_steps", "max_minutes"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("decay", "ema_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must lie in 0 … 1, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must lie in 0 … 1, 1 excluded, got {getattr(self, name)}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import os
 import sys
 import warnings
@@ -85,10 +84,7 @@ def fit(
     out = Path(out)
     _check_labels(train, val, training)
     checkpoint = out / CHECKPOINT
-    if overwrite:
-        checkpoint.unlink(missing_ok=True)
-        (out / MODEL).unlink(missing_ok=True)
-    elif not resume and (checkpoint.exists() or (out / MODEL).exists()):
+    if not (resume or overwrite) and (checkpoint.exists() or (out / MODEL).exists()):
         raise InputError(
             f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
         )
@@ -105,6 +101,12 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*ReduceLROnPlateau conditioned on metric.*")
+        if overwrite and trainer.is_global_zero:
+            checkpoint.unlink(missing_ok=True)
+            (out / MODEL).unlink(missing_ok=True)
+        device = trainer.strategy.root_device
+        trainer.strategy.barrier()
         try:
             trainer.fit(
                 module,
@@ -119,7 +121,7 @@ def fit(
     if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()):
         module.average.save(out / MODEL, step=trainer.global_step, **best.notes)
     trainer.strategy.barrier()
-    fitted = module.average.eval()
+    fitted = module.average.eval().to(device)
     fitted.load_state_dict(read_model(out / MODEL)[1])
     if training.task == "forces" and train.has("energy"):
         refit_references(fitted, train)
@@ -141,6 +143,11 @@ def _quiet_lightning():
 
 
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
+    if not len(val) and (training.schedule == "plateau" or training.stop_patience):
+        raise InputError(
+            "schedule 'plateau' and stop_patience look at the validation loss, but there are no "
+            "validation structures; raise num_val or leave them"
+        )
     for name, part in (("training", train), ("validation", val)):
         for label in LABELS[training.task]:
             if len(part) and not part.has(label):
@@ -154,7 +161,7 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
     launched = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     devices = local if training.devices == "auto" else training.devices
-    nodes = max(1, launched // local)
+    nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
     callbacks = [best, CheckpointOnSigterm()]
     if training.progress:
         callbacks.append(StepBar(refresh_rate=20))
@@ -166,7 +173,7 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
         strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
     csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
     return L.Trainer(
-        accelerator=training.device,
+        accelerator=_accelerator(training.device),
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
@@ -177,7 +184,6 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
         check_val_every_n_epoch=None,
         limit_val_batches=None if validate else 0,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
         logger=[csv, TensorBoardLogger(out, name="logs", version=csv.version)],
         callbacks=callbacks,
         enable_checkpointing=False,
@@ -188,9 +194,13 @@ def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> 
     )
 
 
+def _accelerator(device: str) -> str:
+    """Lightning's own "auto" would take MPS, which has no float64 for the energies."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def _stopped_by(trainer: L.Trainer, module: PotentialModule) -> str:
-    loss = trainer.callback_metrics.get("train_loss")
-    if loss is not None and not math.isfinite(loss):
+    if module.diverged:
         return "diverged"
     if trainer.global_step == trainer.max_steps:
         return "max_steps"

@@ -20,6 +20,8 @@ from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import Loss
 from schnetgeo.units import KCAL_MOL
 
+LOG_EVERY = 50  # steps
+
 
 class PotentialModule(L.LightningModule):
     """Fits a potential; validates and keeps the moving average of its weights.
@@ -41,6 +43,7 @@ class PotentialModule(L.LightningModule):
         self.loss = Loss(training.task, training.rho, training.loss)
         self.checkpoint = checkpoint
         self.seconds = 0.0
+        self.diverged = False
         self._resumed_from = 0
         self._started = math.nan
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -56,6 +59,7 @@ class PotentialModule(L.LightningModule):
                 "monitor": "val_loss",
                 "interval": "step",
                 "frequency": options.validate_every,
+                "strict": False,  # after resuming at a validation there is no loss, and no step due
             }
         else:
             scheduler = {"scheduler": LambdaLR(optimizer, self._lr_factor), "interval": "step"}
@@ -81,12 +85,14 @@ class PotentialModule(L.LightningModule):
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
         self._update_average()
-        self.seconds = time.monotonic() - self._started
-        if self.global_step % self.trainer.log_every_n_steps == 0:
-            lr = self.optimizers().param_groups[0]["lr"]
-            self.log("train_loss", outputs["loss"], prog_bar=True, sync_dist=True, batch_size=1)
-            self.log("lr", lr)
-        if self.out_of_time:
+        # one clock for all processes, which must fall in step size and stop together
+        self.seconds = self.trainer.strategy.broadcast(time.monotonic() - self._started)
+        if self.global_step % LOG_EVERY == 0:
+            loss = self.trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
+            self.diverged = not loss.isfinite().item()
+            self.log("train_loss", loss, prog_bar=True, logger=False)
+            self._record({"train_loss": loss, "lr": self.optimizers().param_groups[0]["lr"]})
+        if self.out_of_time or self.diverged:
             self.trainer.should_stop = True
 
     def validation_step(self, batch: Batch, index: int):
@@ -96,10 +102,20 @@ class PotentialModule(L.LightningModule):
         if batch.get("energy") is not None:
             error = prediction.energy - batch.energy.to(prediction.energy.device)
             values["val_energy_mae_kcal_mol"] = error.abs().mean() / KCAL_MOL
+        self.log_dict(values, batch_size=batch.num_graphs, prog_bar=True, logger=False)
         if prediction.forces is not None:
-            error = prediction.forces - batch.forces
-            values["val_force_mae_kcal_mol_A"] = error.abs().mean() / KCAL_MOL
-        self.log_dict(values, batch_size=batch.num_graphs, prog_bar=True, sync_dist=True)
+            error = (prediction.forces - batch.forces).abs().mean() / KCAL_MOL
+            name = "val_force_mae_kcal_mol_A"
+            self.log(name, error, batch_size=batch.num_nodes, prog_bar=True, logger=False)
+
+    def on_validation_end(self):
+        metrics = self.trainer.callback_metrics
+        self._record({name: v for name, v in metrics.items() if name.startswith("val_")})
+
+    def _record(self, values: dict[str, Tensor | float]):
+        """Write to the loggers under the number of the step; Lightning's own is off on resuming."""
+        for logger in self.loggers:
+            logger.log_metrics({k: float(v) for k, v in values.items()}, step=self.global_step)
 
     @property
     def out_of_time(self) -> bool:
@@ -182,4 +198,5 @@ class PotentialData(L.LightningDataModule):
         )
 
     def val_dataloader(self):
-        return ordered_loader(self.val, 100, self.trainer.global_rank, self.trainer.world_size)
+        # every process validates on everything, so that all decide alike
+        return ordered_loader(self.val, 100)

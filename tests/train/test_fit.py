@@ -40,6 +40,11 @@ def command(out, **options):
     return [sys.executable, SCRIPT, str(out), *(f"{k}={v}" for k, v in options.items())]
 
 
+def finish(run):
+    done = subprocess.run(run, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def weights(out):
     return load_file(out / "model.safetensors")
 
@@ -156,20 +161,22 @@ def test_refitted_references_remove_the_mean_error_of_each_composition(tmp_path)
     assert sum(errors) / 50 == pytest.approx(0, abs=1e-6)
 
 
+KILLED = dict(max_steps=300, schedule="plateau", patience=0, decay=0.5, validate_every=40)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """A training that nobody disturbs, to compare with."""
     out = tmp_path_factory.mktemp("uninterrupted")
-    run = command(out, max_steps=300, validate_every=40, checkpoint_every=7, schedule="plateau",
-                  patience=0, decay=0.5)  # fmt: skip
-    subprocess.run(run, env=ONE_THREAD, check=True, capture_output=True)
+    finish(command(out, checkpoint_every=7, **KILLED))
     return out
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_training_resumes_bit_for_bit(tmp_path, uninterrupted, how):
-    run = command(tmp_path, max_steps=300, validate_every=40, checkpoint_every=7,
-                  schedule="plateau", patience=0, decay=0.5)  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "checkpoint_every"), [(signal.SIGKILL, 7), (signal.SIGKILL, 40), (signal.SIGTERM, 7)]
+)
+def test_a_killed_training_resumes_bit_for_bit(tmp_path, uninterrupted, how, checkpoint_every):
+    run = command(tmp_path, checkpoint_every=checkpoint_every, **KILLED)
     steps = []
     for _ in range(2):
         process = subprocess.Popen(run, env=ONE_THREAD, stdout=-3, stderr=-3)
@@ -181,7 +188,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path, uninterrupted, how):
         process.wait(60)
         steps.append(checkpoint(tmp_path)["global_step"])
     assert 0 < steps[0] <= steps[1]
-    subprocess.run(run, env=ONE_THREAD, check=True, capture_output=True)
+    finish(run)
     assert checkpoint(tmp_path)["global_step"] == 300
     assert_same_state(checkpoint(tmp_path)["state_dict"], checkpoint(uninterrupted)["state_dict"])
     assert_same_state(weights(tmp_path), weights(uninterrupted))
@@ -204,12 +211,9 @@ def test_sigterm_keeps_the_last_step(tmp_path):
 def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
     options = dict(max_steps=100, batch_size=8, precision=64, validate_every=50, schedule="linear")
     one, two = tmp_path / "one", tmp_path / "two"
-    subprocess.run(command(one, **options), env=ONE_THREAD, check=True, capture_output=True)
+    finish(command(one, **options))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        torchrun + command(two, **options)[1:], env=ONE_THREAD, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    finish(torchrun + command(two, **options)[1:])
     curves = [_losses(out) for out in (one, two)]
     assert len(curves[0]) == 4  # two of training, two of validation
     assert curves[0] == pytest.approx(curves[1], rel=1e-6)
@@ -229,7 +233,7 @@ def _losses(out):
         (dict(), "nothing ends the training"),
         (dict(max_steps=0), "max_steps must be positive, got 0"),
         (dict(max_steps=1, batch_size=0), "batch_size must be positive, got 0"),
-        (dict(max_steps=1, ema_decay=1.5), "ema_decay must lie in 0 … 1, got 1.5"),
+        (dict(max_steps=1, ema_decay=1.5), "ema_decay must lie in 0 … 1, 1 excluded, got 1.5"),
     ],
 )
 def test_impossible_trainings_are_refused(options, message):
