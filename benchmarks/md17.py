@@ -25,6 +25,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import Baseline, SchNet, num_parameters
 from schnetgeo.train import Training, evaluate, fit, new_potential
+from schnetgeo.train.fit import check_start
 from schnetgeo.train.metrics import Errors, Predictions, errors
 from schnetgeo.viz import show
 
@@ -117,11 +118,11 @@ def _run(options: Namespace) -> None:
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
     check_device(training.device)
     rows = []
-    for molecule, dataset in _datasets(options):
+    for molecule, dataset in list(_datasets(options)):  # all must open before the first trains
         folder = out / molecule if len(options.molecules) > 1 else out
         rows += _molecule(molecule, dataset, training, options, folder)
-    write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
-    write_whole(out / "report.html", html(rows, rows[0]["dataset"]).encode())
+        write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
+        write_whole(out / "report.html", html(rows, rows[0]["dataset"]).encode())
     print(markdown(rows))
     print(f"\n{out / 'results.json'}, report.html, model.safetensors, picture.png")
 
@@ -156,13 +157,14 @@ def _molecule(
     torch.manual_seed(training.seed)
     minutes = min(options.baseline_minutes, training.max_minutes or options.baseline_minutes)
     short = replace(training, max_minutes=minutes)
+    check_start(*parts[:2], training, out, options.resume, options.overwrite)
+    split.keep(out / "split.npz", options.resume)
     rows = [
         mean_predictor(train, test),
         composition_model(train, test),
         trained("baseline", Baseline(), parts, short, out / "baseline", options),
         trained("SchNet", SchNet(**vars(options.model)), parts, training, out, options),
     ]
-    split.save(out / "split.npz")
     show(test[0], forces=test.has("forces"), path=out / "picture.png")
     return [
         {"dataset": "Demo" if options.demo else "MD17", **_as_json(row, molecule, split, training)}

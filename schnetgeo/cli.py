@@ -23,6 +23,7 @@ from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
 from schnetgeo.viz import animate, show
 
@@ -90,6 +91,7 @@ def add_units(parser: ArgumentParser) -> None:
     parser.add_argument("--energy_unit", type=str | None, help="such as eV, kcal/mol, Hartree")
     parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
     parser.add_argument("--length_unit", type=str | None, help="Angstrom (default), Bohr or nm")
+    parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
 def add_model(parser: ArgumentParser, **defaults) -> None:
@@ -101,7 +103,8 @@ def add_model(parser: ArgumentParser, **defaults) -> None:
 def read_files(files: list[str], options: Namespace) -> AtomsFile:
     """The structures of one or several files, with the keys and units that were given."""
     names = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
-    return AtomsFile(files, **{name: options[name] for name in names})
+    units = {name: options[name] for name in names}
+    return AtomsFile(files, **units, drop=tuple(options.drop))
 
 
 def check_device(name: str) -> None:
@@ -167,8 +170,9 @@ def _train(options: Namespace) -> None:
             refit_references(potential, train)
     else:
         potential = new_potential(SchNet(**arguments), train)
+    check_start(train, val, training, out, options.resume, options.overwrite)
+    split.keep(out / "split.npz", options.resume)
     result = fit(potential, train, val, training, out, options.resume, options.overwrite)
-    split.save(out / "split.npz")
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):
         print_errors(evaluate(result.potential, test), len(test))

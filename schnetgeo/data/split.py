@@ -26,6 +26,22 @@ class Split(NamedTuple):
         np.savez(buffer, **{k: v.numpy() for k, v in self._asdict().items()})
         write_whole(path, buffer.getvalue())
 
+    def keep(self, path: str | os.PathLike, resume: bool) -> None:
+        """Save the split of a training, or check that a resumed one has the same.
+
+        Raises:
+            InputError: if `resume` and the file holds another split: frames already trained on
+                would be tested.
+        """
+        if resume and os.path.exists(path):
+            before = Split.load(path)
+            if not all(torch.equal(a, b) for a, b in zip(self, before, strict=True)):
+                raise InputError(
+                    f"{path}: the training was begun with another split; give the same data, seed "
+                    "and numbers of structures, or choose another folder"
+                )
+        self.save(path)
+
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Split":
         """Read what `save` wrote."""

@@ -57,7 +57,9 @@ def read_npz(
         arrays = {_REVISED[k]: v for k, v in arrays.items() if k in _REVISED} | _as_arrays(_KCAL)
         energy_key = _REVISED.get(energy_key, energy_key)
         forces_key = _REVISED.get(forces_key, forces_key)
-    elif "z" in arrays and arrays.get("E", np.empty(0)).ndim == 2:
+    elif (
+        "z" in arrays and arrays.get("E", np.empty(0)).ndim == 2 and not (energy_unit or force_unit)
+    ):
         arrays = _as_arrays(_KCAL) | arrays
     energy_key = _key(path, arrays, energy_key, ("E", "energy"))
     forces_key = _key(path, arrays, forces_key, ("F", "forces"))
@@ -107,6 +109,11 @@ def _open(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{path}: cannot be read ({error}); get a fresh copy, or save it again as plain "
             "arrays, without pickled objects"
         ) from None
+
+
+def _is_md17(arrays: dict[str, np.ndarray]) -> bool:
+    """MD17 as published alone has energies of shape (T, 1)."""
+    return "z" in arrays and "E" in arrays and arrays["E"].ndim == 2
 
 
 def _as_arrays(text: dict[str, str]) -> dict[str, np.ndarray]:

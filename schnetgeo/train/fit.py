@@ -82,12 +82,8 @@ def fit(
         InputError: if labels that the task needs are missing, or `out` holds another training.
     """
     out = Path(out)
-    _check_labels(train, val, training)
+    check_start(train, val, training, out, resume, overwrite)
     checkpoint = out / CHECKPOINT
-    if not (resume or overwrite) and (checkpoint.exists() or (out / MODEL).exists()):
-        raise InputError(
-            f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
-        )
     if training.threads:
         torch.set_num_threads(training.threads)
     potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
@@ -128,6 +124,23 @@ def fit(
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
     return Fit(fitted, trainer.global_step, _stopped_by(trainer, module), module.seconds)
+
+
+def check_start(
+    train: PackedDataset,
+    val: PackedDataset,
+    training: Training,
+    out: str | os.PathLike,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Raise `InputError` where `fit` would, before anything is written."""
+    _check_labels(train, val, training)
+    taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
+    if taken and not (resume or overwrite):
+        raise InputError(
+            f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
+        )
 
 
 @contextlib.contextmanager

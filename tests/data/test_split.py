@@ -65,3 +65,12 @@ def test_save_and_load(tmp_path):
 def test_refuses(asked, message):
     with pytest.raises(InputError, match=message):
         random_split(10, *asked)
+
+
+def test_a_resumed_training_keeps_its_split(tmp_path):
+    path = tmp_path / "split.npz"
+    random_split(20, 10, 5, seed=0).keep(path, resume=False)
+    random_split(20, 10, 5, seed=0).keep(path, resume=True)
+    with pytest.raises(InputError, match="begun with another split"):
+        random_split(20, 10, 5, seed=1).keep(path, resume=True)
+    assert torch.equal(Split.load(path).test, random_split(20, 10, 5, seed=0).test)
