@@ -17,7 +17,7 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
-from schnetgeo.datasets import AtomsFile, open_dataset
+from schnetgeo.datasets import AtomsFile, Demo, open_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
@@ -194,7 +194,9 @@ def _training_data(options: Namespace) -> PackedDataset:
         return read_files(options.data, options)
     if options.dataset == "MD17":
         return open_dataset("MD17", root=options.root, molecule=options.molecule)
-    return open_dataset(options.dataset)
+    if options.dataset != "Demo":
+        raise InputError(f"unknown data set {options.dataset!r}; known: MD17, Demo, or --data FILE")
+    return Demo()
 
 
 def _evaluate_parser() -> Parser:
