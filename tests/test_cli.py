@@ -399,7 +399,7 @@ def test_options_that_cannot_be(here, capsys, options, message):
     ("command", "message"),
     [
         (f"train --data good.npz --out out {COUNTS}", "give max_steps, max_minutes or both"),
-        ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: MD17, Demo, or --data FILE"),
+        ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: MD17, Demo"),
         ("train --dataset MD17 --molecule tea --max-steps 1", "unknown molecule 'tea'; known: "),
         ("evaluate model/model.safetensors", "arguments are required"),
         ("evaluate model/model.safetensors good.npz --batch-size 0", "--batch-size: "),
