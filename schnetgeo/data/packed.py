@@ -65,7 +65,9 @@ class PackedDataset(Dataset):
 
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
-        return self._gather(self._index())[field]
+        index = self._index()
+        rows = _rows(self.packed.ptr[index], self.packed.ptr.diff()[index])
+        return self._pick(field, index, rows)
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
         """A copy of these structures with their edges built once, for many epochs."""
@@ -104,17 +106,19 @@ class PackedDataset(Dataset):
         out = Structure()
         size = self.packed.ptr.diff()[index]
         rows = _rows(self.packed.ptr[index], size)
-        for key, value in self.packed.to_dict().items():
+        for key in self.packed.to_dict():
             if key == "ptr" or key in PER_EDGE:
                 continue
-            if key in PER_ATOM:
-                out[key] = value.index_select(0, rows)
-            elif torch.is_tensor(value):
-                out[key] = value.index_select(0, index)
-            else:
-                out[key] = [value[i] for i in index.tolist()]
+            out[key] = self._pick(key, index, rows)
         out.ptr = _offsets(size)
         return out
+
+    def _pick(self, key: str, index: Tensor, rows: Tensor) -> Tensor | list:
+        """One attribute of the structures `index`, whose atoms are `rows`."""
+        value = self.packed[key]
+        if not torch.is_tensor(value):
+            return [value[i] for i in index.tolist()]
+        return value.index_select(0, rows if key in PER_ATOM else index)
 
     def _assemble(self, index: Tensor) -> Batch:
         chosen = self._gather(index).to_dict()
