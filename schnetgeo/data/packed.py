@@ -8,12 +8,14 @@ from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
-from schnetgeo.data.neighbors import with_edges
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.neighbors import edge_cutoff, with_edges
+from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures whose edges are built at once
+_MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
 
 
 class PackedDataset(Dataset):
@@ -38,6 +40,7 @@ class PackedDataset(Dataset):
         self.packed.ptr = _offsets(sizes)
         self.where = where
         self._edge_ptr = None
+        self._own = torch.arange(self.len())  # which of the packed structures are in the data set
         validate(self.packed, where)
 
     @classmethod
@@ -57,7 +60,7 @@ class PackedDataset(Dataset):
     @property
     def num_atoms(self) -> Int[Tensor, "B"]:
         """Atoms of each structure."""
-        return self.packed.ptr.diff()[self._index()]
+        return _spans(self.packed.ptr, self._own)[1]
 
     def has(self, field: str) -> bool:
         """Whether the structures carry this attribute."""
@@ -65,18 +68,19 @@ class PackedDataset(Dataset):
 
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
-        index = self._index()
-        rows = _rows(self.packed.ptr[index], self.packed.ptr.diff()[index])
-        return self._pick(field, index, rows)
+        rows = _rows(*_spans(self.packed.ptr, self._own))
+        return self._pick(field, self._own, rows)
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
         """A copy of these structures with their edges built once, for many epochs."""
         indices = torch.arange(len(self))
-        blocks = [_local_edges(self.batch(i), cutoff) for i in indices.split(_BLOCK)]
+        parts = (self._gather(self._own[i]) for i in indices.split(_BLOCK))
+        blocks = [_local_edges(p, cutoff, self.where, k * _BLOCK) for k, p in enumerate(parts)]
         edge_index, edge_shift, edge_reverse, count = zip(*blocks, strict=True)
         out = copy.copy(self)
-        out._indices = None
-        out.packed = self._gather(self._index(indices))
+        out._indices, out._own = None, indices
+        out.packed = self._gather(self._own)
+        out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
         out.packed.edge_index = torch.cat(edge_index, dim=1)
         out.packed.edge_reverse = torch.cat(edge_reverse)
         if edge_shift[0] is not None:
@@ -92,20 +96,18 @@ class PackedDataset(Dataset):
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The structures at these positions of the data set as one PyG batch."""
-        return self._assemble(self._index(torch.as_tensor(indices)))
+        return self._assemble(self._own[torch.as_tensor(indices)])
 
-    def _index(self, indices: Tensor | None = None) -> Tensor:
-        if self._indices is None:
-            own = torch.arange(self.len())
-        else:
-            own = torch.as_tensor(self._indices, dtype=torch.long)
-        return own if indices is None else own[indices]
+    def index_select(self, idx) -> "PackedDataset":
+        out = super().index_select(idx)
+        out._own = torch.as_tensor(out._indices, dtype=torch.long)  # once, not for each batch
+        return out
 
     def _gather(self, index: Tensor) -> Structure:
         """The chosen structures in a row, with `ptr`, without edges."""
         out = Structure()
-        size = self.packed.ptr.diff()[index]
-        rows = _rows(self.packed.ptr[index], size)
+        start, size = _spans(self.packed.ptr, index)
+        rows = _rows(start, size)
         for key in self.packed.to_dict():
             if key == "ptr" or key in PER_EDGE:
                 continue
@@ -129,8 +131,8 @@ class PackedDataset(Dataset):
         increments = {k: none if torch.is_tensor(v) else None for k, v in chosen.items()}
         batch = Batch(_base_cls=Structure, **chosen)
         if self._edge_ptr is not None:
-            count = self._edge_ptr.diff()[index]
-            edges, first = _rows(self._edge_ptr[index], count), _offsets(count)
+            start, count = _spans(self._edge_ptr, index)
+            edges, first = _rows(start, count), _offsets(count)
             own = {"edge_index": ptr[:-1], "edge_reverse": first[:-1], "edge_shift": none}
             for key in own.keys() & self.packed.keys():
                 axis = self.packed.__cat_dim__(key, None)
@@ -153,7 +155,7 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
             f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
         )
     for key, value in structure.to_dict().items():
-        if key in PER_EDGE:
+        if key in GRAPH:
             raise InputError(
                 f"{where}: has {key!r} already; pack it without edges, then call with_edges"
             )
@@ -172,20 +174,35 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
             )
 
 
-def _local_edges(batch: Batch, cutoff: float) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+def _local_edges(
+    part: Structure, cutoff: float, where: str, first: int
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Edges that count atoms and edges from the start of their own structure, and their number."""
-    batch = with_edges(batch, cutoff)
-    structure = batch.batch[batch.edge_index[1]]
-    count = structure.bincount(minlength=batch.num_graphs)
-    local = (batch.edge_index - batch.ptr[structure]).int()
-    reverse = (batch.edge_reverse - _offsets(count)[structure]).int()
-    shift = batch.get("edge_shift")
+    part = with_edges(part, cutoff)
+    structure = batch_index(part)[part.edge_index[1]]
+    count = structure.bincount(minlength=num_structures(part))
+    local = (part.edge_index - part.ptr[structure]).int()
+    reverse = (part.edge_reverse - _offsets(count)[structure]).int()
+    shift = part.get("edge_shift")
+    far = [] if shift is None else (shift.abs() > _MOST_CELLS).any(1).nonzero()
+    if len(far):
+        raise InputError(
+            f"{where}, structure {first + int(structure[far[0]])}: an edge crosses the cell "
+            f"{shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the atoms "
+            "into their cell"
+        )
     return local, None if shift is None else shift.to(torch.int16), reverse, count
 
 
 def _offsets(sizes: Tensor) -> Tensor:
     """0, sizes[0], sizes[0] + sizes[1], …"""
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _spans(ptr: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each chosen structure begins, and how many rows it has."""
+    start = ptr[index]
+    return start, ptr[index + 1] - start
 
 
 def _rows(start: Tensor, count: Tensor) -> Tensor:
