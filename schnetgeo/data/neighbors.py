@@ -57,7 +57,9 @@ def neighbor_list(
     if backend not in BACKENDS:
         raise InputError(f"unknown neighbor backend {backend!r}; known: {', '.join(BACKENDS)}")
     if not _installed(backend):
-        raise InputError(f"backend {backend!r} is not installed; see schnetgeo doctor, or take 'torch'")
+        raise InputError(
+            f"backend {backend!r} is not installed; see schnetgeo doctor, or take 'torch'"
+        )
     pos = data.pos.detach().double()
     batch = batch_index(data)
     if periodic:
