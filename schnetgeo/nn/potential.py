@@ -10,10 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, num_structures, strained
+from schnetgeo.geometry import (
+    batch_index,
+    distances,
+    edge_vectors,
+    num_structures,
+    pair_forces,
+    pair_virial,
+    strained,
+)
 from schnetgeo.nn.model_file import (
     class_name,
     decode,
@@ -119,26 +127,56 @@ class Potential(nn.Module):
         volumes = _volumes(data) if stress else None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff)
-        dtype = self.scale.dtype
         data = copy.copy(data)
+        data.pos = data.pos.detach().to(self.scale.dtype)
+        differentiate = self._by_slopes if self._has_slopes else self._by_autograd
+        energy, slope, virial = differentiate(data, forces, stress, differentiable)
+        total = energy.to(self.references.energies.device).double() + self.references(data)
+        return Prediction(
+            energy=total if differentiable else total.detach(),
+            forces=slope,
+            stress=(virial / volumes).to(self.scale.dtype) if stress else None,
+        )
+
+    @property
+    def _has_slopes(self) -> bool:
+        return getattr(self.model, "has_slopes", False)
+
+    def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
+        """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
+        data = sorted_edges(data)
+        vectors = edge_vectors(data)
+        with torch.set_grad_enabled(differentiable):
+            energy, slope = self.model.energy_and_slope(data, distances(vectors), forces or stress)
+            energy, slope = self.scale * energy, self.scale * slope
+            target = data.edge_index[1]
+            return (
+                energy,
+                pair_forces(slope, vectors, target, data.z.numel()) if forces else None,
+                pair_virial(slope, vectors, batch_index(data)[target], num_structures(data))
+                if stress
+                else None,
+            )
+
+    def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
+        """Energy, forces and ∂E/∂strain of any model."""
         with torch.set_grad_enabled(differentiable or forces or stress):
             inputs = []
-            data.pos = pos = data.pos.detach().to(dtype)
+            pos = data.pos
             if forces:
-                data.pos = pos.requires_grad_()
+                data.pos = pos = pos.requires_grad_()
                 inputs.append(pos)
             if stress:
-                data.cell = data.cell.to(dtype)
+                data.cell = data.cell.to(pos.dtype)
                 strain = torch.zeros_like(data.cell, requires_grad=True)
                 data.pos, data.cell = strained(data, strain)
                 inputs.append(strain)
             energy = self.scale * self.model(data)
             gradients = list(_gradients(energy, inputs, create_graph=differentiable))
-        total = energy.to(self.references.energies.device).double() + self.references(data)
-        return Prediction(
-            energy=total if differentiable else total.detach(),
-            forces=gradients.pop(0).neg() if forces else None,
-            stress=(gradients.pop(0) / volumes).to(dtype) if stress else None,
+        return (
+            energy,
+            gradients.pop(0).neg() if forces else None,
+            gradients.pop(0) if stress else None,
         )
 
     def save(self, path: str | os.PathLike, **notes) -> None:

@@ -1,5 +1,6 @@
 """From features of atoms to one number per structure."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -33,22 +34,29 @@ class SumReadout(nn.Module):
     def forward(
         self, x: Float[Tensor, "N F"], batch: Int[Tensor, "N"], num_structures: int
     ) -> Float[Tensor, "B"]:
-        return sum_atoms(self.per_atom(x), batch, num_structures)
+        shares = self.shares(batch, num_structures, x.dtype)
+        return sum_atoms(shares * self.per_atom(x), batch, num_structures)
 
     def per_atom(self, x: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
         """The contribution of each atom."""
         return self.lin2(self.activation(self.lin1(x))).squeeze(-1)
 
+    def shares(
+        self, batch: Int[Tensor, "N"], num_structures: int, dtype: torch.dtype
+    ) -> Float[Tensor, "N"]:
+        """What each atom counts in the result of its structure: 1 in a sum."""
+        return torch.ones(batch.numel(), dtype=dtype, device=batch.device)
+
 
 class MeanReadout(SumReadout):
     """The mean over atoms instead of the sum: intensive properties such as orbital energies."""
 
-    def forward(
-        self, x: Float[Tensor, "N F"], batch: Int[Tensor, "N"], num_structures: int
-    ) -> Float[Tensor, "B"]:
-        y = self.per_atom(x)
-        count = sum_atoms(y.new_ones(y.size(0)), batch, num_structures)
-        return sum_atoms(y, batch, num_structures) / count
+    def shares(
+        self, batch: Int[Tensor, "N"], num_structures: int, dtype: torch.dtype
+    ) -> Float[Tensor, "N"]:
+        """What each atom counts in the result of its structure: 1/n in a mean over n."""
+        each = super().shares(batch, num_structures, dtype)
+        return each / sum_atoms(each, batch, num_structures).index_select(0, batch)
 
 
 def sum_atoms(

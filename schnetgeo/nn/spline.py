@@ -1,0 +1,128 @@
+"""Filters as splines: the filter network runs on knots instead of edges."""
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from schnetgeo import ops
+from schnetgeo.data.neighbors import reverse_edges
+from schnetgeo.errors import InputError
+from schnetgeo.ops import bspline
+
+_ALIGN = 16  # knots; a range that seldom changes lets its basis functions be kept
+
+
+class Knots:
+    """The places r_m = m h where filter networks are evaluated for W(r) = Σ_q B_q(t) c_{k+q}.
+
+    The knots are multiples of the spacing whatever their range, so that a filter does not depend
+    on the other edges of a batch. The envelope stays outside: it has a kink in its second
+    derivative at the cutoff, which a spline would smear. Values err as h⁴, slopes as h³.
+
+    Args:
+        basis: functions e(r), (E,) to (E, K).
+        cutoff: r_c in Å.
+        spacing: h in Å.
+
+    Raises:
+        InputError: for a spacing that is not positive or exceeds the cutoff.
+    """
+
+    def __init__(self, basis: nn.Module, cutoff: float, spacing: float):
+        if not 0 < spacing <= cutoff:
+            raise InputError(f"spacing must lie in 0 … cutoff = {cutoff} Å, got {spacing}")
+        self.basis = basis
+        self.cutoff = cutoff
+        self.spacing = spacing
+        self._kept: tuple = (None, None)
+
+    def range(self, distance: Float[Tensor, "E"]) -> range:
+        """Numbers m of the coefficients that the distances below the cutoff need."""
+        first, last = 0, math.floor(self.cutoff / self.spacing)
+        if distance.device.type == "cpu" and distance.numel():  # a GPU would have to be waited for
+            low, high = distance.detach().aminmax()
+            first = min(math.floor(float(low) / self.spacing), last)
+            last = min(math.floor(float(high) / self.spacing), last)
+        first, last = first // _ALIGN * _ALIGN, -(-(last + 1) // _ALIGN) * _ALIGN
+        return range(first - 1, last + 2)
+
+    def samples(self, numbers: range, like: Tensor) -> Float[Tensor, "M+2 K"]:
+        """Basis functions on the knots and on one more at each end."""
+        key = numbers, like.dtype, like.device
+        if self._kept[0] != key:
+            with torch.no_grad():
+                m = torch.arange(numbers.start - 1, numbers.stop + 1, dtype=torch.float64)
+                self._kept = key, self.basis(m * self.spacing).to(like)
+        return self._kept[1]
+
+
+class PlacedFilters:
+    """The filters f(r) W(r) of one batch: its edges, and where they lie on the knots.
+
+    Args:
+        knots: where the filter networks are evaluated.
+        envelope: f, 0 at and beyond the cutoff.
+        data: structures with `edge_index` and, if it is known, `edge_reverse`.
+        distance: r of each edge, Å.
+    """
+
+    interval: Int[Tensor, "E"]  # row of the first of four coefficients
+    t: Float[Tensor, "E"]  # 0 … 1, place within the interval
+
+    def __init__(self, knots: Knots, envelope: nn.Module, data: Data, distance: Float[Tensor, "E"]):
+        self.knots, self.envelope = knots, envelope
+        self.distance, self._data = distance, data
+        self.numbers = knots.range(distance)
+        first = self.numbers.start + 1
+        # an edge at or beyond the cutoff has envelope 0: any place will do
+        r = torch.where(distance < knots.cutoff, distance, first * knots.spacing)
+        interval, self.t = bspline.place(r * (1 / knots.spacing))
+        self.interval = (interval - first).clamp_(0, len(self.numbers) - 4)
+
+    @cached_property
+    def edges(self) -> ops.Edges:
+        """Sorted and symmetric, or an `InputError` says what is amiss."""
+        data = self._data
+        reverse = data.get("edge_reverse")
+        if reverse is None:
+            shift = data.get("edge_shift")
+            if shift is None:
+                shift = data.edge_index.new_zeros(data.edge_index.size(1), 3)
+            reverse = reverse_edges(data.edge_index, shift, data.z.numel())
+        return ops.Edges.of(data.edge_index, reverse, data.z.numel())
+
+    @cached_property
+    def weights(self) -> Float[Tensor, "E 4"]:
+        """f(r) B_q(t), what the four coefficients count for in f W."""
+        return self.envelope(self.distance).unsqueeze(-1) * bspline.weights(self.t)
+
+    @cached_property
+    def slopes(self) -> Float[Tensor, "E 4"]:
+        """∂/∂r of the weights, f′(r) B_q(t) + f(r) B_q′(t) / h."""
+        with torch.enable_grad():
+            r = self.distance.detach().requires_grad_()
+            f = self.envelope(r)
+            (df,) = torch.autograd.grad(f.sum(), r) if f.requires_grad else (torch.zeros_like(r),)
+        f = f.detach().unsqueeze(-1) / self.knots.spacing
+        return df.unsqueeze(-1) * bspline.weights(self.t) + f * bspline.weights(self.t, 1)
+
+    def table(self, network: nn.Module) -> Float[Tensor, "M C"]:
+        """Coefficients of network(e), through which gradients flow to the network."""
+        return bspline.coefficients(network(self.knots.samples(self.numbers, self.distance)))
+
+    def tables(self, networks: Iterable[nn.Module]) -> Float[Tensor, "L M F"]:
+        """Those of all layers."""
+        return torch.stack([self.table(network) for network in networks])
+
+    def conv(self, x: Float[Tensor, "N F"], network: nn.Module) -> Float[Tensor, "N F"]:
+        """Σ_{j→i} x_j ⊙ f(r) W(r), without an array of edges × channels."""
+        return ops.conv(x, self.table(network), self.interval, self.weights, self.edges)
+
+    def on_edges(self, network: nn.Module) -> Float[Tensor, "E C"]:
+        """W(r) of each edge, interpolated, without the envelope."""
+        return bspline.values(self.table(network), self.interval, bspline.weights(self.t))

@@ -1,0 +1,188 @@
+"""The spline operators compiled by Numba, parallel on the CPU.
+
+Each row of a result is summed by one thread in the order of the edges, so the bits do not depend
+on the number of threads.
+"""
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from schnetgeo.ops.edges import Edges
+
+_BLOCKS = 64  # of neighboring knots, each summed by one thread
+
+
+def conv(x: Tensor, table: Tensor, interval: Tensor, weights: Tensor, edges: Edges) -> Tensor:
+    out = torch.empty_like(x)
+    _conv(*_arrays(x, table, interval, weights, edges.source, edges.start, out))
+    return out
+
+
+def conv_tangent(
+    x: Tensor, dx: Tensor, table: Tensor, interval: Tensor, weights: Tensor, dweights: Tensor,
+    edges: Edges,
+) -> Tensor:  # fmt: skip
+    out = torch.empty_like(x)
+    graph = edges.source, edges.start
+    _conv_tangent(*_arrays(x, dx, table, interval, weights, dweights, *graph, out))
+    return out
+
+
+def dot(x: Tensor, y: Tensor, table: Tensor, interval: Tensor, edges: Edges) -> Tensor:
+    out = x.new_empty(interval.numel(), 4)
+    _dot(*_arrays(x, y, table, interval, edges.source, edges.start, out))
+    return out
+
+
+def table(
+    x: Tensor, y: Tensor, interval: Tensor, weights: Tensor, edges: Edges, num_knots: int
+) -> Tensor:
+    out = x.new_empty(num_knots, x.size(1))
+    graph = edges.source, edges.target
+    _table(*_arrays(x, y, interval, weights, *graph, out))
+    return out
+
+
+def table_tangent(
+    x: Tensor, y: Tensor, dx: Tensor, dy: Tensor, interval: Tensor, weights: Tensor,
+    dweights: Tensor, edges: Edges, num_knots: int,
+) -> Tensor:  # fmt: skip
+    out = x.new_empty(num_knots, x.size(1))
+    graph = edges.source, edges.target
+    _table_tangent(*_arrays(x, y, dx, dy, interval, weights, dweights, *graph, out))
+    return out
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+_compiled = njit(
+    parallel=True,
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"contract", "reassoc", "nsz", "arcp"},
+)
+
+
+@_compiled
+def _conv(x, table, interval, weights, source, start, out):
+    for i in prange(x.shape[0]):
+        out[i] = 0
+        for e in range(start[i], start[i + 1]):
+            j, k = source[e], interval[e]
+            w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
+            for f in range(x.shape[1]):
+                c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
+                out[i, f] += x[j, f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
+
+
+@_compiled
+def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out):
+    for i in prange(x.shape[0]):
+        out[i] = 0
+        for e in range(start[i], start[i + 1]):
+            j, k = source[e], interval[e]
+            w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
+            d0, d1, d2, d3 = dweights[e, 0], dweights[e, 1], dweights[e, 2], dweights[e, 3]
+            for f in range(x.shape[1]):
+                c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
+                out[i, f] += dx[j, f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
+                out[i, f] += x[j, f] * (d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3)
+
+
+@_compiled
+def _dot(x, y, table, interval, source, start, out):
+    zero = x.dtype.type(0)
+    for i in prange(x.shape[0]):
+        for e in range(start[i], start[i + 1]):
+            j, k = source[e], interval[e]
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for f in range(x.shape[1]):
+                product = x[j, f] * y[i, f]
+                s0 += product * table[k, f]
+                s1 += product * table[k + 1, f]
+                s2 += product * table[k + 2, f]
+                s3 += product * table[k + 3, f]
+            out[e, 0], out[e, 1], out[e, 2], out[e, 3] = s0, s1, s2, s3
+
+
+@_compiled
+def _table(x, y, interval, weights, source, target, out):
+    order, first = _by_interval(interval, out.shape[0])
+    out[:] = 0
+    # a block writes three rows into the next one: even blocks first, then odd ones
+    size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
+    blocks = (out.shape[0] + size - 1) // size
+    for parity in range(2):
+        for half in prange((blocks + 1 - parity) // 2):
+            begin = (2 * half + parity) * size
+            sums = np.empty((4, x.shape[1]), x.dtype)
+            s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
+            for k in range(begin, min(begin + size, out.shape[0] - 3)):
+                if first[k] == first[k + 1]:
+                    continue
+                sums[:] = 0
+                for n in range(first[k], first[k + 1]):
+                    e = order[n]
+                    i, j = target[e], source[e]
+                    w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
+                    for f in range(x.shape[1]):
+                        product = x[j, f] * y[i, f]
+                        s0[f] += w0 * product
+                        s1[f] += w1 * product
+                        s2[f] += w2 * product
+                        s3[f] += w3 * product
+                for q in range(4):
+                    out[k + q] += sums[q]
+
+
+@_compiled
+def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, out):
+    order, first = _by_interval(interval, out.shape[0])
+    out[:] = 0
+    size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
+    blocks = (out.shape[0] + size - 1) // size
+    for parity in range(2):
+        for half in prange((blocks + 1 - parity) // 2):
+            begin = (2 * half + parity) * size
+            sums = np.empty((4, x.shape[1]), x.dtype)
+            s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
+            for k in range(begin, min(begin + size, out.shape[0] - 3)):
+                if first[k] == first[k + 1]:
+                    continue
+                sums[:] = 0
+                for n in range(first[k], first[k + 1]):
+                    e = order[n]
+                    i, j = target[e], source[e]
+                    w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
+                    d0, d1, d2, d3 = dweights[e, 0], dweights[e, 1], dweights[e, 2], dweights[e, 3]
+                    for f in range(x.shape[1]):
+                        product = x[j, f] * y[i, f] + dx[j, f] * dy[i, f]
+                        moved = x[j, f] * dy[i, f]
+                        s0[f] += w0 * product + d0 * moved
+                        s1[f] += w1 * product + d1 * moved
+                        s2[f] += w2 * product + d2 * moved
+                        s3[f] += w3 * product + d3 * moved
+                for q in range(4):
+                    out[k + q] += sums[q]
+
+
+@njit(cache=True, nogil=True)
+def _by_interval(interval, num_knots):
+    """Edges ordered by interval, stably, and where each interval begins: a counting sort."""
+    first = np.zeros(num_knots + 1, np.int64)
+    for k in interval:
+        first[k + 1] += 1
+    for k in range(num_knots):
+        first[k + 1] += first[k]
+    position = first[:-1].copy()
+    order = np.empty(interval.shape[0], np.int64)
+    for e in range(interval.shape[0]):
+        k = interval[e]
+        order[position[k]] = e
+        position[k] += 1
+    return order, first
