@@ -112,6 +112,16 @@ class CFConv(RadialConv):
             layers.append(activation())
         self.filter = nn.Sequential(*layers)
 
+    @property
+    def layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """The filter network's two."""
+        return self.filter[0], self.filter[2]
+
+    @property
+    def activations(self) -> tuple[nn.Module, ...]:
+        """After the first layer, and after the second or not."""
+        return self.filter[1], *self.filter[3:]
+
     def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
         if filters and self.fused:
             return filters.conv(x, self.filter)

@@ -3,10 +3,10 @@
 The energy and its slope along each edge come from one pass and its reverse. The gradient of a
 loss on both follows from the tangents of that pass: with v the gradient for the slopes, the part
 of ∂L/∂θ that they cause is ∂/∂θ of the derivative of the energy along v. So the backward pass
-carries tangents (d…) through the layers and reverses Σ ȳ y + Σ seed dy, which is exact and needs
-no tape of second order. The adjoints of the tangents are those that gave the slopes: they are
-kept, not computed again. Values and tangents, and their adjoints (…_bar), lie in rows 0 and 1 of
-one tensor, so that a weight's gradient is one matrix product.
+carries tangents through the layers and reverses Σ ȳ y + Σ seed ẏ, which is exact and needs no tape
+of second order. The adjoints of the tangents are those that gave the slopes: they are kept, not
+computed again. Values and tangents lie below each other in one tensor, and so do their adjoints
+(`_bar`), so that a weight's gradient is one matrix product.
 """
 
 import math
@@ -21,215 +21,268 @@ from torch.autograd.function import once_differentiable
 
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.spline import PlacedFilters
-from schnetgeo.ops import kernels
+from schnetgeo.ops import bspline
 
 
 class Plan(NamedTuple):
     """What a pass needs besides features and parameters."""
 
     filters: PlacedFilters
-    seed: Float[Tensor, "N"]  # what the slopes count each atom's energy for
+    filter_activations: tuple[nn.Module, ...]  # after the first layer, and after the last or not
     activation: nn.Module
     readout_activation: nn.Module
+    seed: Float[Tensor, "N"]  # what the slopes count each atom's energy for
     with_slope: bool
+
+
+class LayerWeights(NamedTuple):
+    """Weights (out, in) and biases of one interaction."""
+
+    w1: Tensor
+    b1: Tensor | None
+    w2: Tensor
+    b2: Tensor
+    w3: Tensor
+    b3: Tensor
+    filter_w1: Tensor
+    filter_b1: Tensor
+    filter_w2: Tensor
+    filter_b2: Tensor
 
 
 class EnergyAndSlope(torch.autograd.Function):
     """Atomic energies y_i, and the slopes ∂(Σ_i seed_i y_i)/∂r_e along each directed edge.
 
-    Called as `apply(plan, x, tables, *parameters)` with the embedded atoms x (N, F), the tables
-    (L, M, F) of the filters, and weight and bias of lin1, lin2, lin3 of each layer and of the
-    readout's two layers, `None` for a bias that is absent.
+    Called as `apply(plan, x, *parameters)` with the embedded atoms x (N, F), the `LayerWeights`
+    of each layer, and weight and bias of the readout's two layers.
     """
 
     @staticmethod
-    def forward(ctx, plan: Plan, x: Tensor, tables: Tensor, *parameters: Tensor | None):
-        tape = _forward(plan, x, tables, parameters)
-        slope = x.new_zeros(plan.filters.edges.source.numel())
+    def forward(ctx, plan: Plan, x: Tensor, *parameters: Tensor | None):
+        tape, y = _forward(plan, x, parameters)  # y apart: a tape with it would hold itself
+        slope = x.new_zeros(plan.filters.interval.numel())
         if plan.with_slope:
-            _slopes(plan, tape, tables, parameters, out=slope)
+            _slopes(plan, tape, parameters, out=slope)
         ctx.plan, ctx.tape = plan, tape
-        ctx.save_for_backward(tables, *parameters)
-        return tape.y, slope
+        ctx.save_for_backward(*parameters)
+        return y, slope
 
     @staticmethod
     @once_differentiable
     def backward(ctx, y_bar: Tensor, v: Tensor):
-        tables, *parameters = ctx.saved_tensors
+        plan, tape, parameters = ctx.plan, ctx.tape, ctx.saved_tensors
         dweights, bends = None, []
-        if ctx.plan.with_slope:
-            dweights = ctx.plan.filters.slopes * v.unsqueeze(1)
-            bends = _tangents(ctx.plan, ctx.tape, dweights, tables, parameters)
-        return None, *_reverse(ctx.plan, ctx.tape, y_bar, dweights, bends, tables, parameters)
+        if plan.with_slope:
+            dweights = plan.filters.slopes * v.unsqueeze(1)
+            bends = _tangents(plan, tape, dweights, parameters)
+        return None, *_reverse(plan, tape, y_bar, dweights, bends, parameters)
+
+
+class _Pair(NamedTuple):
+    """Values (N, F) and their tangents, in one tensor."""
+
+    both: Float[Tensor, "2N F"]
+    value: Float[Tensor, "N F"]
+    tangent: Float[Tensor, "N F"]
+
+    @classmethod
+    def empty(cls, rows: int, columns: int, like: Tensor, with_tangent: bool) -> "_Pair":
+        both = like.new_empty(rows * (1 + with_tangent), columns)
+        return cls(both, both[:rows], both[rows:])
+
+
+class _Filter(NamedTuple):
+    """One filter network on the knots."""
+
+    hidden: Float[Tensor, "M F"]  # act(h)
+    hidden_first: Float[Tensor, "M F"]  # act'(h)
+    last_first: Float[Tensor, "M F"] | None  # of the last activation
+    table: Float[Tensor, "M F"]
 
 
 class _Layer(NamedTuple):
-    """One layer's values and adjoints; a leading 2 is for values and tangents."""
-
-    x: Float[Tensor, "2 N F"]
-    p: Float[Tensor, "2 N F"]  # lin1(x)
-    g: Float[Tensor, "2 N F"]  # conv(p)
-    q: Float[Tensor, "2 N F"]  # act(h), where h = lin2(g)
+    x: _Pair
+    p: _Pair  # lin1(x)
+    g: _Pair  # conv(p)
+    q: _Pair  # act(h), where h = lin2(g)
     first: Float[Tensor, "N F"]  # act'(h)
-    second: Float[Tensor, "N F"]  # act''(h), times the adjoint of dq from the slopes on
-    p_bar: Float[Tensor, "2 N F"]
-    g_bar: Float[Tensor, "2 N F"]
-    h_bar: Float[Tensor, "2 N F"]
-    y_bar: Float[Tensor, "2 N F"]  # of the layer's result, x + lin3(q)
+    second: Float[Tensor, "N F"]  # act''(h), times the adjoint of q̇ from the slopes on
+    p_bar: _Pair
+    g_bar: _Pair
+    h_bar: _Pair
+    y_bar: _Pair  # of the layer's result, x + lin3(q)
+    filter: _Filter
 
-    @classmethod
-    def empty(cls, x: Tensor) -> "_Layer":
-        return cls(x, *(torch.empty_like(x) for _ in range(3)), None, None,
-                   *(torch.empty_like(x) for _ in range(4)))  # fmt: skip
+
+class _Readout(NamedTuple):
+    x: _Pair
+    q: _Pair
+    first: Float[Tensor, "N R"]
+    second: Float[Tensor, "N R"]
+    h_bar: _Pair
 
 
 class _Tape(NamedTuple):
     layers: list[_Layer]
-    readout: _Layer  # x, q, first, second, h_bar alone
-    y: Float[Tensor, "N"]
+    readout: _Readout
 
 
-def _forward(plan: Plan, x: Tensor, tables: Tensor, parameters: tuple) -> _Tape:
-    ops, w = kernels(x), plan.filters.weights
-    rows = 2 if plan.with_slope else 1
+def _forward(plan: Plan, x: Tensor, parameters: tuple) -> tuple[_Tape, Float[Tensor, "N"]]:
     layers, (r1, s1, r2, s2) = _by_layer(parameters)
-    features, kept = x.new_empty(rows, *x.shape), []
-    features[0] = x
-    for (w1, b1, w2, b2, w3, b3), table in zip(layers, tables, strict=True):
-        now = _Layer.empty(features)
-        torch.mm(now.x[0], w1.t(), out=now.p[0])
-        if b1 is not None:
-            now.p[0].add_(b1)
-        now.g[0] = ops.conv(now.p[0], table, plan.filters.interval, w, plan.filters.edges)
-        value, first, second = derivatives(plan.activation, torch.addmm(b2, now.g[0], w2.t()))
-        now.q[0] = value
-        kept.append(now._replace(first=first, second=second))
-        features = torch.empty_like(features)
-        torch.addmm(now.x[0], value, w3.t(), out=features[0]).add_(b3)
-    h = torch.addmm(s1, features[0], r1.t())
-    value, first, second = derivatives(plan.readout_activation, h)
-    q, h_bar = (h.new_empty(rows, *h.shape) for _ in range(2))
-    q[0] = value
-    readout = _Layer(features, None, None, q, first, second, None, None, h_bar, None)
-    return _Tape(kept, readout, torch.addmv(s2, value, r2[0]))
+    filters, kept = plan.filters, []
+
+    def empty(columns: int) -> _Pair:
+        return _Pair.empty(x.size(0), columns, x, plan.with_slope)
+
+    width = x.size(1)
+    features = empty(width)
+    features.value.copy_(x)
+    for weights in layers:
+        filter = _filter(plan, weights)
+        p, g, q = empty(width), empty(width), empty(width)
+        torch.mm(features.value, weights.w1.t(), out=p.value)
+        if weights.b1 is not None:
+            p.value.add_(weights.b1)
+        filters.kernels.conv(p.value, filter.table, *filters.arrays, out=g.value)
+        h = torch.addmm(weights.b2, g.value, weights.w2.t())
+        first, second = derivatives(plan.activation, h, out=q.value)
+        bars = (empty(width) for _ in range(4))
+        kept.append(_Layer(features, p, g, q, first, second, *bars, filter))
+        features = empty(width)
+        result = torch.addmm(kept[-1].x.value, q.value, weights.w3.t(), out=features.value)
+        result.add_(weights.b3)
+    q, h_bar = empty(r1.size(0)), empty(r1.size(0))
+    h = torch.addmm(s1, features.value, r1.t())
+    first, second = derivatives(plan.readout_activation, h, out=q.value)
+    y = torch.addmv(s2, q.value, r2[0])
+    return _Tape(kept, _Readout(features, q, first, second, h_bar)), y
 
 
-def _slopes(plan: Plan, tape: _Tape, tables: Tensor, parameters: tuple, out: Tensor) -> None:
+def _filter(plan: Plan, weights: LayerWeights) -> _Filter:
+    basis, (act, *last) = plan.filters.basis, plan.filter_activations
+    h = torch.addmm(weights.filter_b1, basis, weights.filter_w1.t())
+    hidden = torch.empty_like(h)
+    first, _ = derivatives(act, h, out=hidden)
+    values, last_first = torch.addmm(weights.filter_b2, hidden, weights.filter_w2.t()), None
+    if last:
+        last_first, _ = derivatives(last[0], values.clone(), out=values)
+    return _Filter(hidden, first, last_first, bspline.coefficients(values))
+
+
+def _slopes(plan: Plan, tape: _Tape, parameters: tuple, out: Tensor) -> None:
     """Reverse Σ seed y, add its slope along each edge to `out`, keep the adjoints."""
-    interval, edges = plan.filters.interval, plan.filters.edges
-    ops, w, dw = kernels(out), plan.filters.weights, plan.filters.slopes
     layers, (r1, _, r2, _) = _by_layer(parameters)
-    last = tape.readout
+    filters, last = plan.filters, tape.readout
     q_bar = torch.outer(plan.seed, r2[0])
-    torch.mul(last.first, q_bar, out=last.h_bar[1])
+    torch.mul(last.first, q_bar, out=last.h_bar.tangent)
     last.second.mul_(q_bar)
-    y_bar = last.h_bar[1] @ r1
-    for now, weights, table in reversed([*zip(tape.layers, layers, tables, strict=True)]):
-        w1, _, w2, _, w3, _ = weights
-        now.y_bar[1] = y_bar
-        q_bar = y_bar @ w3
-        torch.mul(now.first, q_bar, out=now.h_bar[1])
+    y_bar = last.h_bar.tangent @ r1
+    for index in reversed(range(len(layers))):
+        now, weights = tape.layers[index], layers[index]
+        now.y_bar.tangent.copy_(y_bar)
+        q_bar = y_bar @ weights.w3
+        torch.mul(now.first, q_bar, out=now.h_bar.tangent)
         now.second.mul_(q_bar)
-        torch.mm(now.h_bar[1], w2, out=now.g_bar[1])
-        out += (ops.dot(now.p[0], now.g_bar[1], table, interval, edges) * dw).sum(1)
-        if now is not tape.layers[0]:
-            now.p_bar[1] = ops.conv(now.g_bar[1], table, interval, w, edges)
-            y_bar = torch.addmm(y_bar, now.p_bar[1], w1)
+        g_bar = torch.mm(now.h_bar.tangent, weights.w2, out=now.g_bar.tangent)
+        filters.kernels.slope(now.p.value, g_bar, now.filter.table, *filters.slope_arrays, out=out)
+        if index:  # the embedding's own adjoint is not needed
+            filters.kernels.conv(g_bar, now.filter.table, *filters.arrays, out=now.p_bar.tangent)
+            y_bar = torch.addmm(y_bar, now.p_bar.tangent, weights.w1)
 
 
-def _tangents(
-    plan: Plan, tape: _Tape, dweights: Tensor, tables: Tensor, parameters: list
-) -> list[Tensor]:
+def _tangents(plan: Plan, tape: _Tape, dweights: Tensor, parameters: tuple) -> list[Tensor]:
     """Carry the tangents that belong to the weights' through the layers.
 
     Returns what the curvature of each activation adds to the adjoint of its argument.
     """
-    ops, w, interval = kernels(tables), plan.filters.weights, plan.filters.interval
     layers, (r1, _, _, _) = _by_layer(parameters)
+    filters, bends = plan.filters, []
     results = [layer.x for layer in tape.layers[1:]] + [tape.readout.x]
-    bends = []
-    for now, result, weights, table in zip(tape.layers, results, layers, tables, strict=True):
-        w1, _, w2, _, w3, _ = weights
-        if now is tape.layers[0]:  # the embedding does not move
-            now.x[1] = now.p[1] = 0
-            now.g[1] = ops.conv(now.p[0], table, interval, dweights, plan.filters.edges)
-        else:
-            torch.mm(now.x[1], w1.t(), out=now.p[1])
-            now.g[1] = ops.conv_tangent(
-                now.p[0], now.p[1], table, interval, w, dweights, plan.filters.edges
-            )
-        dh = now.g[1] @ w2.t()
-        torch.mul(now.first, dh, out=now.q[1])
-        bends.append(now.second * dh)
-        torch.addmm(now.x[1], now.q[1], w3.t(), out=result[1])
-    dh = tape.readout.x[1] @ r1.t()
-    torch.mul(tape.readout.first, dh, out=tape.readout.q[1])
-    bends.append(tape.readout.second * dh)
-    return bends
+    for index, (now, weights) in enumerate(zip(tape.layers, layers, strict=True)):
+        if index:
+            torch.mm(now.x.tangent, weights.w1.t(), out=now.p.tangent)
+        else:  # the embedding does not move
+            now.x.tangent.zero_()
+            now.p.tangent.zero_()
+        filters.kernels.conv_tangent(
+            now.p.value, now.p.tangent, now.filter.table, *filters.tangent_arrays(dweights),
+            out=now.g.tangent,
+        )  # fmt: skip
+        dh = now.g.tangent @ weights.w2.t()
+        torch.mul(now.first, dh, out=now.q.tangent)
+        bends.append(dh.mul_(now.second))
+        torch.addmm(now.x.tangent, now.q.tangent, weights.w3.t(), out=results[index].tangent)
+    last = tape.readout
+    dh = last.x.tangent @ r1.t()
+    torch.mul(last.first, dh, out=last.q.tangent)
+    return [*bends, dh.mul_(last.second)]
 
 
 def _reverse(
     plan: Plan, tape: _Tape, y_bar: Tensor, dweights: Tensor | None, bends: list[Tensor],
-    tables: Tensor, parameters: list,
+    parameters: tuple,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """Gradients of Σ ȳ y + Σ seed dy: for x, the tables and each parameter."""
-    ops, w, interval = kernels(tables), plan.filters.weights, plan.filters.interval
+    """Gradients of Σ ȳ y + Σ seed ẏ, for x and each parameter."""
     layers, (r1, _, r2, _) = _by_layer(parameters)
-    last, table_bars = tape.readout, torch.empty_like(tables)
-    r2_bar = y_bar @ last.q[0]
-    torch.mul(last.first, torch.outer(y_bar, r2[0]), out=last.h_bar[0])
+    last, filters, ops = tape.readout, plan.filters, plan.filters.kernels
+    r2_bar = y_bar @ last.q.value
+    h_bar = torch.mul(last.first, torch.outer(y_bar, r2[0]), out=last.h_bar.value)
     if plan.with_slope:
-        r2_bar += plan.seed @ last.q[1]
-        last.h_bar[0] += bends[-1]
-    readout_bars = [
-        _weight(last.h_bar, last.x), last.h_bar[0].sum(0), r2_bar.unsqueeze(0), y_bar.sum(0, True)
+        r2_bar += plan.seed @ last.q.tangent
+        h_bar += bends[-1]
+    gradients = [
+        last.h_bar.both.t() @ last.x.both, h_bar.sum(0), r2_bar.unsqueeze(0), y_bar.sum(0, True)
     ]  # fmt: skip
-    x_bar, gradients = last.h_bar[0] @ r1, []
+    x_bar = h_bar @ r1
     for index in reversed(range(len(layers))):
-        now, table, (w1, b1, w2, _, w3, _) = tape.layers[index], tables[index], layers[index]
-        now.y_bar[0] = x_bar
-        torch.mul(now.first, x_bar @ w3, out=now.h_bar[0])
+        now, weights, table = tape.layers[index], layers[index], tape.layers[index].filter.table
+        now.y_bar.value.copy_(x_bar)
+        h_bar = torch.mul(now.first, x_bar @ weights.w3, out=now.h_bar.value)
         if plan.with_slope:
-            now.h_bar[0] += bends[index]
-        torch.mm(now.h_bar[0], w2, out=now.g_bar[0])
+            h_bar += bends[index]
+        g_bar, table_bar = torch.mm(h_bar, weights.w2, out=now.g_bar.value), torch.empty_like(table)
         if plan.with_slope:
-            adjoints = now.g_bar[1], now.g_bar[0]
-            now.p_bar[0] = ops.conv_tangent(
-                *adjoints, table, interval, w, dweights, plan.filters.edges
-            )
-            table_bars[index] = ops.table_tangent(
-                now.p[0], now.g_bar[0], now.p[1], now.g_bar[1], interval, w, dweights,
-                plan.filters.edges, tables.size(1)
-            )  # fmt: skip
+            arrays = filters.tangent_arrays(dweights)
+            ops.conv_tangent(now.g_bar.tangent, g_bar, table, *arrays, out=now.p_bar.value)
+            pairs = now.p.value, g_bar, now.p.tangent, now.g_bar.tangent
+            ops.table_tangent(*pairs, *arrays, out=table_bar)
         else:
-            now.p_bar[0] = ops.conv(now.g_bar[0], table, interval, w, plan.filters.edges)
-            table_bars[index] = ops.table(
-                now.p[0], now.g_bar[0], interval, w, plan.filters.edges, tables.size(1)
-            )
-        moved = slice(None) if index else slice(0, 1)  # the embedding has no tangent
+            ops.conv(g_bar, table, *filters.arrays, out=now.p_bar.value)
+            ops.table(now.p.value, g_bar, *filters.arrays, out=table_bar)
+        p_bar = now.p_bar.value
+        moving = index and plan.with_slope  # the embedding has no tangent
         gradients = [
-            _weight(now.p_bar[moved], now.x[moved]), None if b1 is None else now.p_bar[0].sum(0),
-            _weight(now.h_bar, now.g), now.h_bar[0].sum(0),
-            _weight(now.y_bar, now.q), now.y_bar[0].sum(0),
+            now.p_bar.both.t() @ now.x.both if moving else p_bar.t() @ now.x.value,
+            None if weights.b1 is None else p_bar.sum(0),
+            now.h_bar.both.t() @ now.g.both, h_bar.sum(0),
+            now.y_bar.both.t() @ now.q.both, x_bar.sum(0),
+            *_filter_reverse(plan, now.filter, weights, table_bar),
             *gradients,
         ]  # fmt: skip
-        x_bar = torch.addmm(x_bar, now.p_bar[0], w1)
-    return x_bar, table_bars, *gradients, *readout_bars
+        x_bar = torch.addmm(x_bar, p_bar, weights.w1)
+    return x_bar, *gradients
 
 
-def _weight(y_bar: Float[Tensor, "2 N O"], x: Float[Tensor, "2 N I"]) -> Float[Tensor, "O I"]:
-    """ȳᵀ x + dȳᵀ dx, the gradient of a weight."""
-    return y_bar.flatten(0, 1).t() @ x.flatten(0, 1)
+def _filter_reverse(
+    plan: Plan, filter: _Filter, weights: LayerWeights, table_bar: Tensor
+) -> tuple[Tensor, ...]:
+    bar = bspline.coefficients_adjoint(table_bar)
+    if filter.last_first is not None:
+        bar *= filter.last_first
+    h_bar = (bar @ weights.filter_w2).mul_(filter.hidden_first)
+    basis = plan.filters.basis
+    return h_bar.t() @ basis, h_bar.sum(0), bar.t() @ filter.hidden, bar.sum(0)
 
 
-def _by_layer(parameters: tuple | list) -> tuple[list, tuple]:
-    """Six for each layer, the last four for the readout."""
-    return [parameters[i : i + 6] for i in range(0, len(parameters) - 4, 6)], parameters[-4:]
+def _by_layer(parameters: tuple) -> tuple[list[LayerWeights], tuple]:
+    size = len(LayerWeights._fields)
+    starts = range(0, len(parameters) - 4, size)
+    return [LayerWeights(*parameters[i : i + size]) for i in starts], parameters[-4:]
 
 
 @singledispatch
-def derivatives(activation: nn.Module, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """act(h), act'(h), act''(h) of any activation that acts on each number alone."""
+def derivatives(activation: nn.Module, h: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Write act(h) to `out` and return act'(h) and act''(h), for any elementwise activation."""
     with torch.enable_grad():
         h = h.detach().requires_grad_()
         value = activation(h)
@@ -237,11 +290,12 @@ def derivatives(activation: nn.Module, h: Tensor) -> tuple[Tensor, Tensor, Tenso
         second = torch.zeros_like(h)
         if first.requires_grad:
             (second,) = torch.autograd.grad(first.sum(), h, materialize_grads=True)
-    return value.detach(), first.detach(), second
+    out.copy_(value.detach())
+    return first.detach(), second
 
 
 @derivatives.register
-def _(activation: ShiftedSoftplus, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _(activation: ShiftedSoftplus, h: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.sigmoid(h)
-    value = F.softplus(h, threshold=40).sub_(math.log(2.0))
-    return value, first, torch.addcmul(first, first, first, value=-1)
+    torch.sub(F.softplus(h, threshold=40), math.log(2.0), out=out)
+    return first, torch.addcmul(first, first, first, value=-1)

@@ -185,15 +185,14 @@ class SchNet(nn.Module):
 
     @property
     def has_slopes(self) -> bool:
-        """Whether `energy_and_slope` stands for `forward`: nobody watches the parts of it."""
-        cls, readout = type(self), type(self.readout)
+        """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
         return (
             self.filters == "spline"
-            and cls.forward is SchNet.forward
-            and readout in (SumReadout, MeanReadout)
-            and all(interaction.conv.fused for interaction in self.interactions)
+            and type(self).forward is SchNet.forward
+            and type(self.readout) in (SumReadout, MeanReadout)
+            and all(i.conv.fused and not _watched(i) for i in self.interactions)
+            and not _watched(self.readout)
             and not torch.compiler.is_compiling()
-            and not any(m._forward_hooks or m._forward_pre_hooks for m in self.modules())
         )
 
     def energy_and_slope(
@@ -204,22 +203,26 @@ class SchNet(nn.Module):
         Gradients flow from both to the parameters, none to the distances.
 
         Args:
-            data: structure or batch with edges.
+            data: structure or batch with sorted edges.
             distance: of each edge, Å.
             with_slope: whether the slopes are wanted; they are 0 otherwise.
         """
         placed = self._place(data, distance.detach())
         batch, number = batch_index(data), num_structures(data)
-        shares = self.readout.shares(batch, number, distance.dtype)
-        readout = self.readout
-        plan = Plan(placed, shares, self.interactions[0].activation, readout.activation, with_slope)
-        layers = [x for i in self.interactions for x in (i.lin1, i.lin2, i.lin3)]
-        linear = [*layers, readout.lin1, readout.lin2]
-        y, slope = EnergyAndSlope.apply(
-            plan,
-            self.embedding(data.z),
-            placed.tables(interaction.conv.filter for interaction in self.interactions),
-            *(p for layer in linear for p in (layer.weight, layer.bias)),
+        readout, first = self.readout, self.interactions[0]
+        shares = readout.shares(batch, number, distance.dtype)
+        plan = Plan(
+            placed, first.conv.activations, first.activation, readout.activation, shares, with_slope
         )
+        layers = []
+        for i in self.interactions:
+            layers += i.lin1, i.lin2, i.lin3, *i.conv.layers
+        parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
+        y, slope = EnergyAndSlope.apply(plan, self.embedding(data.z), *parameters)
         slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether hooks sit on the module or its children, which fused operators would pass by."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.children())

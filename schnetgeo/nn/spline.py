@@ -1,8 +1,8 @@
 """Filters as splines: the filter network runs on knots instead of edges."""
 
 import math
-from collections.abc import Iterable
 from functools import cached_property
+from types import ModuleType
 
 import torch
 from jaxtyping import Float, Int
@@ -111,13 +111,37 @@ class PlacedFilters:
         f = f.detach().unsqueeze(-1) / self.knots.spacing
         return df.unsqueeze(-1) * bspline.weights(self.t) + f * bspline.weights(self.t, 1)
 
+    @cached_property
+    def basis(self) -> Float[Tensor, "M+2 K"]:
+        """Basis functions on the knots."""
+        return self.knots.samples(self.numbers, self.distance)
+
+    @cached_property
+    def kernels(self) -> ModuleType:
+        """The implementation of the operators that the next three are for."""
+        return ops.kernels(self.distance)
+
+    @cached_property
+    def arrays(self) -> tuple:
+        """Arguments of `conv` and `table` that all layers share."""
+        prepare = self.kernels.prepare
+        edges = ops.Edges(*map(prepare, self.edges))
+        return prepare(self.interval), prepare(self.weights), edges
+
+    @cached_property
+    def slope_arrays(self) -> tuple:
+        """Those of `slope`."""
+        interval, _, edges = self.arrays
+        return interval, self.kernels.prepare(self.slopes), edges
+
+    def tangent_arrays(self, dweights: Float[Tensor, "E 4"]) -> tuple:
+        """Those of `conv_tangent` and `table_tangent`."""
+        interval, weights, edges = self.arrays
+        return interval, weights, self.kernels.prepare(dweights), edges
+
     def table(self, network: nn.Module) -> Float[Tensor, "M C"]:
         """Coefficients of network(e), through which gradients flow to the network."""
-        return bspline.coefficients(network(self.knots.samples(self.numbers, self.distance)))
-
-    def tables(self, networks: Iterable[nn.Module]) -> Float[Tensor, "L M F"]:
-        """Those of all layers."""
-        return torch.stack([self.table(network) for network in networks])
+        return bspline.coefficients(network(self.basis))
 
     def conv(self, x: Float[Tensor, "N F"], network: nn.Module) -> Float[Tensor, "N F"]:
         """Σ_{j→i} x_j ⊙ f(r) W(r), without an array of edges × channels."""

@@ -45,3 +45,12 @@ def values(
     """Σ_q w_q c_{k+q}, the spline at each place."""
     rows = [table.index_select(0, interval + q) * weights[:, q : q + 1] for q in range(4)]
     return rows[0] + rows[1] + rows[2] + rows[3]
+
+
+def coefficients_adjoint(c_bar: Float[Tensor, "M F"]) -> Float[Tensor, "M+2 F"]:
+    """The gradient for the samples from that for the coefficients."""
+    out = c_bar.new_zeros(c_bar.size(0) + 2, c_bar.size(1))
+    out[1:-1] = c_bar * (8 / 6)
+    out[:-2] -= c_bar / 6
+    out[2:] -= c_bar / 6
+    return out

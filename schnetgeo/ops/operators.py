@@ -50,7 +50,9 @@ def _conv(
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, table.size(0), (x, table, weights))
-    return kernels(x).conv(x, table, interval, weights, edges)
+    out = torch.empty_like(x)
+    kernels(x).conv(x, table, interval, weights, edges, out)
+    return out
 
 
 @torch.library.custom_op("schnetgeo::dot", mutates_args=())
@@ -60,7 +62,9 @@ def _dot(
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, table.size(0), (x, y, table))
-    return kernels(x).dot(x, y, table, interval, edges)
+    out = x.new_empty(interval.numel(), 4)
+    kernels(x).dot(x, y, table, interval, edges, out)
+    return out
 
 
 @torch.library.custom_op("schnetgeo::table", mutates_args=())
@@ -70,7 +74,9 @@ def _table(
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, num_knots, (x, y, weights))
-    return kernels(x).table(x, y, interval, weights, edges, num_knots)
+    out = x.new_empty(num_knots, x.size(1))
+    kernels(x).table(x, y, interval, weights, edges, out)
+    return out
 
 
 @_conv.register_fake

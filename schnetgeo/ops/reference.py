@@ -1,4 +1,8 @@
-"""The spline operators in plain torch: any device, and what the others are tested against."""
+"""The spline operators in plain torch: any device, and what the others are tested against.
+
+Every implementation has these functions. With e: j → i, k_e the interval of an edge, w its four
+weights and c the table, each writes or, where stated, adds to `out`.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,15 +12,22 @@ from schnetgeo.ops import bspline
 from schnetgeo.ops.edges import Edges
 
 
+def prepare(tensor: Tensor) -> Tensor:
+    """What the functions below take for a tensor that many calls share."""
+    return tensor.detach()
+
+
 def conv(
     x: Float[Tensor, "N F"],
     table: Float[Tensor, "M F"],
     interval: Int[Tensor, "E"],
     weights: Float[Tensor, "E 4"],
     edges: Edges,
-) -> Float[Tensor, "N F"]:
-    messages = x.index_select(0, edges.source) * bspline.values(table, interval, weights)
-    return torch.zeros_like(x).index_add(0, edges.target, messages)
+    out: Float[Tensor, "N F"],
+) -> None:
+    """out_i = Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k+q}."""
+    out.zero_()
+    _add_conv(x, table, interval, weights, edges, out)
 
 
 def conv_tangent(
@@ -27,9 +38,25 @@ def conv_tangent(
     weights: Float[Tensor, "E 4"],
     dweights: Float[Tensor, "E 4"],
     edges: Edges,
-) -> Float[Tensor, "N F"]:
-    moved = conv(dx, table, interval, weights, edges)
-    return moved + conv(x, table, interval, dweights, edges)
+    out: Float[Tensor, "N F"],
+) -> None:
+    """The change of `conv` when x changes by dx and the weights by dweights."""
+    conv(dx, table, interval, weights, edges, out)
+    _add_conv(x, table, interval, dweights, edges, out)
+
+
+def slope(
+    x: Float[Tensor, "N F"],
+    y: Float[Tensor, "N F"],
+    table: Float[Tensor, "M F"],
+    interval: Int[Tensor, "E"],
+    slopes: Float[Tensor, "E 4"],
+    edges: Edges,
+    out: Float[Tensor, "E"],
+) -> None:
+    """out_e += ⟨x_j ⊙ y_i, Σ_q slopes_eq c_{k+q}⟩."""
+    filters = bspline.values(table, interval, slopes)
+    out += (x.index_select(0, edges.source) * y.index_select(0, edges.target) * filters).sum(1)
 
 
 def dot(
@@ -38,10 +65,12 @@ def dot(
     table: Float[Tensor, "M F"],
     interval: Int[Tensor, "E"],
     edges: Edges,
-) -> Float[Tensor, "E 4"]:
+    out: Float[Tensor, "E 4"],
+) -> None:
+    """out_eq = ⟨x_j ⊙ y_i, c_{k+q}⟩."""
     product = x.index_select(0, edges.source) * y.index_select(0, edges.target)
-    rows = [table.index_select(0, interval + q) for q in range(4)]
-    return torch.stack([(product * row).sum(-1) for row in rows], dim=-1)
+    for q in range(4):
+        out[:, q] = (product * table.index_select(0, interval + q)).sum(1)
 
 
 def table(
@@ -50,13 +79,11 @@ def table(
     interval: Int[Tensor, "E"],
     weights: Float[Tensor, "E 4"],
     edges: Edges,
-    num_knots: int,
-) -> Float[Tensor, "M F"]:
-    product = x.index_select(0, edges.source) * y.index_select(0, edges.target)
-    out = x.new_zeros(num_knots, x.size(1))
-    for q in range(4):
-        out.index_add_(0, interval + q, product * weights[:, q : q + 1])
-    return out
+    out: Float[Tensor, "M F"],
+) -> None:
+    """out_m = Σ_{e, q: k+q = m} w_eq x_j ⊙ y_i."""
+    out.zero_()
+    _add_table(x, y, interval, weights, edges, out)
 
 
 def table_tangent(
@@ -68,8 +95,20 @@ def table_tangent(
     weights: Float[Tensor, "E 4"],
     dweights: Float[Tensor, "E 4"],
     edges: Edges,
-    num_knots: int,
-) -> Float[Tensor, "M F"]:
-    out = table(x, y, interval, weights, edges, num_knots)
-    out += table(dx, dy, interval, weights, edges, num_knots)
-    return out + table(x, dy, interval, dweights, edges, num_knots)
+    out: Float[Tensor, "M F"],
+) -> None:
+    """out_m = Σ w_eq (x_j ⊙ y_i + dx_j ⊙ dy_i) + dw_eq x_j ⊙ dy_i."""
+    table(x, y, interval, weights, edges, out)
+    _add_table(dx, dy, interval, weights, edges, out)
+    _add_table(x, dy, interval, dweights, edges, out)
+
+
+def _add_conv(x, table, interval, weights, edges, out):
+    messages = x.index_select(0, edges.source) * bspline.values(table, interval, weights)
+    out.index_add_(0, edges.target, messages)
+
+
+def _add_table(x, y, interval, weights, edges, out):
+    product = x.index_select(0, edges.source) * y.index_select(0, edges.target)
+    for q in range(4):
+        out.index_add_(0, interval + q, product * weights[:, q : q + 1])
