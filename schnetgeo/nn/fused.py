@@ -86,9 +86,11 @@ class _Pair(NamedTuple):
     tangent: Float[Tensor, "N F"]
 
     @classmethod
-    def empty(cls, rows: int, columns: int, like: Tensor, with_tangent: bool) -> "_Pair":
-        both = like.new_empty(rows * (1 + with_tangent), columns)
-        return cls(both, both[:rows], both[rows:])
+    def empty(cls, count: int, like: Tensor, with_tangent: bool) -> list["_Pair"]:
+        """So many at once, each of the shape of `like`."""
+        memory = like.new_empty(count, 1 + with_tangent, *like.shape)
+        parts = memory.flatten(1, 2).unbind(), memory[:, 0].unbind(), memory[:, -1].unbind()
+        return [cls(*part) for part in zip(*parts, strict=True)]
 
 
 class _Filter(NamedTuple):
@@ -131,28 +133,22 @@ def _forward(plan: Plan, x: Tensor, parameters: tuple) -> tuple[_Tape, Float[Ten
     layers, (r1, s1, r2, s2) = _by_layer(parameters)
     filters, kept = plan.filters, []
 
-    def empty(columns: int) -> _Pair:
-        return _Pair.empty(x.size(0), columns, x, plan.with_slope)
-
-    width = x.size(1)
-    features = empty(width)
+    features, *_ = _Pair.empty(1, x, plan.with_slope)
     features.value.copy_(x)
     for weights in layers:
         filter = _filter(plan, weights)
-        p, g, q = empty(width), empty(width), empty(width)
+        p, g, q, *bars, result = _Pair.empty(8, x, plan.with_slope)
         torch.mm(features.value, weights.w1.t(), out=p.value)
         if weights.b1 is not None:
             p.value.add_(weights.b1)
         filters.kernels.conv(p.value, filter.table, *filters.arrays, out=g.value)
         h = torch.addmm(weights.b2, g.value, weights.w2.t())
         first, second = derivatives(plan.activation, h, out=q.value)
-        bars = (empty(width) for _ in range(4))
         kept.append(_Layer(features, p, g, q, first, second, *bars, filter))
-        features = empty(width)
-        result = torch.addmm(kept[-1].x.value, q.value, weights.w3.t(), out=features.value)
-        result.add_(weights.b3)
-    q, h_bar = empty(r1.size(0)), empty(r1.size(0))
+        torch.addmm(features.value, q.value, weights.w3.t(), out=result.value).add_(weights.b3)
+        features = result
     h = torch.addmm(s1, features.value, r1.t())
+    q, h_bar = _Pair.empty(2, h, plan.with_slope)
     first, second = derivatives(plan.readout_activation, h, out=q.value)
     y = torch.addmv(s2, q.value, r2[0])
     return _Tape(kept, _Readout(features, q, first, second, h_bar)), y
