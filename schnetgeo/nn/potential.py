@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,9 @@ from schnetgeo.nn.model_file import (
     write_model,
 )
 from schnetgeo.nn.readout import sum_atoms
+
+if TYPE_CHECKING:
+    from schnetgeo.nn.frozen import FrozenPotential
 
 _UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
 
@@ -124,7 +127,7 @@ class Potential(nn.Module):
         differentiable = self.training and torch.is_grad_enabled()
         if data.z.device.type == "cpu":
             check_elements(data, self.model.max_z)
-        volumes = _volumes(data) if stress else None
+        volumes = cell_volumes(data) if stress else None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff)
         data = copy.copy(data)
@@ -178,6 +181,23 @@ class Potential(nn.Module):
             gradients.pop(0).neg() if forces else None,
             gradients.pop(0) if stress else None,
         )
+
+    def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
+        """This potential with its filters tabulated, for dynamics and screening on the CPU.
+
+            frozen = potential.freeze(tolerance=1e-5)
+            frozen(data).forces, frozen.error, frozen.spacing
+
+        Args:
+            tolerance: largest error of the filters and of their slopes, relative to the largest.
+
+        Raises:
+            InputError: for a model other than SchNet with CFConv, or a tolerance that no table of
+                the model's type holds.
+        """
+        from schnetgeo.nn.frozen import FrozenPotential  # which needs Numba
+
+        return FrozenPotential(self, tolerance)
 
     def save(self, path: str | os.PathLike, **notes) -> None:
         """Write one .safetensors file: weights, references, and a JSON header to rebuild them.
@@ -234,7 +254,8 @@ def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tupl
     )
 
 
-def _volumes(data: Data) -> Float[Tensor, "B 1 1"]:
+def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
+    """|det cell| of each structure, Å³, or an `InputError` where one has none."""
     if data.get("cell") is not None:
         volumes = torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
         if bool((volumes > 0).all()):

@@ -4,7 +4,6 @@ Every implementation has these functions. With e: j → i, k_e the interval of a
 weights and c the table, each writes or, where stated, adds to `out`.
 """
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
