@@ -1,6 +1,7 @@
 """A trained potential with its filters tabulated once, for dynamics and screening."""
 
 import copy
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ def tabulate(model: SchNet, tolerance: float) -> Tables:
     Raises:
         InputError: if no table holds the tolerance, in the type of the model's numbers.
     """
-    number = int(np.ceil(model.cutoff / model.knots.spacing))
+    number = math.ceil(model.cutoff / model.knots.spacing)
     best = None
     while number <= _FINEST:
         table = _tables(model, number)
@@ -212,7 +213,7 @@ def _weights(model: SchNet, tables: Tensor) -> whole.Weights:
         _array(readout.lin1.weight.t()), _array(readout.lin1.bias), _array(readout.lin1.weight),
         _array(readout.lin2.weight[0]), _array(readout.lin2.bias)[0],
         type(readout.activation) is nn.SiLU,
-        _array(torch.tensor(2.0, dtype=dtype) ** -torch.arange(127 if dtype == torch.float32 else 1000)),
+        _array(torch.tensor(0.5, dtype=tables.dtype) ** torch.arange(powers)),
     )  # fmt: skip
 
 

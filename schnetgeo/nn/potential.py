@@ -183,7 +183,7 @@ class Potential(nn.Module):
         )
 
     def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
-        """This potential with its filters tabulated, for dynamics and screening on the CPU.
+        """Tabulate the filters, for dynamics and screening on the CPU.
 
             frozen = potential.freeze(tolerance=1e-5)
             frozen(data).forces, frozen.error, frozen.spacing

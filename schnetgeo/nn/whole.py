@@ -177,7 +177,7 @@ def _place(graph, weights, scratch, cutoff, spacing, begin, end):
 
 @_compiled
 def _forth(graph, weights, scratch, layer, begin, end):
-    """x += lin3(act(lin2(conv(p)))) and p of the next layer, or the readout and its adjoint."""
+    """Add lin3(act(lin2(conv(p)))) to x; p of the next layer, or the readout and its adjoint."""
     channels = scratch.x.shape[1]
     g, h = np.empty(channels, scratch.x.dtype), np.empty(channels, scratch.x.dtype)
     hidden = np.empty(weights.s1.shape[0], scratch.x.dtype)
@@ -257,7 +257,7 @@ def _forces(graph, scratch, begin, end):
 
 @_compiled
 def _add_product(x, weight, out):
-    """out += x W for one atom, four rows of W at a time."""
+    """Add x W to out for one atom, four rows of W at a time."""
     whole = x.shape[0] // 4 * 4
     for k in range(0, whole, 4):
         x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
@@ -273,7 +273,7 @@ def _add_product(x, weight, out):
 
 @_compiled
 def _add_filtered(x, table, k, w, out):
-    """out += x ⊙ Σ_q w_q c_{k+q}."""
+    """Add x ⊙ Σ_q w_q c_{k+q} to out."""
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     for f in range(out.shape[0]):
         c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]

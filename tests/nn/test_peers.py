@@ -3,9 +3,9 @@ import torch
 from ase.build import bulk, molecule
 from torch_geometric.data import Batch
 
+from benchmarks import peers
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.nn import Potential, SchNet
-from tests import peers
 from tests.nn.weights import randomize
 
 MOLECULES = ("H2O", "CH3CH2OH", "C6H6", "SiH4", "isobutane", "LiH")
