@@ -69,5 +69,5 @@ def _download(url: str, folder: Path) -> str:
     except Exception as error:  # whatever the network can do
         raise InputError(
             f"{url}: cannot be downloaded ({error}); fetch it elsewhere, put it into {folder} or "
-            "pass file="
+            "name it with file= (--data in the shell)"
         ) from None

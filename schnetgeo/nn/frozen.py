@@ -195,12 +195,11 @@ def _check(model: nn.Module) -> None:
 
 def _weights(model: SchNet, tables: Tensor) -> whole.Weights:
     def stack(name: str, attribute: str, back: bool = False) -> np.ndarray:
-        layers = [getattr(getattr(i, name), attribute) for i in model.interactions]
-        return _array(
-            torch.stack(layers) if back or attribute == "bias" else torch.stack(layers).mT
-        )
+        all_layers = torch.stack([getattr(getattr(i, name), attribute) for i in model.interactions])
+        return _array(all_layers if back or attribute == "bias" else all_layers.mT)
 
-    dtype, readout = tables.dtype, model.readout
+    readout = model.readout
+    powers = 1 - math.frexp(torch.finfo(tables.dtype).tiny)[1]  # without denormal numbers
     no_bias = model.interactions[0].lin1.bias is None
     zeros = np.zeros((len(model.interactions), tables.size(2)), _array(tables).dtype)
     return whole.Weights(
