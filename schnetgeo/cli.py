@@ -35,10 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
     commands = {"train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor}
     try:
-        parser = _parser()
-        options = parser.parse_args(arguments)
+        options = _parser().parse_args(arguments)
         if options.subcommand == "train":
-            _check_effect(parser.parse_args(arguments, defaults=False).train)
+            _check_effect(options.train)
         if options.subcommand == "train" and options.train.preset:
             options = _parser(options.train.preset).parse_args(arguments)
         commands[options.subcommand](options[options.subcommand])
@@ -165,17 +164,18 @@ def _train(options: Namespace) -> None:
         print_errors(evaluate(result.potential, test), len(test))
 
 
-def _check_effect(given: Namespace) -> None:
-    """Refuse what was given to `train` but would have no effect."""
-    model = [f"model.{name}" for name in vars(given.get("model", Namespace()))]
+def _check_effect(options: Namespace) -> None:
+    """Refuse options of `train` that differ from the default but would have no effect."""
+    defaults = _train_parser(None).get_defaults()
+    model = [f"model.{name}" for name in vars(defaults.model)]
     lost = {
-        "beside --init, which brings its model": [*model, "preset"] if "init" in given else [],
-        "beside --data": ["dataset", "molecule"] if "data" in given else [],
-        "without --data": [*_UNITS, "drop"] if "data" not in given else [],
+        "beside --init, which brings its model": [*model, "preset"] if options.init else [],
+        "beside --data": ["dataset", "molecule"] if options.data else [],
+        "without --data": [] if options.data else [*_UNITS, "drop"],
     }
     for why, names in lost.items():
         for name in names:
-            if name in given:
+            if options[name] != defaults[name]:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} has no effect {why}; leave one of them away")
 

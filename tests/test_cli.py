@@ -167,6 +167,16 @@ def test_config_file_and_options_that_override_it(here):
     assert (arguments["channels"], arguments["num_basis"]) == (4, 8)
 
 
+def test_a_printed_configuration_can_be_used(here, capsys):
+    command = f"train --data good.npz --out out {TWENTY.replace(SMALL, '')} --progress false"
+    with pytest.raises(SystemExit) as exit:
+        run(f"{command} --init model/model.safetensors --print-config")
+    assert exit.value.code == 0
+    Path("run.yaml").write_text(capsys.readouterr().out)
+    run("train --config run.yaml")
+    assert "20 steps" in capsys.readouterr().out
+
+
 def test_preset_with_a_changed_argument(here):
     run(f"train --preset paper2017 --model.num-basis 20 --max-steps 2 {COUNTS} --out out")
     expected = sg.SchNet.preset("paper2017", num_basis=20)

@@ -59,7 +59,7 @@ def test_downloads_once(tmp_path, server):
 
 def test_missing_file_leaves_nothing(tmp_path, server):
     root = tmp_path / "data"
-    with pytest.raises(InputError, match=r"aspirin.npz: cannot be downloaded \(404 .*pass file="):
+    with pytest.raises(InputError, match=r"aspirin.npz: cannot be downloaded \(404 .*file= "):
         MD17(root, "aspirin", url=server.url)
     assert files_in(root) == []
 
