@@ -16,6 +16,8 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 
 FORMAT = 1
+_FIELDS = {"version": str, "class": str, "arguments": dict, "dtype": str, "notes": dict}
+UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
 _TRUSTED = ("schnetgeo.", "torch.nn.modules.")
 
 
@@ -47,13 +49,41 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
         raise InputError(f"{path}: a .safetensors file, but not one of schnetgeo's models")
     if metadata.get("sha256") != _digest(text, tensors):
         raise InputError(f"{path}: header or weights were changed after saving; get a fresh copy")
-    header = json.loads(text)
-    if header["format"] > FORMAT:
+    return _checked(text, path), tensors
+
+
+def changed_header(path: str | os.PathLike, name: str, value, rule: str) -> InputError:
+    """What is raised where the header of a file is none that `write_model` writes."""
+    return InputError(
+        f"{path}: a model file with a changed header: {name} = {value!r:.50} is no {rule}; get a "
+        "fresh copy"
+    )
+
+
+def _checked(text: str, path: str | os.PathLike) -> dict:
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise changed_header(path, "the header", text, "JSON object")
+    version = header.get("format")
+    if not isinstance(version, int):
+        raise changed_header(path, "format", version, "whole number")
+    if version > FORMAT:
         raise InputError(
-            f"{path}: written by schnetgeo {header['version']} in format {header['format']}, this "
+            f"{path}: written by schnetgeo {header.get('version')} in format {version}, this "
             f"version reads up to {FORMAT}; upgrade"
         )
-    return header, tensors
+    for name, kind in _FIELDS.items():
+        if not isinstance(header.get(name), kind):
+            raise changed_header(path, name, header.get(name), kind.__name__)
+    if header.get("units") != UNITS:
+        raise changed_header(path, "units", header.get("units"), f"{UNITS}")
+    dtype = getattr(torch, header["dtype"], None)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise changed_header(path, "dtype", header["dtype"], "floating-point type of torch")
+    return header
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
@@ -80,11 +110,13 @@ def encode(value):
 
 def decode(value, known: dict[str, type], path):
     """The inverse of `encode`."""
-    return find_class(value["class"], known, path) if isinstance(value, dict) else value
+    return find_class(value.get("class"), known, path) if isinstance(value, dict) else value
 
 
 def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> type:
     """The class that a file names: one of this package, of torch.nn, or of `known`."""
+    if not isinstance(name, str):
+        raise changed_header(path, "class", name, "name of a class")
     module, _, short = name.rpartition(".")
     if not name.startswith(_TRUSTED):
         if short in known:

@@ -23,6 +23,7 @@ from schnetgeo.geometry import (
     strained,
 )
 from schnetgeo.nn.model_file import (
+    UNITS,
     class_name,
     decode,
     encode,
@@ -34,8 +35,6 @@ from schnetgeo.nn.readout import sum_atoms
 
 if TYPE_CHECKING:
     from schnetgeo.nn.frozen import FrozenPotential
-
-_UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
 
 
 class Prediction(NamedTuple):
@@ -214,7 +213,7 @@ class Potential(nn.Module):
             "class": class_name(type(self.model)),
             "arguments": {k: encode(v) for k, v in self.model.arguments.items()},
             "dtype": str(self.scale.dtype).removeprefix("torch."),
-            "units": _UNITS,
+            "units": UNITS,
             "notes": notes,
         }
         write_model(path, header, self.state_dict())
@@ -241,7 +240,7 @@ def load(
     try:
         potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # a class fails in its own way on arguments it does not expect
         raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
     return potential.to(device).eval()
 

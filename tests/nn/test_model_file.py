@@ -12,7 +12,7 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, load
+from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, load, model_file
 from schnetgeo.nn.model_file import read_model, write_model
 from tests.nn.weights import randomize
 
@@ -210,6 +210,61 @@ def test_weights_of_another_shape(path):
         InputError, match="does not fit schnetgeo.nn.schnet.SchNet: (?s:.*)size mismatch"
     ):
         load(path)
+
+
+WRONG = (None, 7, "furlong", ["x"], {"x": 1}, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["format", "version", "class", "arguments", "dtype", "units", "notes"]
+)
+def test_changed_header_with_a_right_digest(path, name):
+    small_potential(max_z=10).save(path)
+    header, tensors = read_model(path)
+    message = f"{path.name}: a model file with a changed header: {name} = "
+    rewrite(path, {k: v for k, v in header.items() if k != name}, tensors)
+    with pytest.raises(InputError, match=message):
+        load(path)
+    for value in WRONG:
+        if type(value) is type(header[name]) and name in ("version", "class", "arguments", "notes"):
+            continue
+        if name == "format" and isinstance(value, int):
+            continue
+        rewrite(path, {**header, name: value}, tensors)
+        with pytest.raises(InputError, match=message):
+            load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"format": 1', "nan"])
+def test_header_that_is_no_object(path, text):
+    tensors = {"x": torch.zeros(1)}
+    metadata = {"schnetgeo": text, "sha256": model_file._digest(text, tensors)}
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(InputError, match="a model file with a changed header: the header = "):
+        load(path)
+
+
+def test_changed_arguments_with_a_right_digest(path):
+    """Some of these load as another model; the others are refused by the name of the file."""
+    small_potential(max_z=10).save(path)
+    header, tensors = read_model(path)
+    messages = []
+    for name in header["arguments"]:
+        for value in WRONG:
+            rewrite(path, {**header, "arguments": {**header["arguments"], name: value}}, tensors)
+            try:
+                load(path)
+            except InputError as error:
+                messages.append(str(error))
+    assert len(messages) > 60
+    assert all(message.startswith(f"{path}: ") for message in messages)
+
+
+def rewrite(path, header, tensors):
+    """As `write_model`, with nothing added to the header."""
+    text = json.dumps(header)
+    metadata = {"schnetgeo": text, "sha256": model_file._digest(text, tensors)}
+    save_file(tensors, path, metadata=metadata)
 
 
 def test_file_of_a_later_format(path):
