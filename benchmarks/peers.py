@@ -40,10 +40,11 @@ class GivenEdges:
     """An `interaction_graph` for PyG's SchNet: edges that are known, so that none is searched."""
 
     edge_index: Tensor
+    offsets: Tensor | float = 0.0  # lattice vectors of the edges
 
     def __call__(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         source, target = self.edge_index
-        return self.edge_index, (pos[source] - pos[target]).norm(dim=-1)
+        return self.edge_index, (pos[source] - pos[target] + self.offsets).norm(dim=-1)
 
 
 def pyg_schnet(
@@ -124,6 +125,7 @@ def energy_and_forces(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
 
 def _pyg(model: PyGSchNet, data: Data, pos: Tensor) -> tuple[Tensor, Tensor]:
     model.interaction_graph.edge_index = data.edge_index
+    model.interaction_graph.offsets = _offsets(data, pos)
     energy = model(data.z, pos.requires_grad_(), batch_index(data)).squeeze(-1)
     (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=model.training)
     return energy, -gradient
@@ -132,9 +134,6 @@ def _pyg(model: PyGSchNet, data: Data, pos: Tensor) -> tuple[Tensor, Tensor]:
 def _schnetpack(model: nn.Module, data: Data, pos: Tensor) -> tuple[Tensor, Tensor]:
     source, target = data.edge_index
     batch = batch_index(data)
-    offsets = pos.new_zeros(source.numel(), 3)
-    if data.get("edge_shift") is not None:
-        offsets = lattice_vectors(data.edge_shift, data.cell.to(pos.dtype)[batch[target]])
     results = model(
         {
             "_atomic_numbers": data.z,
@@ -143,10 +142,18 @@ def _schnetpack(model: nn.Module, data: Data, pos: Tensor) -> tuple[Tensor, Tens
             "_idx_j": source,
             "_idx_m": batch,
             "_n_atoms": batch.bincount(minlength=num_structures(data)),
-            "_offsets": offsets,
+            "_offsets": _offsets(data, pos),
         }
     )
-    return results["energy"], results["forces"]
+    return results["energy"], results.get("forces")
+
+
+def _offsets(data: Data, pos: Tensor) -> Tensor:
+    """Lattice vectors of the edges (E, 3), 0 for molecules."""
+    if data.get("edge_shift") is None:
+        return pos.new_zeros(data.edge_index.size(1), 3)
+    cell = data.cell.to(pos.dtype)[batch_index(data)[data.edge_index[1]]]
+    return lattice_vectors(data.edge_shift, cell)
 
 
 @torch.no_grad()

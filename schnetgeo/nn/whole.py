@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from schnetgeo.ops.cpu import match_threads
+
 _BLOCK = 32  # atoms that one thread takes at a time
 _PARALLEL_FROM = 128  # atoms
 
@@ -86,7 +88,10 @@ class Scratch(NamedTuple):
 def evaluate(graph: Graph, weights: Weights, cutoff: float, spacing: float) -> Scratch:
     """Atomic energies `y`, slopes ∂(Σ share y)/∂r of each edge, and forces."""
     scratch = Scratch.empty(graph, weights)
-    run = _all_cores if graph.z.shape[0] >= _PARALLEL_FROM else _one_core
+    run = _one_core
+    if graph.z.shape[0] >= _PARALLEL_FROM:
+        match_threads()
+        run = _all_cores
     run(graph, weights, scratch, cutoff, spacing)
     return scratch
 

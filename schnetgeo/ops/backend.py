@@ -12,7 +12,10 @@ import torch
 def kernels(like: torch.Tensor) -> ModuleType:
     """The module that computes for tensors like this: Numba, Triton, or else plain torch."""
     compiled = like.dtype in (torch.float32, torch.float64)
-    return _kernels(like.device.type if compiled else "reference")
+    module = _kernels(like.device.type if compiled else "reference")
+    if like.device.type == "cpu" and hasattr(module, "match_threads"):
+        module.match_threads()
+    return module
 
 
 @functools.cache

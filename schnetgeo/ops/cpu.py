@@ -4,13 +4,22 @@ Each row of a result is summed by one thread in the order of the edges, so the b
 on the number of threads.
 """
 
+import numba
 import numpy as np
+import torch
 from numba import njit, prange
 from torch import Tensor
 
 from schnetgeo.ops.edges import Edges
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
+
+
+def match_threads() -> None:
+    """Use as many threads as torch does."""
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    if threads != numba.get_num_threads():
+        numba.set_num_threads(threads)
 
 
 def prepare(tensor: Tensor) -> np.ndarray:

@@ -1,0 +1,223 @@
+"""Speed and memory beside PyG's SchNet and SchNetPack: one process, steps in turn, medians.
+
+`python -m benchmarks.speed --out DIR --readme README.md`
+
+Denormal numbers, which PyG's Gaussians are full of, make processors several times slower. They are
+flushed to zero for everybody here; `--keep-denormals` shows what users of the peers see.
+"""
+
+import copy
+import itertools
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.contenders import CASES, Case, Step, box, collations, matrix_products, prepare, step
+from benchmarks.report import hardware, versions
+from schnetgeo.data.loader import train_loader
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.datasets import Demo
+from schnetgeo.files import write_whole
+from schnetgeo.nn import Potential, SchNet
+from schnetgeo.parser import Parser, flag
+from schnetgeo.train import Training, fit
+from schnetgeo.train.loss import Loss
+
+_GROWTH = (100, 1_000, 10_000, 100_000)  # atoms
+_MARKS = "<!-- speed -->", "<!-- /speed -->"
+
+
+def interleaved(steps: dict[str, Step], seconds: float, wait: Callable = lambda: None) -> dict:
+    """Median milliseconds of each, run in turn for so long, at least three times each."""
+    for run in steps.values():  # compiles, fills caches
+        run(), run(), wait()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[name]) < 3:
+        for name, run in steps.items():
+            before = time.perf_counter()
+            run(), wait()
+            times[name].append(1e3 * (time.perf_counter() - before))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(case: Case, device: str, seconds: float, memory: bool) -> dict:
+    """One row: milliseconds of all contenders, of the bare matrix products, and peak memory."""
+    data = prepare(case, device)
+    steps = {}
+    for name in case.contenders:
+        try:
+            steps[name] = step(case, name, data)
+        except ImportError:
+            print(f"{case.name}: without {name}, which is not installed", file=sys.stderr)
+    steps["matrix products"] = matrix_products(case, data)
+    row = {
+        "case": case.name,
+        "title": case.title,
+        "atoms": data.z.numel(),
+        "edges": data.edge_index.size(1),
+        "milliseconds": interleaved(steps, seconds, _wait(device)),
+    }
+    if memory:
+        row["peak_memory_mb"] = {name: _peak(case.name, name) for name in case.contenders}
+    return row
+
+
+def growth(seconds: float) -> dict[int, float]:
+    """Microseconds per atom for energy and forces of crystals of 10² to 10⁵ atoms."""
+    case = CASES[-1]
+    found = {}
+    for atoms in _GROWTH:
+        cells = max(8, round((atoms / 16) ** (1 / 3)) ** 3 * 2)
+        data = prepare(case._replace(data=lambda cells=cells: box(cells)))
+        run = step(case, "schnetgeo, frozen", data)
+        found[data.z.numel()] = 1e3 * interleaved({"": run}, seconds)[""] / data.z.numel()
+    return found
+
+
+def lightning(steps: int = 400) -> dict[str, float]:
+    """Milliseconds per step of 32 ethanols with forces: Lightning's Trainer and a bare loop."""
+    train = Demo("ethanol")[:960]
+    training = Training(
+        batch_size=32, max_steps=steps, validate_every=10**9, checkpoint_every=10**9, progress=False
+    )
+    loop = _bare_loop(Potential(SchNet(64, 3)).train(), train.with_edges(5.0), training)
+    loop()
+    times = {"Lightning": [], "bare loop": []}
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as out:
+            result = fit(Potential(SchNet(64, 3)), train, train[:0], training, out)
+        times["Lightning"].append(1e3 * result.seconds / steps)
+        before = time.perf_counter()
+        loop()
+        times["bare loop"].append(1e3 * (time.perf_counter() - before) / steps)
+    return {name: min(values) for name, values in times.items()}
+
+
+def _bare_loop(potential: Potential, train: PackedDataset, training: Training) -> Step:
+    """The same steps, with the same loader, loss, optimizer and moving average."""
+    average = copy.deepcopy(potential).requires_grad_(False)
+    weights = list(potential.parameters()), list(average.parameters())
+    optimizer, loss = torch.optim.Adam(weights[0], fused=True), Loss(training.task)
+
+    def loop() -> None:
+        batches = train_loader(train, training.batch_size)
+        for batch in itertools.islice(batches, training.max_steps):
+            optimizer.zero_grad()
+            loss(potential(batch), batch).backward()
+            optimizer.step()
+            torch._foreach_lerp_(weights[1], weights[0], 0.005)
+
+    return loop
+
+
+def _peak(case: str, contender: str) -> float:
+    """Megabytes that a fresh process needs beyond what it had before its first steps."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--peak", case, contender]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _measure_peak(case: str, contender: str) -> float:
+    case = next(c for c in CASES if c.name == case)
+    run = step(case, contender, prepare(case))
+    if contender == "schnetgeo, frozen":
+        run()  # the compiler's memory is not the model's
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    run(), run()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(name: str) -> int:
+    """Kilobytes, as Linux tells."""
+    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def _wait(device: str) -> Callable:
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
+
+
+def markdown(results: dict) -> str:
+    """The table of the README."""
+    lines = [
+        "| case | schnetgeo | PyG | SchNetPack | PyG / schnetgeo | over matrix products |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["cases"]:
+        ms = row["milliseconds"]
+        ours = min(v for k, v in ms.items() if k in ("schnetgeo", "schnetgeo, frozen"))
+        pyg, pack = ms.get("PyG"), ms.get("SchNetPack")
+        lines.append(
+            f"| {row['title']} | {_ms(ours)} | {_ms(pyg)} | {_ms(pack)} | {pyg / ours:.1f} "
+            f"| {ours / ms['matrix products']:.1f} |"
+        )
+    text = "\n".join(lines) + f"\n\n{results['hardware']}, torch {results['versions']['torch']}"
+    if "collation" in results:
+        ms = results["collation"]
+        text += f"; 100 molecules collated in {_ms(ms['schnetgeo'])}, by PyG in {_ms(ms['PyG'])}"
+    if "lightning" in results:
+        ms = results["lightning"]
+        text += f"; Lightning takes {ms['Lightning'] / ms['bare loop']:.2f} times a bare loop"
+    return text + ".\n"
+
+
+def _ms(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "–"
+    return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{1e3 * milliseconds:.0f} µs"
+
+
+def _write_readme(path: Path, text: str) -> None:
+    before, _, rest = path.read_text().partition(_MARKS[0])
+    after = rest.partition(_MARKS[1])[2]
+    path.write_text(f"{before}{_MARKS[0]}\n{text}{_MARKS[1]}{after}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print a table, write results.json."""
+    parser = Parser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--out", type=str, default="runs/speed", help="folder for results.json")
+    parser.add_argument("--cases", type=str, nargs="+", default=[c.name for c in CASES])
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each case")
+    parser.add_argument("--readme", type=str | None, help="file whose table to replace")
+    parser.add_argument("--peak", type=str, nargs=2, help="measure the memory of one contender")
+    flag(parser, "--keep_denormals", "leave numbers below 1e-38 to the processor")
+    flag(parser, "--no_extras", "without collation, Lightning, growth and memory")
+    options = parser.parse_args(arguments)
+    # before the first parallel region: threads inherit it
+    torch.set_flush_denormal(not options.keep_denormals)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.peak:
+        print(_measure_peak(*options.peak))
+        return
+    extras = not options.no_extras and options.device == "cpu"
+    results = {"hardware": hardware(), "versions": versions(), "cases": []}
+    for case in CASES:
+        if case.name in options.cases:
+            row = measure(case, options.device, options.seconds, extras)
+            results["cases"].append(row)
+            print(json.dumps(row), flush=True)
+    if extras:
+        results["collation"] = interleaved(collations(), options.seconds / 4)
+        results["lightning"] = lightning()
+        results["growth_us_per_atom"] = growth(options.seconds / 4)
+    write_whole(Path(options.out) / "results.json", json.dumps(results, indent=2).encode())
+    table = markdown(results)
+    print("\n" + table)
+    if options.readme:
+        _write_readme(Path(options.readme), table)
+
+
+if __name__ == "__main__":
+    main()
