@@ -22,10 +22,13 @@ from schnetgeo.geometry import (
 from schnetgeo.nn import whole
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.potential import Prediction, cell_volumes
+from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
+from schnetgeo.nn.spline import Knots, PlacedFilters
 from schnetgeo.ops import bspline
 
+_SMALL = 96  # atoms, up to which one compiled function is fastest
 _FINEST = 2**16  # knots of a table
 _PROBES = 8  # places per interval where a table is compared with the network
 
@@ -95,12 +98,32 @@ def _networks(model: SchNet) -> list[nn.Module]:
     return [copy.deepcopy(i.conv.filter).double().requires_grad_(False) for i in model.interactions]
 
 
+class _Tabulated(nn.Module):
+    """A SchNet that looks its filters up."""
+
+    has_slopes = True
+
+    def __init__(self, model: SchNet, tables: Tables):
+        super().__init__()
+        self.cutoff, self.max_z = model.cutoff, model.max_z
+        self.model, self.tables = model, tables.coefficients
+        self.knots = Knots(model.basis, model.cutoff, tables.spacing)
+        self.numbers = range(-1, tables.coefficients.size(1) - 1)
+        self.envelope = NoEnvelope(model.cutoff)  # the tables contain it
+
+    def energy_and_slope(self, data: Data, distance: Tensor, with_slope: bool = True):
+        placed = PlacedFilters(self.knots, self.envelope, data, distance, self.numbers)
+        return self.model.through(placed, data, with_slope, self.tables)
+
+
 class FrozenPotential:
     """What `Potential.freeze` gives: the same call, many times faster for small systems.
 
+    Below a hundred atoms the whole model is one compiled function, where the activations are the
+    shifted softplus (in the readout also SiLU).
+
     Args:
-        potential: with a SchNet of CFConv layers, shifted softplus, and a readout with that or
-            SiLU.
+        potential: with a SchNet of CFConv layers.
         tolerance: largest relative error of the tabulated filters and of their slopes.
 
     Attributes:
@@ -115,22 +138,23 @@ class FrozenPotential:
         _check(potential.model)
         potential = copy.deepcopy(potential).cpu().eval()
         model = potential.model
-        self.potential = potential
-        self.cutoff = model.cutoff
-        self.max_z = model.max_z
         tables = tabulate(model, tolerance)
         self.spacing, self.error = tables.spacing, tables.error
-        self._weights = _weights(model, tables.coefficients)
+        self.model = potential.model = _Tabulated(model, tables)
+        self._potential = potential
+        self._weights = _weights(model, tables.coefficients) if _is_plain(model) else None
         self._references = potential.references.energies.numpy()
         self._scale = float(potential.scale)
 
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
-        """As `Potential`, in evaluation mode and on the CPU; `forces` cost nothing more."""
-        check_elements(data, self.max_z)
+        """As `Potential`, in evaluation mode and on the CPU."""
+        if self._weights is None or data.z.numel() > _SMALL:
+            return self._potential(data, forces=forces, stress=stress)
+        check_elements(data, self.model.max_z)
         volumes = cell_volumes(data) if stress else None
-        data = sorted_edges(with_edges(data, self.cutoff))
+        data = sorted_edges(with_edges(data, self.model.cutoff))
         number, share, graph = self._graph(data)
-        result = whole.evaluate(graph, self._weights, self.cutoff, self.spacing)
+        result = whole.evaluate(graph, self._weights, self.model.cutoff, self.spacing)
         atomic = self._scale * (share * result.y.astype(np.float64)) + self._references[graph.z]
         if number == 1:
             energy = atomic.sum(keepdims=True)
@@ -166,7 +190,7 @@ class FrozenPotential:
         return number, share, graph
 
     def _share(self, data: Data, number: int) -> np.ndarray:
-        readout, dtype = self.potential.model.readout, self.potential.scale.dtype
+        readout, dtype = self.model.model.readout, self._potential.scale.dtype
         if type(readout) is SumReadout:
             return np.ones(data.z.numel(), self._weights.tables.dtype)
         return readout.shares(batch_index(data), number, dtype).numpy()
@@ -184,13 +208,13 @@ def _check(model: nn.Module) -> None:
             f"freeze is for a SchNet of CFConv layers with filters='spline' and without hooks, "
             f"got {type(model).__name__}"
         )
-    for activation, known in (
-        (model.interactions[0].activation, (ShiftedSoftplus,)),
-        (model.readout.activation, (ShiftedSoftplus, nn.SiLU)),
-    ):
-        if type(activation) not in known:
-            names = " or ".join(k.__name__ for k in known)
-            raise InputError(f"freeze knows {names} here, got {type(activation).__name__}")
+
+
+def _is_plain(model: SchNet) -> bool:
+    """Whether the compiled function knows the activations."""
+    last = type(model.readout.activation)
+    inner = type(model.interactions[0].activation)
+    return inner is ShiftedSoftplus and last in (ShiftedSoftplus, nn.SiLU)
 
 
 def _weights(model: SchNet, tables: Tensor) -> whole.Weights:

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     readout_activation: nn.Module
     seed: Float[Tensor, "N"]  # what the slopes count each atom's energy for
     with_slope: bool
+    tables: tuple[Tensor, ...] | None = None  # of the filters, if they are known already
 
 
 class LayerWeights(NamedTuple):
@@ -96,8 +97,8 @@ class _Pair(NamedTuple):
 class _Filter(NamedTuple):
     """One filter network on the knots."""
 
-    hidden: Float[Tensor, "M F"]  # act(h)
-    hidden_first: Float[Tensor, "M F"]  # act'(h)
+    hidden: Float[Tensor, "M F"] | None  # act(h)
+    hidden_first: Float[Tensor, "M F"] | None  # act'(h)
     last_first: Float[Tensor, "M F"] | None  # of the last activation
     table: Float[Tensor, "M F"]
 
@@ -135,8 +136,8 @@ def _forward(plan: Plan, x: Tensor, parameters: tuple) -> tuple[_Tape, Float[Ten
 
     features, *_ = _Pair.empty(1, x, plan.with_slope)
     features.value.copy_(x)
-    for weights in layers:
-        filter = _filter(plan, weights)
+    for index, weights in enumerate(layers):
+        filter = _filter(plan, weights, index)
         p, g, q, *bars, result = _Pair.empty(8, x, plan.with_slope)
         torch.mm(features.value, weights.w1.t(), out=p.value)
         if weights.b1 is not None:
@@ -154,7 +155,9 @@ def _forward(plan: Plan, x: Tensor, parameters: tuple) -> tuple[_Tape, Float[Ten
     return _Tape(kept, _Readout(features, q, first, second, h_bar)), y
 
 
-def _filter(plan: Plan, weights: LayerWeights) -> _Filter:
+def _filter(plan: Plan, weights: LayerWeights, index: int) -> _Filter:
+    if plan.tables is not None:
+        return _Filter(None, None, None, plan.tables[index])
     basis, (act, *last) = plan.filters.basis, plan.filter_activations
     h = torch.addmm(weights.filter_b1, basis, weights.filter_w1.t())
     hidden = torch.empty_like(h)

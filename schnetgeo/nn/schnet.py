@@ -207,17 +207,25 @@ class SchNet(nn.Module):
             distance: of each edge, Å.
             with_slope: whether the slopes are wanted; they are 0 otherwise.
         """
-        placed = self._place(data, distance.detach())
+        return self.through(self._place(data, distance.detach()), data, with_slope)
+
+    def through(
+        self,
+        placed: PlacedFilters,
+        data: Data,
+        with_slope: bool,
+        tables: tuple[Tensor, ...] | None = None,
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
+        """The same with filters that are placed already, and tables of them, if known."""
         batch, number = batch_index(data), num_structures(data)
         readout, first = self.readout, self.interactions[0]
-        shares = readout.shares(batch, number, distance.dtype)
-        plan = Plan(
-            placed, first.conv.activations, first.activation, readout.activation, shares, with_slope
-        )
+        activations = first.conv.activations, first.activation, readout.activation
+        shares = readout.shares(batch, number, placed.distance.dtype)
         layers = []
         for i in self.interactions:
             layers += i.lin1, i.lin2, i.lin3, *i.conv.layers
         parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
+        plan = Plan(placed, *activations, shares, with_slope, tables)
         y, slope = EnergyAndSlope.apply(plan, self.embedding(data.z), *parameters)
         slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope

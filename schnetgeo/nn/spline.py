@@ -69,15 +69,23 @@ class PlacedFilters:
         envelope: f, 0 at and beyond the cutoff.
         data: structures with `edge_index` and, if it is known, `edge_reverse`.
         distance: r of each edge, Å.
+        numbers: of the coefficients; `None` is those that the distances need.
     """
 
     interval: Int[Tensor, "E"]  # row of the first of four coefficients
     t: Float[Tensor, "E"]  # 0 … 1, place within the interval
 
-    def __init__(self, knots: Knots, envelope: nn.Module, data: Data, distance: Float[Tensor, "E"]):
+    def __init__(
+        self,
+        knots: Knots,
+        envelope: nn.Module,
+        data: Data,
+        distance: Float[Tensor, "E"],
+        numbers: range | None = None,
+    ):
         self.knots, self.envelope = knots, envelope
         self.distance, self._data = distance, data
-        self.numbers = knots.range(distance)
+        self.numbers = numbers or knots.range(distance)
         first = self.numbers.start + 1
         # an edge at or beyond the cutoff has envelope 0: any place will do
         r = torch.where(distance < knots.cutoff, distance, first * knots.spacing)

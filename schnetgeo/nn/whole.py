@@ -1,19 +1,12 @@
 """A whole frozen SchNet as one compiled function over plain arrays: energy, slopes, forces.
 
 Small systems are bound by the dispatch of operators, so there is one call instead of hundreds.
-The functions below work on a range of atoms; `evaluate` runs them one after the other, or block
-by block on all cores where there are many atoms.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
-
-from schnetgeo.ops.cpu import match_threads
-
-_BLOCK = 32  # atoms that one thread takes at a time
-_PARALLEL_FROM = 128  # atoms
+from numba import njit
 
 _compiled = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
@@ -88,11 +81,7 @@ class Scratch(NamedTuple):
 def evaluate(graph: Graph, weights: Weights, cutoff: float, spacing: float) -> Scratch:
     """Atomic energies `y`, slopes ∂(Σ share y)/∂r of each edge, and forces."""
     scratch = Scratch.empty(graph, weights)
-    run = _one_core
-    if graph.z.shape[0] >= _PARALLEL_FROM:
-        match_threads()
-        run = _all_cores
-    run(graph, weights, scratch, cutoff, spacing)
+    _evaluate(graph, weights, scratch, cutoff, spacing)
     return scratch
 
 
@@ -113,39 +102,22 @@ def starts(source, target, reverse, atoms):
 
 
 @_compiled
-def _one_core(graph, weights, scratch, cutoff, spacing):
-    atoms, layers = graph.z.shape[0], weights.b1.shape[0]
-    _place(graph, weights, scratch, cutoff, spacing, 0, atoms)
+def _evaluate(graph, weights, scratch, cutoff, spacing):
+    layers = weights.b1.shape[0]
+    _place(graph, weights, scratch, cutoff, spacing)
     for layer in range(layers):
-        _forth(graph, weights, scratch, layer, 0, atoms)
+        _forth(graph, weights, scratch, layer)
     for layer in range(layers - 1, -1, -1):
-        _back(graph, weights, scratch, layer, 0, atoms)
-    _forces(graph, scratch, 0, atoms)
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def _all_cores(graph, weights, scratch, cutoff, spacing):
-    atoms, layers = graph.z.shape[0], weights.b1.shape[0]
-    blocks = (atoms + _BLOCK - 1) // _BLOCK
-    for b in prange(blocks):
-        end = min(atoms, (b + 1) * _BLOCK)
-        _place(graph, weights, scratch, cutoff, spacing, b * _BLOCK, end)
-    for layer in range(layers):
-        for b in prange(blocks):
-            _forth(graph, weights, scratch, layer, b * _BLOCK, min(atoms, (b + 1) * _BLOCK))
-    for layer in range(layers - 1, -1, -1):
-        for b in prange(blocks):
-            _back(graph, weights, scratch, layer, b * _BLOCK, min(atoms, (b + 1) * _BLOCK))
-    for b in prange(blocks):
-        _forces(graph, scratch, b * _BLOCK, min(atoms, (b + 1) * _BLOCK))
+        _back(graph, weights, scratch, layer)
+    _forces(graph, scratch)
 
 
 @_compiled
-def _place(graph, weights, scratch, cutoff, spacing, begin, end):
+def _place(graph, weights, scratch, cutoff, spacing):
     """Distances, their places on the knots, and p of the first layer."""
     dtype = scratch.x.dtype.type
     one, last = dtype(1), weights.tables.shape[1] - 4
-    for i in range(begin, end):
+    for i in range(graph.z.shape[0]):
         for e in range(graph.start[i], graph.start[i + 1]):
             j = graph.source[e]
             dx = graph.pos[j, 0] - graph.pos[i, 0]
@@ -181,14 +153,14 @@ def _place(graph, weights, scratch, cutoff, spacing, begin, end):
 
 
 @_compiled
-def _forth(graph, weights, scratch, layer, begin, end):
+def _forth(graph, weights, scratch, layer):
     """Add lin3(act(lin2(conv(p)))) to x; p of the next layer, or the readout and its adjoint."""
     channels = scratch.x.shape[1]
     g, h = np.empty(channels, scratch.x.dtype), np.empty(channels, scratch.x.dtype)
     hidden = np.empty(weights.s1.shape[0], scratch.x.dtype)
     first = np.empty(weights.s1.shape[0], scratch.x.dtype)
     table = weights.tables[layer]
-    for i in range(begin, end):
+    for i in range(graph.z.shape[0]):
         g[:] = 0
         for e in range(graph.start[i], graph.start[i + 1]):
             _add_filtered(scratch.p[layer, graph.source[e]], table, scratch.interval[e],
@@ -219,12 +191,12 @@ def _forth(graph, weights, scratch, layer, begin, end):
 
 
 @_compiled
-def _back(graph, weights, scratch, layer, begin, end):
+def _back(graph, weights, scratch, layer):
     """Slopes along the edges, adjoints of x, and of the convolution of the layer before."""
     channels = scratch.x.shape[1]
     p_bar, q_bar = np.empty(channels, scratch.x.dtype), np.empty(channels, scratch.x.dtype)
     table, g_bar = weights.tables[layer], scratch.g_bar[layer]
-    for i in range(begin, end):
+    for i in range(graph.z.shape[0]):
         p_bar[:] = 0
         for e in range(graph.start[i], graph.start[i + 1]):
             j, k = graph.source[e], scratch.interval[e]
@@ -250,9 +222,9 @@ def _adjoint(weights, scratch, layer, i, q_bar):
 
 
 @_compiled
-def _forces(graph, scratch, begin, end):
+def _forces(graph, scratch):
     """F_i = Σ_{e: j→i} (slope_e + slope_reverse(e)) r_e / |r_e|."""
-    for i in range(begin, end):
+    for i in range(graph.z.shape[0]):
         scratch.forces[i] = 0
         for e in range(graph.start[i], graph.start[i + 1]):
             both = scratch.slope[e] + scratch.slope[graph.reverse[e]]
