@@ -36,17 +36,28 @@ _MARKS = "<!-- speed -->", "<!-- /speed -->"
 
 
 def interleaved(steps: dict[str, Step], seconds: float, wait: Callable = lambda: None) -> dict:
-    """Median milliseconds of each, run in turn for so long, at least three times each."""
-    for run in steps.values():  # compiles, fills caches
-        run(), run(), wait()
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    """Median milliseconds of each, run in turn, at least three times each.
+
+    A turn is as many runs as fit into 20 ms, so that small cases find warm caches, as in use.
+    """
+    times: dict[str, list[float]] = {}
+    turns = {}
+    for name, run in steps.items():
+        run(), run(), wait()  # compiles, fills caches
+        turns[name] = max(1, round(0.02 / _seconds(run, 1, wait)))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[name]) < 3:
         for name, run in steps.items():
-            before = time.perf_counter()
-            run(), wait()
-            times[name].append(1e3 * (time.perf_counter() - before))
+            times.setdefault(name, []).append(1e3 * _seconds(run, turns[name], wait))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _seconds(run: Step, turns: int, wait: Callable) -> float:
+    before = time.perf_counter()
+    for _ in range(turns):
+        run()
+    wait()
+    return (time.perf_counter() - before) / turns
 
 
 def measure(case: Case, device: str, seconds: float, memory: bool) -> dict:

@@ -142,7 +142,7 @@ def edge_cutoff(count: int, cutoff: float) -> Float[Tensor, "B"]:
 
 def _check_reach(data: Data, cutoff: float) -> None:
     built = data.get("edge_cutoff")
-    if built is not None and built.device.type == "cpu" and bool((built < cutoff).any()):
+    if built is not None and built.device.type == "cpu" and float(built.min()) < cutoff:
         raise InputError(
             f"the edges were built for a cutoff of {float(built.min())} Å, but {cutoff} Å is asked "
             "for; build them for that with with_edges, or leave them to the model"

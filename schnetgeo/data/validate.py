@@ -56,6 +56,10 @@ def check_geometry(data: Data, where: str = "structure") -> None:
 
 def check_elements(data: Data, max_z: int, where: str = "structure") -> None:
     """Raise `InputError` unless all atomic numbers lie in 1 … max_z − 1."""
+    if data.z.numel():
+        low, high = data.z.aminmax()
+        if int(low) > 0 and int(high) < max_z:
+            return
     _check_elements(data.z, _offsets(data), where, max_z)
 
 

@@ -14,7 +14,6 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import (
     batch_index,
-    edge_vectors,
     lattice_vectors,
     num_structures,
     pair_virial,
@@ -142,9 +141,10 @@ class FrozenPotential:
         self.spacing, self.error = tables.spacing, tables.error
         self.model = potential.model = _Tabulated(model, tables)
         self._potential = potential
-        self._weights = _weights(model, tables.coefficients) if _is_plain(model) else None
+        self._weights = None
+        if _is_plain(model):
+            self._weights = _weights(model, tables.coefficients, float(potential.scale))
         self._references = potential.references.energies.numpy()
-        self._scale = float(potential.scale)
 
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU."""
@@ -152,54 +152,54 @@ class FrozenPotential:
             return self._potential(data, forces=forces, stress=stress)
         check_elements(data, self.model.max_z)
         volumes = cell_volumes(data) if stress else None
-        data = sorted_edges(with_edges(data, self.model.cutoff))
-        number, share, graph = self._graph(data)
+        data = with_edges(data, self.model.cutoff)
+        number, graph = num_structures(data), self._graph(data)
         result = whole.evaluate(graph, self._weights, self.model.cutoff, self.spacing)
-        atomic = self._scale * (share * result.y.astype(np.float64)) + self._references[graph.z]
+        atomic = graph.share * result.y.astype(np.float64) + self._references[graph.z]
         if number == 1:
             energy = atomic.sum(keepdims=True)
         else:
             energy = np.bincount(batch_index(data).numpy(), atomic, number)
-        virial = self._virial(data, graph, result) / volumes if stress else None
-        return Prediction(
-            torch.from_numpy(energy),
-            torch.from_numpy(result.forces).mul_(self._scale) if forces else None,
-            virial,
-        )
+        virial = _virial(data, graph, result, number) / volumes if stress else None
+        forces = torch.from_numpy(result.forces) if forces else None
+        return Prediction(torch.from_numpy(energy), forces, virial)
 
-    def _graph(self, data: Data) -> tuple[int, np.ndarray, whole.Graph]:
-        z, number = data.z, num_structures(data)
-        edge_index = data.edge_index.numpy()
+    def _graph(self, data: Data) -> whole.Graph:
+        edge_index, z = data.edge_index.numpy(), data.z
         reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
-        offset = np.empty((0, 3))
-        if shift is not None:
-            cell = data.cell.double().index_select(0, batch_index(data))
-            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
-        start = whole.starts(edge_index[0], edge_index[1], reverse.numpy(), z.numel())
+        start = whole.starts(*edge_index, reverse.numpy(), z.numel())
         if start[0] < 0:
+            ordered = sorted_edges(data)
+            if ordered is not data:
+                return self._graph(ordered)
             raise InputError(
                 "edge_reverse must point from each edge j → i to the edge i → j; give every edge "
                 "its reverse"
             )
-        share = self._share(data, number)
+        offset = np.empty((0, 3))
+        if shift is not None:
+            cell = data.cell.double().index_select(0, batch_index(data))
+            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         pos = data.pos.detach().double().numpy()
-        graph = whole.Graph(z.numpy(), pos, edge_index[0], start, reverse.numpy(), offset, share)
-        return number, share, graph
+        graph = z.numpy(), pos, edge_index[0], start, reverse.numpy(), offset, self._share(data)
+        return whole.Graph(*graph)
 
-    def _share(self, data: Data, number: int) -> np.ndarray:
+    def _share(self, data: Data) -> np.ndarray:
         readout, dtype = self.model.model.readout, self._potential.scale.dtype
         if type(readout) is SumReadout:
             return np.ones(data.z.numel(), self._weights.tables.dtype)
-        return readout.shares(batch_index(data), number, dtype).numpy()
+        return readout.shares(batch_index(data), num_structures(data), dtype).numpy()
 
-    def _virial(self, data: Data, graph: whole.Graph, result: whole.Scratch) -> Tensor:
-        both = torch.from_numpy(result.slope + result.slope[graph.reverse]) * self._scale
-        vectors = edge_vectors(data).to(both.dtype)
-        structure = batch_index(data).index_select(0, data.edge_index[1])
-        return pair_virial(both, vectors, structure, num_structures(data))
+
+def _virial(data: Data, graph: whole.Graph, result: whole.Scratch, number: int) -> Tensor:
+    both = torch.from_numpy(result.slope + result.slope[graph.reverse])
+    vectors = torch.from_numpy(result.unit * result.distance[:, None])
+    start = torch.from_numpy(graph.start)
+    target = torch.arange(start.numel() - 1).repeat_interleave(start.diff())
+    return pair_virial(both, vectors, batch_index(data).index_select(0, target), number)
 
 
 def _check(model: nn.Module) -> None:
@@ -217,13 +217,12 @@ def _is_plain(model: SchNet) -> bool:
     return inner is ShiftedSoftplus and last in (ShiftedSoftplus, nn.SiLU)
 
 
-def _weights(model: SchNet, tables: Tensor) -> whole.Weights:
+def _weights(model: SchNet, tables: Tensor, scale: float) -> whole.Weights:
     def stack(name: str, attribute: str, back: bool = False) -> np.ndarray:
         all_layers = torch.stack([getattr(getattr(i, name), attribute) for i in model.interactions])
         return _array(all_layers if back or attribute == "bias" else all_layers.mT)
 
     readout = model.readout
-    powers = 1 - math.frexp(torch.finfo(tables.dtype).tiny)[1]  # without denormal numbers
     no_bias = model.interactions[0].lin1.bias is None
     zeros = np.zeros((len(model.interactions), tables.size(2)), _array(tables).dtype)
     return whole.Weights(
@@ -234,9 +233,8 @@ def _weights(model: SchNet, tables: Tensor) -> whole.Weights:
         stack("lin1", "weight", True), stack("lin2", "weight", True), stack("lin3", "weight", True),
         _array(tables),
         _array(readout.lin1.weight.t()), _array(readout.lin1.bias), _array(readout.lin1.weight),
-        _array(readout.lin2.weight[0]), _array(readout.lin2.bias)[0],
+        scale * _array(readout.lin2.weight[0]), scale * _array(readout.lin2.bias)[0],
         type(readout.activation) is nn.SiLU,
-        _array(torch.tensor(0.5, dtype=tables.dtype) ** torch.arange(powers)),
     )  # fmt: skip
 
 

@@ -9,19 +9,17 @@ computed again. Values and tangents lie below each other in one tensor, and so d
 (`_bar`), so that a weight's gradient is one matrix product.
 """
 
-import math
 from functools import singledispatch
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from schnetgeo import ops
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.spline import PlacedFilters
-from schnetgeo.ops import bspline
 
 
 class Plan(NamedTuple):
@@ -165,7 +163,9 @@ def _filter(plan: Plan, weights: LayerWeights, index: int) -> _Filter:
     values, last_first = torch.addmm(weights.filter_b2, hidden, weights.filter_w2.t()), None
     if last:
         last_first, _ = derivatives(last[0], values.clone(), out=values)
-    return _Filter(hidden, first, last_first, bspline.coefficients(values))
+    table = values.new_empty(values.size(0) - 2, values.size(1))
+    plan.filters.kernels.coefficients(values, table)
+    return _Filter(hidden, first, last_first, table)
 
 
 def _slopes(plan: Plan, tape: _Tape, parameters: tuple, out: Tensor) -> None:
@@ -265,7 +265,8 @@ def _reverse(
 def _filter_reverse(
     plan: Plan, filter: _Filter, weights: LayerWeights, table_bar: Tensor
 ) -> tuple[Tensor, ...]:
-    bar = bspline.coefficients_adjoint(table_bar)
+    bar = table_bar.new_empty(table_bar.size(0) + 2, table_bar.size(1))
+    plan.filters.kernels.coefficients_adjoint(table_bar, bar)
     if filter.last_first is not None:
         bar *= filter.last_first
     h_bar = (bar @ weights.filter_w2).mul_(filter.hidden_first)
@@ -295,6 +296,6 @@ def derivatives(activation: nn.Module, h: Tensor, out: Tensor) -> tuple[Tensor, 
 
 @derivatives.register
 def _(activation: ShiftedSoftplus, h: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    first = torch.sigmoid(h)
-    torch.sub(F.softplus(h, threshold=40), math.log(2.0), out=out)
-    return first, torch.addcmul(first, first, first, value=-1)
+    first, second = torch.empty_like(h), torch.empty_like(h)
+    ops.kernels(h).softplus(h, out, first, second)
+    return first, second

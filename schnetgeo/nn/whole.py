@@ -6,11 +6,8 @@ Small systems are bound by the dispatch of operators, so there is one call inste
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-_compiled = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
-)
+from schnetgeo.ops.cpu import exp_minus, serial, softplus_of
 
 
 class Weights(NamedTuple):
@@ -33,7 +30,6 @@ class Weights(NamedTuple):
     r2: np.ndarray  # (R,)
     s2: float
     silu: bool  # the readout's activation is SiLU instead of the shifted softplus
-    powers: np.ndarray  # 2^-n
 
 
 class Graph(NamedTuple):
@@ -63,6 +59,8 @@ class Scratch(NamedTuple):
     g_bar: np.ndarray  # (L, N, F)
     y: np.ndarray  # (N,)
     forces: np.ndarray  # (N, 3)
+    power: np.ndarray  # (max(F, R),) powers of two
+    bits: np.ndarray  # the same memory as integers
 
     @classmethod
     def empty(cls, graph: Graph, weights: Weights) -> "Scratch":
@@ -70,11 +68,13 @@ class Scratch(NamedTuple):
         layers, channels = weights.b1.shape
         dtype = weights.tables.dtype
         features = (np.empty((layers, atoms, channels), dtype) for _ in range(3))
+        power = np.empty(max(channels, weights.s1.shape[0]), dtype)
         return cls(
             np.empty((edges, 3), dtype), np.empty(edges, dtype), np.empty(edges, np.int64),
             np.empty((edges, 4), dtype), np.empty((edges, 4), dtype), np.empty(edges, dtype),
             np.empty((atoms, channels), dtype), *features,
             np.empty(atoms, dtype), np.empty((atoms, 3), dtype),
+            power, power.view(np.int32 if power.itemsize == 4 else np.int64),
         )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def evaluate(graph: Graph, weights: Weights, cutoff: float, spacing: float) -> S
     return scratch
 
 
-@_compiled
+@serial
 def starts(source, target, reverse, atoms):
     """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
     out = np.zeros(atoms + 1, np.int64)
@@ -101,7 +101,7 @@ def starts(source, target, reverse, atoms):
     return out
 
 
-@_compiled
+@serial
 def _evaluate(graph, weights, scratch, cutoff, spacing):
     layers = weights.b1.shape[0]
     _place(graph, weights, scratch, cutoff, spacing)
@@ -112,7 +112,7 @@ def _evaluate(graph, weights, scratch, cutoff, spacing):
     _forces(graph, scratch)
 
 
-@_compiled
+@serial
 def _place(graph, weights, scratch, cutoff, spacing):
     """Distances, their places on the knots, and p of the first layer."""
     dtype = scratch.x.dtype.type
@@ -152,7 +152,7 @@ def _place(graph, weights, scratch, cutoff, spacing):
         _add_product(scratch.x[i], weights.w1[0], scratch.p[0, i])
 
 
-@_compiled
+@serial
 def _forth(graph, weights, scratch, layer):
     """Add lin3(act(lin2(conv(p)))) to x; p of the next layer, or the readout and its adjoint."""
     channels = scratch.x.shape[1]
@@ -167,7 +167,7 @@ def _forth(graph, weights, scratch, layer):
                           scratch.weights[e], g)  # fmt: skip
         h[:] = weights.b2[layer]
         _add_product(g, weights.w2[layer], h)
-        _softplus(h, scratch.first[layer, i], weights.powers)
+        softplus_of(h, h, scratch.first[layer, i], scratch.bits, scratch.power)
         x = scratch.x[i]
         x += weights.b3[layer]
         _add_product(h, weights.w3[layer], x)
@@ -178,9 +178,9 @@ def _forth(graph, weights, scratch, layer):
         hidden[:] = weights.s1
         _add_product(x, weights.r1, hidden)
         if weights.silu:
-            _silu(hidden, first, weights.powers)
+            _silu(hidden, first, scratch.bits, scratch.power)
         else:
-            _softplus(hidden, first, weights.powers)
+            softplus_of(hidden, hidden, first, scratch.bits, scratch.power)
         scratch.y[i] = weights.s2
         for f in range(hidden.shape[0]):
             scratch.y[i] += hidden[f] * weights.r2[f]
@@ -190,7 +190,7 @@ def _forth(graph, weights, scratch, layer):
         _adjoint(weights, scratch, layer, i, h)
 
 
-@_compiled
+@serial
 def _back(graph, weights, scratch, layer):
     """Slopes along the edges, adjoints of x, and of the convolution of the layer before."""
     channels = scratch.x.shape[1]
@@ -210,7 +210,7 @@ def _back(graph, weights, scratch, layer):
             _adjoint(weights, scratch, layer - 1, i, q_bar)
 
 
-@_compiled
+@serial
 def _adjoint(weights, scratch, layer, i, q_bar):
     """g_bar of a layer from the adjoint of its result."""
     q_bar[:] = 0
@@ -221,7 +221,7 @@ def _adjoint(weights, scratch, layer, i, q_bar):
     _add_product(q_bar, weights.w2_back[layer], scratch.g_bar[layer, i])
 
 
-@_compiled
+@serial
 def _forces(graph, scratch):
     """F_i = Σ_{e: j→i} (slope_e + slope_reverse(e)) r_e / |r_e|."""
     for i in range(graph.z.shape[0]):
@@ -232,23 +232,24 @@ def _forces(graph, scratch):
                 scratch.forces[i, k] += both * scratch.unit[e, k]
 
 
-@_compiled
+@serial
 def _add_product(x, weight, out):
-    """Add x W to out for one atom, four rows of W at a time."""
-    whole = x.shape[0] // 4 * 4
-    for k in range(0, whole, 4):
+    """Add x W to out for one atom, eight rows of W at a time."""
+    whole = x.shape[0] // 8 * 8
+    for k in range(0, whole, 8):
         x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+        x4, x5, x6, x7 = x[k + 4], x[k + 5], x[k + 6], x[k + 7]
+        w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+        w4, w5, w6, w7 = weight[k + 4], weight[k + 5], weight[k + 6], weight[k + 7]
         for f in range(out.shape[0]):
-            out[f] += (
-                x0 * weight[k, f] + x1 * weight[k + 1, f]
-                + x2 * weight[k + 2, f] + x3 * weight[k + 3, f]
-            )  # fmt: skip
+            low = x0 * w0[f] + x1 * w1[f] + x2 * w2[f] + x3 * w3[f]
+            out[f] += low + (x4 * w4[f] + x5 * w5[f] + x6 * w6[f] + x7 * w7[f])
     for k in range(whole, x.shape[0]):
         for f in range(out.shape[0]):
             out[f] += x[k] * weight[k, f]
 
 
-@_compiled
+@serial
 def _add_filtered(x, table, k, w, out):
     """Add x ⊙ Σ_q w_q c_{k+q} to out."""
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
@@ -257,7 +258,7 @@ def _add_filtered(x, table, k, w, out):
         out[f] += x[f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
 
 
-@_compiled
+@serial
 def _filtered_dot(x, y, table, k, w):
     """⟨x ⊙ y, Σ_q w_q c_{k+q}⟩."""
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
@@ -268,39 +269,12 @@ def _filtered_dot(x, y, table, k, w):
     return total
 
 
-@_compiled
-def _softplus(h, first, powers):
-    """Replace h by ln(½ eʰ + ½); `first` becomes its derivative, the sigmoid."""
-    log2 = h.dtype.type(0.6931471805599453)
-    for f in range(h.shape[0]):
-        small = _exp_minus(abs(h[f]), powers)
-        z = small / (2 + small)
-        square = z * z
-        series = h.dtype.type(1 / 35)
-        for odd in range(33, 0, -2):  # ln(1 + y) = 2 artanh(y / (2 + y))
-            series = series * square + h.dtype.type(1) / odd
-        sigmoid = 1 / (1 + small)
-        first[f] = sigmoid if h[f] > 0 else 1 - sigmoid
-        h[f] = max(h[f], 0) + 2 * z * series - log2
-
-
-@_compiled
-def _silu(h, first, powers):
+@serial
+def _silu(h, first, bits, power):
     """Replace h by h σ(h); `first` becomes its derivative."""
+    exp_minus(h, first, bits, power)
     for f in range(h.shape[0]):
-        sigmoid = 1 / (1 + _exp_minus(abs(h[f]), powers))
+        sigmoid = 1 / (1 + first[f])
         sigmoid = sigmoid if h[f] > 0 else 1 - sigmoid
         first[f] = sigmoid * (1 + h[f] * (1 - sigmoid))
         h[f] *= sigmoid
-
-
-@_compiled
-def _exp_minus(a, powers):
-    """e⁻ᵃ for a ≥ 0: a power of two from a table times a polynomial, which vectorizes."""
-    one = powers.dtype.type(1)
-    n = min(int(a * powers.dtype.type(1.4426950408889634) + one / 2), powers.shape[0] - 1)
-    r = n * powers.dtype.type(0.6931471805599453) - a
-    total = one
-    for term in range(13, 0, -1):
-        total = one + r / term * total
-    return total * powers[n]

@@ -13,6 +13,8 @@ from torch import Tensor
 from schnetgeo.ops.edges import Edges
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
+_CHUNK = 2048  # numbers that one thread takes through an activation
+_INTEGERS = {4: np.empty(0, np.int32), 8: np.empty(0, np.int64)}
 
 
 def match_threads() -> None:
@@ -53,17 +55,30 @@ def table_tangent(x, y, dx, dy, interval, weights, dweights, edges: Edges, out):
     _table_tangent(*_arrays(x, y, dx, dy, interval, weights, dweights, *graph, out))
 
 
+def softplus(h, value, first, second):
+    """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
+    h, *out = (t.reshape(-1) for t in _arrays(h, value, first, second))
+    _softplus(h, *out, _INTEGERS[h.itemsize])
+
+
+def coefficients(samples, out):
+    """As `bspline.coefficients`."""
+    _coefficients(*_arrays(samples, out))
+
+
+def coefficients_adjoint(bar, out):
+    """As `bspline.coefficients_adjoint`."""
+    _coefficients_adjoint(*_arrays(bar, out))
+
+
 def _arrays(*tensors) -> list[np.ndarray]:
     return [t if isinstance(t, np.ndarray) else prepare(t) for t in tensors]
 
 
-_compiled = njit(
-    parallel=True,
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"contract", "reassoc", "nsz", "arcp"},
+_OPTIONS = dict(
+    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
 )
+_compiled, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
 
 
 @_compiled
@@ -181,6 +196,73 @@ def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, ou
                         s3[f] += w3 * product + d3 * moved
                 for q in range(4):
                     out[k + q] += sums[q]
+
+
+@_compiled
+def _softplus(h, value, first, second, integers):
+    for chunk in prange((h.shape[0] + _CHUNK - 1) // _CHUNK):
+        part = slice(chunk * _CHUNK, min((chunk + 1) * _CHUNK, h.shape[0]))
+        bits = np.empty(_CHUNK, integers.dtype)
+        softplus_of(h[part], value[part], first[part], bits, bits.view(h.dtype))
+        sigmoid, curvature = first[part], second[part]
+        for n in range(sigmoid.shape[0]):
+            curvature[n] = sigmoid[n] - sigmoid[n] * sigmoid[n]
+
+
+@_compiled
+def _coefficients(samples, out):
+    near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
+    for m in prange(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[m, f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
+
+
+@_compiled
+def _coefficients_adjoint(bar, out):
+    near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
+    for m in prange(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[m, f] = near * bar[m - 1, f] if 0 < m <= last else 0
+        if m < last:
+            for f in range(out.shape[1]):
+                out[m, f] -= far * bar[m, f]
+        if m > 1:
+            for f in range(out.shape[1]):
+                out[m, f] -= far * bar[m - 2, f]
+
+
+@serial
+def softplus_of(h, value, first, bits, power):
+    """One row at a time; `power` shares the memory of `bits`, for as many numbers."""
+    number = h.dtype.type
+    exp_minus(h, first, bits, power)
+    for n in range(h.shape[0]):
+        small, sign = first[n], h[n]
+        z = small / (2 + small)
+        square = z * z
+        series = number(1 / 35)
+        for odd in range(33, 0, -2):  # ln(1 + y) = 2 artanh(y / (2 + y))
+            series = series * square + number(1) / odd
+        sigmoid = 1 / (1 + small)
+        first[n] = sigmoid if sign > 0 else small * sigmoid
+        value[n] = max(sign, number(0)) + 2 * z * series - number(0.6931471805599453)
+
+
+@serial
+def exp_minus(h, out, bits, power):
+    """Write e^−|h|: a power of two, put together from its bits, times a polynomial."""
+    number = h.dtype.type
+    one, log2 = number(1), number(0.6931471805599453)
+    bias, mantissa = (127, 23) if power.itemsize == 4 else (1023, 52)
+    for n in range(h.shape[0]):
+        twos = min(np.floor(abs(h[n]) / log2 + number(0.5)), number(bias - 1))
+        out[n] = max(twos * log2 - abs(h[n]), -log2)
+        bits[n] = (bias - int(twos)) << mantissa
+    for n in range(h.shape[0]):
+        r, total = out[n], one
+        for term in range(13, 0, -1):
+            total = one + r * (one / term) * total
+        out[n] = total * power[n]
 
 
 @njit(cache=True, nogil=True)

@@ -4,6 +4,10 @@ Every implementation has these functions. With e: j → i, k_e the interval of a
 weights and c the table, each writes or, where stated, adds to `out`.
 """
 
+import math
+
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -100,6 +104,23 @@ def table_tangent(
     table(x, y, interval, weights, edges, out)
     _add_table(dx, dy, interval, weights, edges, out)
     _add_table(x, dy, interval, dweights, edges, out)
+
+
+def softplus(h: Tensor, value: Tensor, first: Tensor, second: Tensor) -> None:
+    """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
+    torch.sigmoid(h, out=first)
+    torch.sub(F.softplus(h, threshold=40), math.log(2), out=value)
+    torch.addcmul(first, first, first, value=-1, out=second)
+
+
+def coefficients(samples: Float[Tensor, "M+2 F"], out: Float[Tensor, "M F"]) -> None:
+    """As `bspline.coefficients`."""
+    out.copy_(bspline.coefficients(samples))
+
+
+def coefficients_adjoint(bar: Float[Tensor, "M F"], out: Float[Tensor, "M+2 F"]) -> None:
+    """As `bspline.coefficients_adjoint`."""
+    out.copy_(bspline.coefficients_adjoint(bar))
 
 
 def _add_conv(x, table, interval, weights, edges, out):
