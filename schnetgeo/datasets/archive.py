@@ -47,9 +47,7 @@ def members(path: str | os.PathLike) -> Iterator[Member]:
         yield member
 
 
-def extract(
-    path: str | os.PathLike, names: Sequence[str], folder: str | os.PathLike
-) -> list[Path]:
+def extract(path: str | os.PathLike, names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
     """Files of an archive under their last names in `folder`; those that are there stay.
 
     Args:

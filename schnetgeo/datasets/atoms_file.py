@@ -61,10 +61,10 @@ class AtomsFile(PackedDataset):
             else _read_ase(path, **names, drop=tuple(drop))
             for path in paths
         ]
-        super().__init__(*_joined(parts), where=", ".join(p.where for p in parts))
+        super().__init__(*joined(parts), where=", ".join(p.where for p in parts))
 
 
-def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
+def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     """The structures of all files in a row."""
     if not parts:
         raise InputError("paths: name at least one file")

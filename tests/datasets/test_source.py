@@ -141,7 +141,7 @@ def test_later_change_is_refused(tmp_path, checksum):
         path = fetch(file, tmp_path)
         path.write_bytes(CONTENT[:-1] + b"!")
         for _ in range(2):
-            with pytest.raises(InputError, match=r"data.bin:? has (changed since it was|the sha256)"):
+            with pytest.raises(InputError, match="(changed since|the sha256)"):
                 fetch(file, tmp_path)
         path.write_bytes(CONTENT)
         assert fetch(file, tmp_path) == path
@@ -175,7 +175,7 @@ def test_full_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", copyfile)
     (tmp_path / "copy").write_bytes(CONTENT)
-    with pytest.raises(InputError, match="data.bin: cannot be written: No space left on device; fr"):
+    with pytest.raises(InputError, match="data.bin: cannot be written: No space left .*; fr"):
         fetch(File("data.bin", ""), tmp_path / "data", from_file=tmp_path / "copy")
     assert files_in(tmp_path / "data") == []
 
@@ -185,7 +185,7 @@ def test_disk_full_while_downloading_asks_no_other_mirror(tmp_path, monkeypatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(source.pooch.HTTPDownloader, "__call__", get)
-    with pytest.raises(InputError, match="data.bin: cannot be written: No space left on device; fr"):
+    with pytest.raises(InputError, match="data.bin: cannot be written: No space left .*; fr"):
         fetch(File("data.bin", "http://one/", ("http://two/",)), tmp_path)
 
 

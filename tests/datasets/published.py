@@ -1,0 +1,73 @@
+"""Real records in the formats in which the authors of the data sets published them."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tests.shared_data import shared
+
+
+def records(name: str, rows) -> dict[str, np.ndarray]:
+    """Some rows of a shared file of fixed composition, in its own units."""
+    with np.load(shared(name)) as file:
+        arrays = {key: file[key] for key in file.files if file[key].ndim}
+    return {key: value if key == "z" else value[rows] for key, value in arrays.items()}
+
+
+def md17_npz(rows=slice(6)) -> bytes:
+    """MD17 of ethanol, with the texts that sGDML writes as bytes."""
+    arrays = records("md17_ethanol.npz", rows)
+    arrays["E"] = arrays["E"][:, None]
+    about = {"name": np.bytes_("Ethanol"), "type": np.bytes_("d"), "md5": np.bytes_("0123")}
+    units = {"e_unit": np.bytes_("kcal/mol"), "r_unit": np.bytes_("Ang")}
+    return _npz(**arrays, **about, **units)
+
+
+def rmd17_npz(rows=slice(40)) -> bytes:
+    """Revised MD17 of ethanol."""
+    arrays = records("rmd17_ethanol.npz", rows)
+    number = len(arrays["E"])
+    return _npz(
+        nuclear_charges=arrays["z"],
+        coords=arrays["R"],
+        energies=arrays["E"],
+        forces=arrays["F"],
+        old_indices=np.arange(number, dtype=float) * 7,
+        old_energies=arrays["E"] + 1,
+        old_forces=arrays["F"] + 1,
+    )
+
+
+def index_csv(numbers: Iterable[int]) -> bytes:
+    """Row numbers, one a line, as NumPy writes floats."""
+    buffer = io.StringIO()
+    np.savetxt(buffer, np.asarray(numbers, dtype=float))
+    return buffer.getvalue().encode()
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    """A zip archive."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar archive, compressed as its last ending says."""
+    with tarfile.open(path, f"w:{path.suffix[1:]}") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def _npz(**arrays) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
