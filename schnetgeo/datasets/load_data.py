@@ -8,12 +8,19 @@ from schnetgeo.data.loader import ordered_loader, shuffled_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets.atoms_file import AtomsFile
 from schnetgeo.datasets.demo import Demo
+from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
 from schnetgeo.datasets.published import default_split
 from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.errors import InputError
 
-BY_NAME = {"AtomsFile": AtomsFile, "Demo": Demo, "MD17": MD17, "RevisedMD17": RevisedMD17}
+BY_NAME = {
+    "AtomsFile": AtomsFile,
+    "Demo": Demo,
+    "ISO17": ISO17,
+    "MD17": MD17,
+    "RevisedMD17": RevisedMD17,
+}
 
 
 class Loaders(NamedTuple):

@@ -1,12 +1,16 @@
 """Real records in the formats in which the authors of the data sets published them."""
 
 import io
+import json
+import sqlite3
 import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
+from ase.db import connect
 
 from tests.shared_data import shared
 
@@ -47,6 +51,30 @@ def index_csv(numbers: Iterable[int]) -> bytes:
     buffer = io.StringIO()
     np.savetxt(buffer, np.asarray(numbers, dtype=float))
     return buffer.getvalue().encode()
+
+
+def iso17_database(path: Path, rows, as_text: bool = False) -> Path:
+    """Equilibrium structures as ISO17 stores them, with forces made up since theirs vanish.
+
+    Force component k of row i is (100 i + k) / 1000 eV/Å. `as_text` is how older versions of ASE
+    wrote nested lists.
+    """
+    arrays = records("iso17_equilibrium_sample.npz", rows)
+    with connect(path) as database:
+        for k, (z, pos, energy) in enumerate(zip(*(arrays[n] for n in "ZRE"), strict=True)):
+            data = {"atomic_forces": row_forces(k)}
+            database.write(Atoms(z, pos), total_energy=float(energy), data=data)
+    if as_text:
+        with sqlite3.connect(path) as database:
+            for (k,) in database.execute("SELECT id FROM systems").fetchall():
+                text = json.dumps({"atomic_forces": row_forces(k - 1)})
+                database.execute("UPDATE systems SET data=? WHERE id=?", (text, k))
+    return path
+
+
+def row_forces(k: int) -> list[list[float]]:
+    """The forces of row k, counted from 0, in eV/Å."""
+    return ((100 * k + np.arange(57)) / 1000).reshape(19, 3).tolist()
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
