@@ -5,15 +5,17 @@ from schnetgeo.datasets.demo import Demo
 from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.load_data import Loaders, load_data, open_dataset
 from schnetgeo.datasets.md17 import MD17
+from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import RevisedMD17
 
 __all__ = [
     "ISO17",
     "MD17",
+    "QM9",
     "AtomsFile",
     "Demo",
     "Loaders",
-    "load_data",
     "RevisedMD17",
+    "load_data",
     "open_dataset",
 ]

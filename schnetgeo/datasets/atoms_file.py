@@ -80,7 +80,7 @@ def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     for key in parts[0].packed.keys():
         if key == "ptr":
             continue
-        values = [part.packed[key] for part in parts]
+        values = [part.values(key) for part in parts]
         packed[key] = torch.cat(values) if torch.is_tensor(values[0]) else sum(values, [])
     return packed, torch.cat([part.num_atoms for part in parts])
 

@@ -11,6 +11,7 @@ from schnetgeo.datasets.demo import Demo
 from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
 from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.errors import InputError
 
@@ -19,6 +20,7 @@ BY_NAME = {
     "Demo": Demo,
     "ISO17": ISO17,
     "MD17": MD17,
+    "QM9": QM9,
     "RevisedMD17": RevisedMD17,
 }
 

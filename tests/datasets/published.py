@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.db import connect
 
 from tests.shared_data import shared
@@ -75,6 +76,70 @@ def iso17_database(path: Path, rows, as_text: bool = False) -> Path:
 def row_forces(k: int) -> list[list[float]]:
     """The forces of row k, counted from 0, in eV/Å."""
     return ((100 * k + np.arange(57)) / 1000).reshape(19, 3).tolist()
+
+
+_PROPERTIES = (
+    "A",
+    "B",
+    "C",
+    "mu",
+    "alpha",
+    "homo",
+    "lumo",
+    "gap",
+    "r2",
+    "zpve",
+    "U0",
+    "U",
+    "H",
+    "G",
+    "Cv",
+)
+
+
+def qm9_files(number: int) -> dict[str, bytes]:
+    """The first molecules of the shared file with all properties, by name, as QM9 has them.
+
+    Ids count from 1, instead of those that these molecules have in QM9, so that none is missing.
+    Charges are made up, 1e-6 times the number of the atom, counted from 1: that file has none.
+    """
+    with np.load(shared("qm9_all_properties.npz")) as file:
+        arrays = {key: file[key] for key in file.files}
+    ends = np.cumsum(arrays["N"].astype(int))
+    files = {}
+    for k in range(number):
+        atoms = slice(ends[k] - arrays["N"][k], ends[k])
+        properties = [float(arrays[name][k]) for name in _PROPERTIES]
+        z, pos = arrays["Z"][atoms], arrays["R"][atoms].astype(float)
+        smiles = str(arrays["smiles"][k])
+        files[f"dsgdb9nsd_{k + 1:06d}.xyz"] = qm9_xyz(k + 1, properties, z, pos, smiles)
+    return files
+
+
+def qm9_xyz(id_: int, properties, z, pos, smiles: str) -> bytes:
+    """One file of the archive."""
+    rows = [
+        "\t".join([chemical_symbols[number], *map(mathematica, place), mathematica(1e-6 * k)])
+        for k, (number, place) in enumerate(zip(z, pos, strict=True), 1)
+    ]
+    header = "\t".join([f"gdb {id_}", *map(mathematica, properties), ""])
+    frequencies = "\t".join(["1362.5", "3101.4"])
+    tail = [frequencies, f"{smiles}\t{smiles}*\t", "InChI=1S/a\tInChI=1S/b", ""]
+    return "\n".join([str(len(z)), header, *rows, *tail]).encode()
+
+
+def mathematica(value: float) -> str:
+    """Small numbers with the exponent of Mathematica, `1.2*^-6`."""
+    if value == 0 or abs(value) >= 1e-3:
+        return repr(float(value))
+    mantissa, _, exponent = f"{value:.16e}".partition("e")
+    return f"{mantissa}*^{int(exponent)}"
+
+
+def uncharacterized_txt(ids) -> bytes:
+    """The list of molecules that failed the consistency check: 9 lines, the rows, a line."""
+    rows = [f"{k:8d}   C{k}   N{k}   12.3" for k in ids]
+    return "\n".join([*["# 3054 molecules"] * 8, "=" * 20, *rows, "=" * 20, ""]).encode()
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
