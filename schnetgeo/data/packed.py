@@ -156,7 +156,8 @@ class PackedDataset(Dataset):
                 axis = self.packed.__cat_dim__(key, None)
                 local = _runs(self.packed[key], self._edge_ptr, index, axis)
                 start = own[key].repeat_interleave(count)
-                fields[key] = local + (start.unsqueeze(1) if key == "edge_shift" else start)
+                start = start.unsqueeze(1) if key == "edge_shift" else start
+                fields[key] = torch.add(local, start, out=start.new_empty(local.shape))
                 slices[key], increments[key] = first, own[key]
         fields["batch"] = number[:-1].repeat_interleave(ptr.diff())
         # PyG's own constructor inspects its signature each time, longer than all the rest takes
