@@ -9,12 +9,14 @@ from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
-from schnetgeo.data.neighbors import with_edges
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.neighbors import edge_cutoff, with_edges
+from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures worked on at once
+_MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
 _BATCH = type(Batch(_base_cls=Structure))
 
 
@@ -77,15 +79,18 @@ class PackedDataset(Dataset):
 
     def gathered(self) -> tuple[Structure, Int[Tensor, "B"]]:
         """A copy of all structures in a row, without edges, and the atoms of each."""
-        return Structure(**self._picked(self._index())), self.num_atoms
+        fields = self._picked(self._index())
+        return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), self.num_atoms
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
         """A copy of these structures with their edges built once, for many epochs."""
-        edges = [local_edges(block, cutoff) for block in self.blocks(_BLOCK)]
+        blocks = enumerate(self.blocks(_BLOCK))
+        edges = [local_edges(block, cutoff, k * _BLOCK) for k, block in blocks]
         out = copy.copy(self)
         out._indices = None
         out.packed, sizes = self.gathered()
         out.packed.ptr = _offsets(sizes)
+        out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
         for key in edges[0].keys() - {"count"}:
             axis = out.packed.__cat_dim__(key, None)
             out.packed[key] = torch.cat([block[key] for block in edges], dim=axis)
@@ -175,7 +180,7 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
             f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
         )
     for key, value in structure.to_dict().items():
-        if key in PER_EDGE:
+        if key in GRAPH:
             raise InputError(
                 f"{where}: has {key!r} already; pack it without edges, then call with_edges"
             )
@@ -194,18 +199,34 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
             )
 
 
-def local_edges(dataset: PackedDataset, cutoff: float) -> dict[str, Tensor]:
-    """Edges that count atoms and edges from the start of their own structure, and their number."""
-    batch = with_edges(dataset.batch(range(len(dataset))), cutoff)
-    structure = batch.batch[batch.edge_index[1]]
-    count = structure.bincount(minlength=batch.num_graphs)
+def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:
+    """Edges that count atoms and edges from the start of their own structure, and their number.
+
+    Args:
+        dataset: a block of structures.
+        cutoff: r_c in Å.
+        first: what errors call the first structure.
+    """
+    part, sizes = dataset.gathered()
+    part.ptr = _offsets(sizes)
+    part = with_edges(part, cutoff)
+    structure = batch_index(part)[part.edge_index[1]]
+    count = structure.bincount(minlength=num_structures(part))
     edges = {
         "count": count,
-        "edge_index": (batch.edge_index - batch.ptr[structure]).int(),
-        "edge_reverse": (batch.edge_reverse - _offsets(count)[structure]).int(),
+        "edge_index": (part.edge_index - part.ptr[structure]).int(),
+        "edge_reverse": (part.edge_reverse - _offsets(count)[structure]).int(),
     }
-    if batch.get("edge_shift") is not None:
-        edges["edge_shift"] = batch.edge_shift.to(torch.int16)
+    shift = part.get("edge_shift")
+    if shift is not None:
+        far = (shift.abs() > _MOST_CELLS).any(1).nonzero()
+        if len(far):
+            raise InputError(
+                f"{dataset.where}, structure {first + int(structure[far[0]])}: an edge crosses the "
+                f"cell {shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the "
+                "atoms into their cell"
+            )
+        edges["edge_shift"] = shift.to(torch.int16)
     return edges
 
 

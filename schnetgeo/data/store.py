@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Dataset
 
 from schnetgeo.data.columns import Arrays, created, extended, map_columns, read_header
+from schnetgeo.data.neighbors import edge_cutoff
 from schnetgeo.data.packed import PackedDataset, local_edges
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
@@ -152,7 +153,7 @@ def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
 
 def _append_edges(arrays: Arrays, whole: PackedDataset, cutoff: float) -> None:
     for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].blocks():
-        edges = local_edges(block, cutoff)
+        edges = local_edges(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
         _append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
         for key, value in edges.items():
             arrays.append(key, (value.mT if key == "edge_index" else value).numpy())
@@ -170,9 +171,12 @@ def _mapped(path: Path, header: dict, edges: Path | None = None) -> _Mapped:
     for key in [name.removesuffix(".text") for name in columns if name.endswith(".text")]:
         columns[key] = _Texts(columns.pop(f"{key}.text"), columns.pop(f"{key}.ptr"))
     if edges is not None:
-        found = map_columns(edges, read_header(edges))
+        built = read_header(edges)
+        found = map_columns(edges, built)
         found.pop("edge_ptr")
         columns |= {**found, "edge_index": found["edge_index"].mT}
+        # one number, seen as many times as there are structures
+        columns["edge_cutoff"] = edge_cutoff(1, built["cutoff"]).expand(len(columns["ptr"]) - 1)
     packed = _Mapped(**columns)
     packed.__dict__["origin"] = path, header, edges  # in `Data` it would be a field
     return packed

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pooch
-
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
@@ -63,6 +61,8 @@ class MD17(PackedDataset):
 
 def _download(url: str, folder: Path) -> str:
     """The local copy of a file, fetched once; a broken download leaves nothing behind."""
+    import pooch
+
     name = url.rpartition("/")[2]
     try:
         return pooch.retrieve(url, known_hash=None, fname=name, path=folder, progressbar=True)

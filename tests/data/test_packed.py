@@ -14,7 +14,7 @@ from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
 
 CUTOFF = 3.0
-EDGES = ("edge_index", "edge_reverse", "edge_shift")
+EDGES = ("edge_index", "edge_reverse", "edge_shift", "edge_cutoff")
 
 
 def labeled(atoms, index):
@@ -176,9 +176,25 @@ def test_edges_of_subset(periodic):
         expected = with_edges(subset.batch(choice), CUTOFF)
         for name in EDGES:
             assert torch.equal(built.batch(choice)[name], expected[name]), name
-            assert built.batch(choice)[name].dtype == torch.int64
+            assert name == "edge_cutoff" or built.batch(choice)[name].dtype == torch.int64
             assert built.batch(choice)[name].is_contiguous()
     assert not dataset.has("edge_index")
+
+
+@pytest.mark.parametrize("other", [2.0, 4.0])
+def test_edges_are_built_again_for_another_cutoff(other):
+    dataset = PackedDataset.from_list(structures(periodic=True))
+    again = dataset.with_edges(CUTOFF).with_edges(other)
+    assert_equal_batches(again.batch(range(6)), dataset.with_edges(other).batch(range(6)))
+
+
+def test_edges_across_more_cells_than_are_counted(monkeypatch):
+    parts = structures(periodic=True)
+    parts[3].pos = parts[3].pos + 2**15 * parts[3].cell[0, :1] * torch.tensor([[1.0], [0.0]])
+    dataset = PackedDataset.from_list(parts, where="own data")
+    monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
+    with pytest.raises(InputError, match=r"own data, structure 3: an edge crosses the cell \["):
+        dataset.with_edges(CUTOFF)
 
 
 def test_structures_without_any_edge():
