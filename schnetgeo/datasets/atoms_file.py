@@ -67,10 +67,10 @@ class AtomsFile(PackedDataset):
             else _read_ase(path, **names, drop=tuple(drop))
             for path in paths
         ]
-        super().__init__(*_joined(parts), where=", ".join(p.where for p in parts))
+        super().__init__(*joined(parts), where=", ".join(p.where for p in parts))
 
 
-def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
+def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     """The structures of all files in a row."""
     if not parts:
         raise InputError("paths: name at least one file")
@@ -86,7 +86,7 @@ def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     for key in parts[0].packed.keys():
         if key == "ptr":
             continue
-        values = [part.packed[key] for part in parts]
+        values = [part.values(key) for part in parts]
         packed[key] = torch.cat(values) if torch.is_tensor(values[0]) else sum(values, [])
     return packed, torch.cat([part.num_atoms for part in parts])
 

@@ -6,13 +6,23 @@ from torch.utils.data import DataLoader
 
 from schnetgeo.data.loader import ordered_loader, shuffled_loader
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import random_split
 from schnetgeo.datasets.atoms_file import AtomsFile
 from schnetgeo.datasets.demo import Demo
+from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
+from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.qm9 import QM9
+from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.errors import InputError
 
-BY_NAME = {"AtomsFile": AtomsFile, "Demo": Demo, "MD17": MD17}
+BY_NAME = {
+    "AtomsFile": AtomsFile,
+    "Demo": Demo,
+    "ISO17": ISO17,
+    "MD17": MD17,
+    "QM9": QM9,
+    "RevisedMD17": RevisedMD17,
+}
 
 
 class Loaders(NamedTuple):
@@ -61,7 +71,7 @@ def load_data(
         InputError: for an unknown data set, or fewer structures than asked for.
     """
     dataset = open_dataset(name, **options)
-    split = random_split(len(dataset), num_train, num_val, num_test, seed)
+    split = default_split(dataset, num_train, num_val, num_test, seed)
     return Loaders(
         shuffled_loader(dataset[split.train], batch_size, seed),
         ordered_loader(dataset[split.val], batch_size),
