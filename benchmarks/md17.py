@@ -16,10 +16,19 @@ from jsonargparse import Namespace
 
 from benchmarks import published
 from benchmarks.report import hardware, html, markdown, versions
-from schnetgeo.cli import Parser, add_model, add_units, check_device, read_files
+from schnetgeo._version import __version__
+from schnetgeo.cli import (
+    Parser,
+    add_model,
+    add_units,
+    check_device,
+    is_first_process,
+    read_files,
+)
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo, open_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
@@ -92,6 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.md17", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("--molecules", type=str, nargs="+", default=["ethanol"])
     parser.add_argument("--data", type=str, nargs="+", help="a file for each molecule")
@@ -121,13 +131,19 @@ def _run(options: Namespace) -> None:
     for molecule, dataset in list(_datasets(options)):  # all must open before the first trains
         folder = out / molecule if len(options.molecules) > 1 else out
         rows += _molecule(molecule, dataset, training, options, folder)
+        if not is_first_process():
+            continue
         write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
         write_whole(out / "report.html", html(rows, rows[0]["dataset"]).encode())
+    if not is_first_process():
+        return
     print(markdown(rows))
     print(f"\n{out / 'results.json'}, report.html, model.safetensors, picture.png")
 
 
 def _datasets(options: Namespace) -> Iterator[tuple[str, PackedDataset]]:
+    if options.demo and options.data:
+        raise InputError("demo has data of its own; leave --demo or --data away")
     if options.demo:
         yield "ethanol (GFN2-xTB)", Demo("ethanol")
         return
@@ -155,6 +171,8 @@ def _molecule(
     if not dataset.has("energy"):
         raise InputError(f"{dataset.where}: has no energy; name its key with --energy-key")
     torch.manual_seed(training.seed)
+    baseline, schnet = Baseline(), SchNet(**vars(options.model))
+    check_elements(dataset.packed, min(baseline.max_z, schnet.max_z), dataset.where)
     minutes = min(options.baseline_minutes, training.max_minutes or options.baseline_minutes)
     short = replace(training, max_minutes=minutes)
     check_start(*parts[:2], training, out, options.resume, options.overwrite)
@@ -162,10 +180,11 @@ def _molecule(
     rows = [
         mean_predictor(train, test),
         composition_model(train, test),
-        trained("baseline", Baseline(), parts, short, out / "baseline", options),
-        trained("SchNet", SchNet(**vars(options.model)), parts, training, out, options),
+        trained("baseline", baseline, parts, short, out / "baseline", options),
+        trained("SchNet", schnet, parts, training, out, options),
     ]
-    show(test[0], forces=test.has("forces"), path=out / "picture.png")
+    if is_first_process():
+        show(test[0], forces=test.has("forces"), path=out / "picture.png")
     return [
         {"dataset": "Demo" if options.demo else "MD17", **_as_json(row, molecule, split, training)}
         for row in rows

@@ -16,6 +16,7 @@ from schnetgeo.nn import (
 )
 
 _LATER = {
+    "Calculator": "schnetgeo.calculator",
     "animate": "schnetgeo.viz",
     "datasets": "schnetgeo",
     "load_data": "schnetgeo.datasets",

@@ -6,6 +6,7 @@ import re
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -25,11 +26,12 @@ from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
-from schnetgeo.viz import animate, show
 
 _LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
 _KEY = re.compile(r'Parser key "([\w.]+)"')  # in messages of jsonargparse
+_UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
 
 
 class Parser(ArgumentParser):
@@ -46,7 +48,7 @@ class Parser(ArgumentParser):
         """One line, like that of an `InputError`, instead of the whole usage."""
         command = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
         text = _KEY.sub(lambda m: "--" + m[1].replace("_", "-"), " ".join(message.split()))
-        text = _CLASS.sub(r"\1", text).removesuffix(".")
+        text = _CHOICE.sub(r"one of \1", _CLASS.sub(r"\1", text)).removesuffix(".")
         print(f"{command}: {text}; see {command} --help", file=sys.stderr)
         sys.exit(2)
 
@@ -64,7 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
     commands = {"train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor}
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        if options.subcommand == "train":
+            _check_effect(parser.parse_args(arguments, defaults=False).train)
         if options.subcommand == "train" and options.train.preset:
             options = _parser(options.train.preset).parse_args(arguments)
         commands[options.subcommand](options[options.subcommand])
@@ -102,19 +107,26 @@ def add_model(parser: ArgumentParser, **defaults) -> None:
 
 def read_files(files: list[str], options: Namespace) -> AtomsFile:
     """The structures of one or several files, with the keys and units that were given."""
-    names = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
-    units = {name: options[name] for name in names}
+    units = {name: options[name] for name in _UNITS}
     return AtomsFile(files, **units, drop=tuple(options.drop))
 
 
 def check_device(name: str) -> None:
     """Raise `InputError` unless this machine has the device; "auto" is always there."""
     try:
-        torch.empty(0, device="cpu" if name == "auto" else name)
-    except (RuntimeError, AssertionError):  # the latter where torch was built without CUDA
+        torch.empty(0, dtype=torch.float64, device="cpu" if name == "auto" else name)
+    # without CUDA an AssertionError, without float64, which energies need, a TypeError
+    except (RuntimeError, AssertionError, TypeError):
         raise InputError(
             f"device {name!r} cannot be used on this machine; schnetgeo doctor lists those that can"
         ) from None
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of several that prints and writes."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return not rank_zero_only.rank
 
 
 def print_errors(errors: Errors, count: int) -> None:
@@ -131,7 +143,9 @@ def _train_parser(preset: str | None) -> Parser:
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("--dataset", type=str, default="Demo", help="MD17 or Demo")
-    parser.add_argument("--molecule", type=str, default="ethanol", help="of MD17")
+    parser.add_argument(
+        "--molecule", type=str, default="ethanol", help="of MD17; of Demo ethanol or molecules"
+    )
     parser.add_argument("--data", type=str, nargs="+", help="your own files instead")
     add_units(parser)
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
@@ -173,9 +187,26 @@ def _train(options: Namespace) -> None:
     check_start(train, val, training, out, options.resume, options.overwrite)
     split.keep(out / "split.npz", options.resume)
     result = fit(potential, train, val, training, out, options.resume, options.overwrite)
+    if not is_first_process():
+        return
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):
         print_errors(evaluate(result.potential, test), len(test))
+
+
+def _check_effect(given: Namespace) -> None:
+    """Refuse what was given to `train` but would have no effect."""
+    model = [f"model.{name}" for name in vars(given.get("model", Namespace()))]
+    lost = {
+        "beside --init, which brings its model": [*model, "preset"] if "init" in given else [],
+        "beside --data": ["dataset", "molecule"] if "data" in given else [],
+        "without --data": [*_UNITS, "drop"] if "data" not in given else [],
+    }
+    for why, names in lost.items():
+        for name in names:
+            if name in given:
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} has no effect {why}; leave one of them away")
 
 
 def _class(path: str | type) -> type:
@@ -196,7 +227,7 @@ def _training_data(options: Namespace) -> PackedDataset:
         return open_dataset("MD17", root=options.root, molecule=options.molecule)
     if options.dataset != "Demo":
         raise InputError(f"unknown data set {options.dataset!r}; known: MD17, Demo, or --data FILE")
-    return Demo()
+    return Demo(options.molecule)
 
 
 def _evaluate_parser() -> Parser:
@@ -206,14 +237,20 @@ def _evaluate_parser() -> Parser:
     add_units(parser)
     parser.add_argument("--json", type=str | None, help="write the errors there")
     parser.add_argument("--batch_size", type=PositiveInt, default=100, help="structures at once")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", type=Literal["32", "64"] | None, help="of model and forces")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--classes", type=_class, nargs="*", default=[], help="of the model")
     return parser
 
 
 def _evaluate(options: Namespace) -> None:
     check_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     potential = load(options.model, tuple(options.classes), options.device)
+    if options.precision:
+        potential.to(torch.float64 if options.precision == "64" else torch.float32)
     dataset = read_files(options.files, options)
     check_elements(dataset.packed, potential.model.max_z, dataset.where)
     if not dataset.has("energy") and not dataset.has("forces"):
@@ -237,6 +274,8 @@ def _show_parser() -> Parser:
 
 
 def _show(options: Namespace) -> None:
+    from schnetgeo.viz import animate, show
+
     dataset = read_files([options.file], options)
     film = ":" in options.index
     out = options.out or f"{Path(options.file).stem}.{'gif' if film else 'png'}"

@@ -25,19 +25,19 @@ _REMEDIES = {
 def report() -> str:
     """The text of `schnetgeo doctor`."""
     lines = [f"schnetgeo {__version__}, Python {platform.python_version()}", "", "packages"]
-    missing = []
+    remedies = []
     for name in _PACKAGES:
-        found = _version(name)
-        lines.append(f"  {name:<16} {found or 'missing'}")
-        if found is None:
-            missing.append(name)
+        state, remedy = _state(name)
+        lines.append(f"  {name:<16} {state}")
+        if remedy:
+            remedies.append(f"  {name}: {remedy}")
     lines += ["", "devices", f"  {'cpu':<16} {torch.get_num_threads()} threads"]
     lines += [
         f"  {f'cuda:{i}':<16} {torch.cuda.get_device_name(i)}"
         for i in range(torch.cuda.device_count())
     ]
     if torch.backends.mps.is_available():
-        lines.append(f"  {'mps':<16} available; energies are summed on the CPU in float64")
+        lines.append(f"  {'mps':<16} not supported, for it has no float64; take the cpu")
     lines += ["", "operators and their backends"]
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     for device in devices:
@@ -46,10 +46,21 @@ def report() -> str:
             backend = default_backend(periodic, torch.device(device))
             lines.append(f"  {f'neighbor_list, {kind}, {device}':<34} {backend}")
     lines.append(f"  {'sum over neighbors and atoms':<34} torch.index_add")
-    if missing:
-        lines += ["", "missing"]
-        lines += [f"  {name}: {_REMEDIES.get(name, f'pip install {name}')}" for name in missing]
+    if remedies:
+        lines += ["", "remedies", *remedies]
     return "\n".join(lines)
+
+
+def _state(name: str) -> tuple[str, str | None]:
+    """Version or what is wrong with a package, and what to do about it."""
+    found, remedy = _version(name), _REMEDIES.get(name, f"pip install {name}")
+    if found is None:
+        return "missing", remedy
+    failure = _failure(name) if name in _REMEDIES else None
+    if failure is None:
+        return found, None
+    again = f"{remedy} --force-reinstall --no-deps --no-cache-dir"
+    return f"{found}, cannot be imported", f"compiled for another torch? {failure}; {again}"
 
 
 def _version(name: str) -> str | None:
@@ -59,3 +70,12 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _failure(name: str) -> str | None:
+    """Why a package that is there cannot be imported."""
+    try:
+        importlib.import_module(name.replace("-", "_"))
+    except Exception as error:  # a compiled package fails in its own way
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return None

@@ -43,10 +43,10 @@ def run(command: str, *more) -> None:
     main([*command.split(), *map(str, more)])
 
 
-def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
+def shell(command: str, folder: Path, start="schnetgeo") -> subprocess.CompletedProcess:
     path = os.pathsep.join([str(Path(sg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-m", "schnetgeo", *command.split()],
+        [sys.executable, "-m", *start.split(), *command.split()],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -124,6 +124,28 @@ def test_train_on_demo_data(here, capsys):
     assert [len(part) for part in Split.load("out/split.npz")] == [24, 6, 1170]
 
 
+def test_train_on_the_other_demo_data(here, capsys):
+    run(f"train --molecule molecules --num-test 9 --out out {TWENTY}")
+    assert "errors on 9 structures" in capsys.readouterr().out
+    assert sg.load("out/model.safetensors").references.energies.count_nonzero() == 4  # H, C, N, O
+
+
+def test_under_torchrun_one_process_speaks(here):
+    torchrun = "torch.distributed.run --standalone --nproc-per-node=2"
+    train = f"train --data good.npz --out out --device cpu {TWENTY}"
+    done = shell(f"-m schnetgeo {train}", here, start=torchrun)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("errors on 10 structures") == 1
+    assert done.stdout.count("20 steps, ended by max_steps") == 1
+
+
+def test_doctor_works_without_lightning(here):
+    Path("lightning.py").write_text("raise ImportError('blocked')")
+    done = shell("doctor", here)
+    assert done.returncode == 0, done.stderr
+    assert f"schnetgeo {sg.__version__}, Python " in done.stdout
+
+
 def test_dashes_and_underscores_mean_the_same(here):
     run(f"train --data good.npz --out dashes {TWENTY}")
     run(f"train --data=good.npz --out underscores {TWENTY.replace('num-', 'num_')}")
@@ -160,7 +182,8 @@ def test_own_layer_from_the_current_folder(here):
 
 
 def test_init_starts_from_a_trained_model(here):
-    run(f"train --data good.npz --init model/model.safetensors --lr 1e-12 --out out {TWENTY}")
+    few = TWENTY.replace(SMALL, "--progress false")
+    run(f"train --data good.npz --init model/model.safetensors --lr 1e-12 --out out {few}")
     old, new = (sg.load(f"{out}/model.safetensors") for out in ("model", "out"))
     for name, value in old.model.state_dict().items():
         torch.testing.assert_close(new.model.state_dict()[name], value)
@@ -189,6 +212,16 @@ def test_evaluate_gives_what_the_library_gives(here, capsys):
     out = capsys.readouterr().out
     assert "errors on 80 structures" in out
     assert f"{1000 * errors.force_mae:.3f} meV/Å" in out
+
+
+def test_evaluate_in_another_precision(here):
+    threads = torch.get_num_threads()
+    run("evaluate model/model.safetensors good.npz --precision 64 --threads 1 --json e.json")
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
+    potential = sg.load("model/model.safetensors").double()
+    row = json.loads(Path("e.json").read_text())
+    assert row == {"structures": 40, **evaluate(potential, AtomsFile("good.npz")).as_row()}
 
 
 def test_evaluate_without_forces_reports_energies(here):
@@ -230,7 +263,42 @@ def test_doctor_says_what_to_do_without_torch_cluster(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert re.search(r"torch-cluster +missing\n", out)
     assert re.search(r"neighbor_list, molecules, cpu +torch\n", out)
-    assert "pip install --no-build-isolation torch-cluster" in out.partition("\nmissing\n")[2]
+    assert "pip install --no-build-isolation torch-cluster" in out.partition("\nremedies\n")[2]
+
+
+def test_doctor_on_a_torch_cluster_for_another_torch(here, capsys, monkeypatch):
+    Path("torch_cluster.py").write_text("raise OSError('_version.so: undefined symbol: _ZN3c10')")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "torch_cluster", raising=False)
+    monkeypatch.setattr(doctor, "version", lambda name: "1.6.3")
+    neighbors._installed.cache_clear()
+    run("doctor")
+    neighbors._installed.cache_clear()
+    out = capsys.readouterr().out
+    assert re.search(r"torch-cluster +1.6.3, cannot be imported\n", out)
+    assert re.search(r"neighbor_list, molecules, cpu +torch\n", out)
+    assert re.search(
+        r"torch-cluster: compiled for another torch\? OSError: .*_ZN3c10; .*--force-reinstall", out
+    )
+
+
+def test_no_help_names_what_does_not_work(capsys, monkeypatch):
+    for command in ("train", "evaluate"):
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        text = capsys.readouterr().out.replace('no "mps"', "")
+        assert "mps" not in text
+
+
+def test_device_without_float64_is_refused(here, capsys, monkeypatch):
+    def empty(*size, dtype=torch.float32, device="cpu"):
+        if device == "mps" and dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return torch.zeros(*size, dtype=dtype)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    line = refused(capsys, "evaluate model/model.safetensors good.npz --device mps")
+    assert "device 'mps' cannot be used on this machine" in line
 
 
 def test_version(capsys):
@@ -356,7 +424,13 @@ def test_bad_extxyz_is_refused_by_name_and_index(here, capsys):
     assert "cut.extxyz: ASE cannot read it" in refused(capsys, f"{command} cut.extxyz")
 
 
-@pytest.mark.parametrize("command", ["evaluate bad.safetensors good.npz", "train --init bad.safetensors --data good.npz --out out " + TWENTY])  # fmt: skip # noqa: E501
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate bad.safetensors good.npz",
+        f"train --init bad.safetensors --data good.npz --out out --max-steps 2 {COUNTS}",
+    ],
+)
 def test_bad_model_files_are_refused(here, capsys, command):
     content = Path("model/model.safetensors").read_bytes()
     Path("bad.safetensors").write_bytes(content[: len(content) // 2])
@@ -383,7 +457,10 @@ def test_bad_model_files_are_refused(here, capsys, command):
         ("--classes my_lost.Conv", "there is no class my_lost.Conv"),
         ("--loss mae", "use mse for energy_and_forces"),
         ("--lr -1", "lr must be positive, got -1.0"),
-        ("--device abacus", "device 'abacus' cannot be used on this machine"),
+        ("--device abacus", "--device: Expected one of 'auto', 'cpu', 'cuda'. Got value: abacus"),
+        ("--init m.safetensors --model.channels 8", "--model.channels has no effect beside --init"),
+        ("--dataset MD17", "--dataset has no effect beside --data; leave one of them away"),
+        ("--molecule aspirin", "--molecule has no effect beside --data"),
         ("--batch-size x", "--batch-size: Expected a int. Got value: x"),
         ("--task heat", "--task: "),
         ("--wings 2", "unrecognized arguments: --wings 2"),
@@ -401,6 +478,11 @@ def test_options_that_cannot_be(here, capsys, options, message):
         (f"train --data good.npz --out out {COUNTS}", "give max_steps, max_minutes or both"),
         ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: MD17, Demo"),
         ("train --dataset MD17 --molecule tea --max-steps 1", "unknown molecule 'tea'; known: "),
+        ("train --molecule tea --max-steps 1", "unknown part 'tea' of Demo; known: ethanol, mol"),
+        ("train --energy-unit eV --max-steps 1", "--energy-unit has no effect without --data"),
+        ("train --init m --preset pyg --max-steps 1", "--preset has no effect beside --init"),
+        ("evaluate model/model.safetensors good.npz --precision 16", "--precision: "),
+        ("evaluate model/model.safetensors good.extxyz --energy-unit meV", "give force_unit too"),
         ("evaluate model/model.safetensors", "arguments are required"),
         ("evaluate model/model.safetensors good.npz --batch-size 0", "--batch-size: "),
         ("evaluate model/model.safetensors good.npz --device abacus", "device 'abacus' cannot"),

@@ -7,13 +7,13 @@ from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
 
 _ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name
 _RESULTS = ("energy", "free_energy", "magmom")
-_FIELDS = {*PER_ATOM, *PER_EDGE, *_RESULTS, "cell", "pbc", "stress", "ptr"}
+_FIELDS = {*PER_ATOM, *GRAPH, *_RESULTS, "cell", "pbc", "stress", "ptr"}
 _RESERVED = (_FIELDS | set(dir(Structure))) - {"x", "y", "time"}
 
 
@@ -32,12 +32,7 @@ def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
     Raises:
         InputError: names what cannot be kept, or what makes the structure invalid.
     """
-    data = Structure(
-        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
-        pos=torch.from_numpy(atoms.positions.copy()),
-        cell=torch.from_numpy(atoms.cell.array.copy()).unsqueeze(0),
-        pbc=torch.from_numpy(atoms.pbc.copy()).unsqueeze(0),
-    )
+    data = geometry(atoms)
     for name in sorted(atoms.arrays.keys() - {"numbers", "positions", *drop}):
         if name not in _ARRAYS:
             raise _cannot_keep(f"the per-atom array {name!r}", name)
@@ -53,6 +48,16 @@ def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
             data[name] = _label(name, value)
     validate(data, where="atoms")
     return data
+
+
+def geometry(atoms: Atoms) -> Structure:
+    """Numbers, positions, cell and pbc of ASE atoms, and nothing else of them."""
+    return Structure(
+        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
+        pos=torch.from_numpy(atoms.positions.copy()),
+        cell=torch.from_numpy(atoms.cell.array.copy()).unsqueeze(0),
+        pbc=torch.from_numpy(atoms.pbc.copy()).unsqueeze(0),
+    )
 
 
 def to_ase(data: Structure) -> Atoms:
@@ -72,7 +77,7 @@ def to_ase(data: Structure) -> Atoms:
     )
     results = {}
     for name in data.keys():
-        if name in ("z", "pos", "cell", "pbc", *PER_EDGE):
+        if name in ("z", "pos", "cell", "pbc", *GRAPH):
             continue
         value = array.get(name, data[name])
         if name == "stress":

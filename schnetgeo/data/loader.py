@@ -68,12 +68,9 @@ def train_loader(dataset: PackedDataset, batch_size: int, **options) -> DataLoad
     return DataLoader(range(len(dataset)), batch_sampler=batches, collate_fn=dataset.batch)
 
 
-def ordered_loader(
-    dataset: PackedDataset, batch_size: int, rank: int = 0, num_processes: int = 1
-) -> DataLoader:
+def ordered_loader(dataset: PackedDataset, batch_size: int) -> DataLoader:
     """All structures once, in order, the last batch as small as it comes."""
-    own = range(rank, len(dataset), num_processes)
-    return DataLoader(own, batch_size=batch_size, collate_fn=dataset.batch)
+    return DataLoader(range(len(dataset)), batch_size=batch_size, collate_fn=dataset.batch)
 
 
 def shuffled_loader(dataset: PackedDataset, batch_size: int, seed: int = 0) -> DataLoader:

@@ -2,19 +2,19 @@
 
 import copy
 import functools
-import importlib.util
+import importlib
 import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.data.validate import check_geometry, fractional
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, lattice_vectors
+from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
 
 BACKENDS = ("torch_cluster", "torch", "vesin")
 _CAPACITY = 64  # neighbors per atom to begin with; grows until no atom is full
@@ -57,7 +57,9 @@ def neighbor_list(
     if backend not in BACKENDS:
         raise InputError(f"unknown neighbor backend {backend!r}; known: {', '.join(BACKENDS)}")
     if not _installed(backend):
-        raise InputError(f"backend {backend!r} is not installed; install it or take 'torch'")
+        raise InputError(
+            f"backend {backend!r} is not installed; see schnetgeo doctor, or take 'torch'"
+        )
     pos = data.pos.detach().double()
     batch = batch_index(data)
     if periodic:
@@ -92,18 +94,40 @@ def reverse_edges(
 def with_edges(data: Data, cutoff: float, backend: str | None = None) -> Data:
     """The same structures with their radius graph; `data` itself where it has edges already.
 
-    The copy is shallow and carries `edge_index`, `edge_reverse` and, for data with `pbc`,
-    `edge_shift`.
+    The copy is shallow and carries `edge_index`, `edge_reverse`, `edge_cutoff` and, for data with
+    `pbc`, `edge_shift`. Edges of your own, without `edge_cutoff`, are taken as they are: every pair
+    in both directions, sorted by target, source and shift, with `edge_reverse` from
+    `reverse_edges`.
+
+    Raises:
+        InputError: where the edges that are there were built for a smaller cutoff (not looked at
+            on a GPU, which would have to be waited for), and as `neighbor_list`.
     """
     if data.get("edge_index") is not None:
+        _check_reach(data, cutoff)
         return data
     edge_index, edge_shift = neighbor_list(data, cutoff, backend)
     data = copy.copy(data)
     data.edge_index = edge_index
     data.edge_reverse = reverse_edges(edge_index, edge_shift, data.z.numel())
+    data.edge_cutoff = edge_cutoff(num_structures(data), cutoff).to(data.pos.device)
     if data.get("pbc") is not None:
         data.edge_shift = edge_shift
     return data
+
+
+def edge_cutoff(count: int, cutoff: float) -> Float[Tensor, "B"]:
+    """The mark of edges built for this cutoff, Å."""
+    return torch.full((count,), cutoff, dtype=torch.float64)
+
+
+def _check_reach(data: Data, cutoff: float) -> None:
+    built = data.get("edge_cutoff")
+    if built is not None and built.device.type == "cpu" and bool((built < cutoff).any()):
+        raise InputError(
+            f"the edges were built for a cutoff of {float(built.min())} Å, but {cutoff} Å is asked "
+            "for; build them for that with with_edges, or leave them to the model"
+        )
 
 
 def default_backend(crystals: bool, device: torch.device) -> str:
@@ -115,7 +139,12 @@ def default_backend(crystals: bool, device: torch.device) -> str:
 
 @functools.cache
 def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+    """Whether a package can be imported; one compiled for another torch cannot."""
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
 
 
 def _edge_key(source: Tensor, target: Tensor, shift: Tensor, num_atoms: int) -> Tensor:

@@ -8,6 +8,7 @@ PER_ATOM = (
     "initial_magmoms",
 )  # fmt: skip
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
+GRAPH = (*PER_EDGE, "edge_cutoff")
 
 
 class Structure(Data):
@@ -24,6 +25,7 @@ class Structure(Data):
     | `edge_index` | (2, E) | int64; row 0 the source j, row 1 the target i |
     | `edge_shift` | (E, 3) | int64, lattice vectors |
     | `edge_reverse` | (E,) | int64, position of the edge i → j of each edge j → i |
+    | `edge_cutoff` | (1,) | float64, Å; the cutoff that the edges were built for |
 
     Further scalars of a structure have shape (1,). The attributes in `PER_ATOM` have a row for
     each atom, those in `PER_EDGE` an entry for each edge, all others one for the structure.

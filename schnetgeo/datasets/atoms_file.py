@@ -27,12 +27,15 @@ class AtomsFile(PackedDataset):
         paths: files that `ase.io.read` knows (extxyz, trajectories, …), ASE databases (.db) with
             the names and data of their rows, those of SchNetPack among them, or .npz in one of the
             layouts of `read_npz`.
+        root: folder that relative paths start from; `None` is the current one. Files are read
+            where they are; nothing is downloaded or written.
         energy_key: name of the energy: an array of the .npz, an entry of `atoms.info`, or of the
             row of a database; `None` is `E`, or what ASE attached as a calculator.
         forces_key: likewise for the forces: an array of the .npz, of `atoms.arrays`, or of a row.
-        energy_unit: unit of the energies; ASE's formats are in eV unless this says otherwise, an
-            .npz must state its own, and databases of SchNetPack do.
-        force_unit: likewise, such as "kcal/mol/Angstrom".
+        energy_unit: unit of the energies; ASE's formats are in eV and eV/Å unless this and
+            `force_unit` say otherwise, an .npz must state its own, databases of SchNetPack do.
+        force_unit: likewise, such as "kcal/mol/Angstrom"; where ASE's formats have energies and
+            forces, give both units or neither.
         length_unit: unit of positions and cells; `None` is Å.
         drop: entries of ASE's info, arrays, results, or "constraints", to leave out.
 
@@ -43,6 +46,8 @@ class AtomsFile(PackedDataset):
     def __init__(
         self,
         paths: str | os.PathLike | Sequence[str | os.PathLike],
+        root: str | os.PathLike | None = None,
+        *,
         energy_key: str | None = None,
         forces_key: str | None = None,
         energy_unit: str | None = None,
@@ -51,6 +56,7 @@ class AtomsFile(PackedDataset):
         drop: tuple[str, ...] = (),
     ):
         paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        paths = [Path(root or "", path) for path in paths]
         names = dict(
             energy_key=energy_key,
             forces_key=forces_key,
@@ -125,7 +131,21 @@ def _read_ase(
                 f"{where}: {str(error).removeprefix('atoms, structure 0: ')}"
             ) from None
         _convert(structures[-1], *factors)
-    return PackedDataset.from_list(structures, where=name)
+    dataset = PackedDataset.from_list(structures, where=name)
+    _check_units(dataset, energy_unit, force_unit)
+    return dataset
+
+
+def _check_units(dataset: PackedDataset, energy_unit: str | None, force_unit: str | None) -> None:
+    """Who says that the energies are not in eV must say what the forces are in."""
+    if bool(energy_unit) == bool(force_unit):
+        return
+    given, lacking = ("energy_unit", "force_unit") if energy_unit else ("force_unit", "energy_unit")
+    if dataset.has("energy") and dataset.has("forces"):
+        raise InputError(
+            f"{dataset.where}: {given} is given but {lacking} is not; without units both are in eV "
+            f"and eV/Angstrom, so give {lacking} too"
+        )
 
 
 def _rows(path: str | os.PathLike) -> list[Atoms]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from schnetgeo import units
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.errors import InputError
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -193,7 +193,7 @@ def _keep(path, data: Structure, key: str, values: np.ndarray, count: int) -> No
     """Further arrays with a row for each structure, under their own name."""
     if values.ndim == 0 or len(values) != count:
         return  # text about the file, such as its name and theory
-    if key in data or key in (*PER_ATOM, *PER_EDGE, "energy", *dir(Structure)):
+    if key in data or key in (*PER_ATOM, *GRAPH, "energy", *dir(Structure)):
         raise InputError(
             f"{path}: the array {key!r} has a name that structures use for something else; "
             "rename it"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import Structure, from_ase, validate, with_edges
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE
+from schnetgeo.data.structure import GRAPH, PER_ATOM
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import strained
 from schnetgeo.nn import NoEnvelope, Potential, Prediction, SumReadout
@@ -100,7 +100,11 @@ class _PotentialChecks(Checks):
     def connected(self, margin: float = 0.0) -> Data:
         """All structures with edges shorter than the cutoff minus a margin."""
         batch = Batch.from_data_list(self.structures)
-        return batch if self.cutoff is None else with_edges(batch, self.cutoff - margin)
+        if self.cutoff is None:
+            return batch
+        batch = with_edges(batch, self.cutoff - margin)
+        del batch.edge_cutoff  # the edges within the margin are left out on purpose
+        return batch
 
     def agree(self, actual: Prediction, expected: Prediction, change: str) -> None:
         for name, a, b in zip(Prediction._fields, actual, expected, strict=True):
@@ -260,7 +264,7 @@ def _plain(data: Structure, where: str) -> Structure:
     if not isinstance(data, Data) or data.get("batch") is not None:
         raise InputError(f"{where} must be one Structure, got {type(data).__name__}; pass a list")
     validate(data, where)
-    left_out = ("energy", "stress", *PER_ATOM[2:], *PER_EDGE)
+    left_out = ("energy", "stress", *PER_ATOM[2:], *GRAPH)
     plain = Structure(cell=torch.zeros(1, 3, 3), pbc=torch.zeros(1, 3, dtype=torch.bool))
     plain.update({key: value for key, value in data.to_dict().items() if key not in left_out})
     plain = plain.cpu()

@@ -31,7 +31,8 @@ class Training:
         max_steps: stop after this many steps.
         max_minutes: stop after this time, the time before an interruption included.
         seed: of weights, split and order of batches.
-        device: "cpu", "cuda", or "auto": cuda where there is one.
+        device: "cpu", "cuda", or "auto": cuda where there is one. There is no "mps", whose GPUs
+            have no float64 for the energies.
         devices: processes or GPUs per node; "auto" is what torchrun says, else 1.
         precision: of model and forces; energies are summed in float64 either way.
         threads: CPU threads per process; 0 leaves torch's choice.
@@ -55,7 +56,7 @@ class Training:
     max_steps: int | None = None
     max_minutes: float | None = None
     seed: int = 0
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int | Literal["auto"] = "auto"
     precision: Literal["32", "64"] = "32"
     threads: int = 0
@@ -65,7 +66,7 @@ class Training:
         if self.max_steps is None and self.max_minutes is None:
             raise InputError("nothing ends the training: give max_steps, max_minutes or both")
         choices = get_type_hints(type(self))
-        for name in ("task", "loss", "schedule", "precision"):
+        for name in ("schedule", "precision", "device"):  # Loss checks its own
             if getattr(self, name) not in get_args(choices[name]):
                 known = ", ".join(get_args(choices[name]))
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {known}")

@@ -1,19 +1,11 @@
 """One call from structures to a trained model file."""
 
-import contextlib
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
@@ -21,11 +13,10 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import read_model
 from schnetgeo.nn.potential import Potential
-from schnetgeo.train.callbacks import BestModel, CheckpointOnSigterm, StepBar
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
 from schnetgeo.train.metrics import predict
-from schnetgeo.train.module import PotentialData, PotentialModule
+from schnetgeo.train.resume import check_resume, settings
 
 MODEL = "model.safetensors"
 CHECKPOINT = "last.ckpt"
@@ -79,25 +70,30 @@ def fit(
         overwrite: begin anew where the folder holds a training.
 
     Raises:
-        InputError: if labels that the task needs are missing, or `out` holds another training.
+        InputError: if labels that the task needs are missing, or `out` holds another training, or
+            one to resume that was begun with another model or other options.
     """
+    # Lightning takes seconds to import, and doctor must run without it
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from schnetgeo.train.callbacks import BestModel, Settings
+    from schnetgeo.train.module import PotentialData, PotentialModule
+    from schnetgeo.train.trainer import make_trainer, quiet_lightning, stopped_by
+
     out = Path(out)
     check_start(train, val, training, out, resume, overwrite)
     checkpoint = out / CHECKPOINT
+    begun = settings(potential.model, training)
+    if resume and checkpoint.exists():
+        check_resume(checkpoint, begun)
     if training.threads:
         torch.set_num_threads(training.threads)
     potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
     module = PotentialModule(potential.train(), training, checkpoint)
     data = PotentialData(train, val, potential.model.cutoff, training)
     best = BestModel(out / MODEL, {"task": training.task})
-    with warnings.catch_warnings(), _quiet_lightning():
-        trainer = _trainer(training, out, best, validate=len(val) > 0)
-        # the order of batches depends on the step alone, so nothing is lost on resuming
-        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        warnings.filterwarnings("ignore", ".*ReduceLROnPlateau conditioned on metric.*")
+    with quiet_lightning():
+        trainer = make_trainer(training, out, [best, Settings(begun)], validate=len(val) > 0)
         if overwrite and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)
@@ -123,7 +119,7 @@ def fit(
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
-    return Fit(fitted, trainer.global_step, _stopped_by(trainer, module), module.seconds)
+    return Fit(fitted, trainer.global_step, stopped_by(trainer, module), module.seconds)
 
 
 def check_start(
@@ -143,18 +139,6 @@ def check_start(
         )
 
 
-@contextlib.contextmanager
-def _quiet_lightning():
-    """Without Lightning's list of absent accelerators and its advertisements."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
     if not len(val) and (training.schedule == "plateau" or training.stop_patience):
         raise InputError(
@@ -168,53 +152,3 @@ def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) 
                     f"{part.where}: the {name} structures have no {label}, which the task "
                     f"{training.task} needs; name the key of the {label} or choose another task"
                 )
-
-
-def _trainer(training: Training, out: Path, best: BestModel, validate: bool) -> L.Trainer:
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    devices = local if training.devices == "auto" else training.devices
-    nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
-    callbacks = [best, CheckpointOnSigterm()]
-    if training.progress:
-        callbacks.append(StepBar(refresh_rate=20))
-    if training.stop_patience:
-        callbacks.append(EarlyStopping("val_loss", patience=training.stop_patience))
-    strategy = "auto"
-    if devices * nodes > 1:
-        # forces do not depend on the last bias, so forces alone leave it without a gradient
-        strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
-    csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
-    return L.Trainer(
-        accelerator=_accelerator(training.device),
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        max_steps=training.max_steps or -1,
-        max_epochs=-1,
-        gradient_clip_val=training.clip or None,
-        val_check_interval=training.validate_every if validate else None,
-        check_val_every_n_epoch=None,
-        limit_val_batches=None if validate else 0,
-        num_sanity_val_steps=0,
-        logger=[csv, TensorBoardLogger(out, name="logs", version=csv.version)],
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=training.progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        inference_mode=False,
-    )
-
-
-def _accelerator(device: str) -> str:
-    """Lightning's own "auto" would take MPS, which has no float64 for the energies."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def _stopped_by(trainer: L.Trainer, module: PotentialModule) -> str:
-    if module.diverged:
-        return "diverged"
-    if trainer.global_step == trainer.max_steps:
-        return "max_steps"
-    return "max_minutes" if module.out_of_time else "early_stopping"

@@ -226,7 +226,10 @@ def test_finished_run_is_not_overwritten(tmp_path, capsys):
         ("--demo --num-train 1190", "no frame is left to test on; lower num_train"),
         ("--demo --num-train 1200", "cannot split 1200 structures into num_train=1200"),
         ("--demo --task heat", "--task"),
-        ("--demo --device abacus", "device 'abacus' cannot be used on this machine"),
+        ("--demo --device abacus", "--device: Expected one of 'auto', 'cpu', 'cuda'"),
+        ("--demo --data a.npz", "leave --demo or --data away"),
+        ("--demo --model.max-z 7", "Demo ethanol, structure 0: z[2] = 8 is not an atomic number"),
+        ("--demo --model.channels 0", "channels must be at least 1, got 0"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, options, message):
@@ -238,6 +241,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, options, mes
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        run("--version")
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"schnetgeo {sg.__version__}\n"
 
 
 @pytest.mark.parametrize(("missing", "task"), [("E", "forces"), ("F", "energy_and_forces")])

@@ -86,19 +86,8 @@ def test_train_loader_gives_those_batches():
     assert rows(train_loader(dataset, 6, seed=3, first=2), 4) == expected
 
 
-@pytest.mark.parametrize("num_processes", [1, 2, 3])
-def test_ordered_loader_covers_all(num_processes):
-    parts = [
-        rows(ordered_loader(frames(20), 4, rank, num_processes)) for rank in range(num_processes)
-    ]
-    assert sorted(sum(sum(parts, []), [])) == list(range(20))
-    if num_processes == 1:
-        assert parts[0] == [list(range(first, first + 4)) for first in range(0, 20, 4)]
-
-
-def test_ordered_loader_of_few():
+def test_ordered_loader_covers_all():
     assert rows(ordered_loader(frames(5), 4)) == [[0, 1, 2, 3], [4]]
-    assert rows(ordered_loader(frames(2), 4, rank=2, num_processes=3)) == []
     assert rows(ordered_loader(frames(5)[:0], 4)) == []
 
 

@@ -311,17 +311,29 @@ def test_default_backend(monkeypatch, installed, periodic, device, expected):
     assert neighbors.default_backend(periodic, torch.device(device)) == expected
 
 
-def test_installed():
+def test_installed(tmp_path, monkeypatch):
+    (tmp_path / "for_another_torch.py").write_text("raise OSError('undefined symbol')")
+    monkeypatch.syspath_prepend(tmp_path)
     assert neighbors._installed("torch")
     assert not neighbors._installed("torch_clutter")
+    assert not neighbors._installed("for_another_torch")
 
 
 def test_with_edges_leaves_its_argument_alone():
     data = from_ase(bulk("Si"))
     out = with_edges(data, 3.0)
-    assert not {"edge_index", "edge_shift", "edge_reverse"} & set(data.keys())
+    assert not {"edge_index", "edge_shift", "edge_reverse", "edge_cutoff"} & set(data.keys())
     assert out.pos is data.pos
-    assert with_edges(out, 5.0) is out
+    assert with_edges(out, 3.0) is out
+
+
+def test_edges_for_a_smaller_cutoff_are_refused():
+    parts = [with_edges(from_ase(bulk("Si")), cutoff) for cutoff in (5.1, 4.0)]
+    with pytest.raises(InputError, match="built for a cutoff of 4.0 Å, but 5.1 Å is asked for; b"):
+        with_edges(Batch.from_data_list(parts), 5.1)
+    assert with_edges(parts[0], 5.1) is parts[0]
+    del parts[1].edge_cutoff  # as edges that a user made
+    assert with_edges(parts[1], 5.1) is parts[1]
 
 
 def test_reverse_of_no_edges():

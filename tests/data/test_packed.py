@@ -14,7 +14,7 @@ from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
 
 CUTOFF = 3.0
-EDGES = ("edge_index", "edge_reverse", "edge_shift")
+EDGES = ("edge_index", "edge_reverse", "edge_shift", "edge_cutoff")
 
 
 def labeled(atoms, index):
@@ -135,12 +135,35 @@ def test_subsets(key, rows):
     assert subset[1:].values("mol_index").tolist() == rows[1:]
 
 
-def test_positions_count_from_the_end_where_negative():
+def test_subsets_of_subsets():
     dataset = PackedDataset.from_list(structures(periodic=False))
+    for subset, rows in [
+        (dataset[1::2][::-1], [5, 3, 1]),
+        (dataset[1::2][[2, 0]], [5, 1]),
+        (dataset[[4, 0, 2]][1:], [0, 2]),
+        (dataset[[4, 0, 2]][[-1, 0]], [2, 4]),
+        (dataset[2:][np.array([False, True, True, False])], [3, 4]),
+        (dataset[torch.empty(0, dtype=torch.long)], []),
+        (dataset.shuffle(return_perm=True)[0].shuffle()[:0], []),
+    ]:
+        assert subset.values("mol_index").tolist() == rows
+        assert subset.batch(range(len(rows))).mol_index.tolist() == rows
+
+
+def test_positions_count_from_the_end_where_negative():
+    dataset = PackedDataset.from_list(structures(periodic=False), where="own data")
     assert dataset.batch([-2, 0, -1]).mol_index.tolist() == [4, 0, 5]
     assert dataset[1:3].batch([-1]).mol_index.tolist() == [2]
-    with pytest.raises(IndexError):
-        dataset.batch([6])
+    for wrong in ([6], [-7], [0.5], [True, False]):
+        with pytest.raises(IndexError, match="own data: positions must be integers below 6, the"):
+            dataset.batch(wrong)
+
+
+def test_blocks_are_the_same_structures_in_order():
+    dataset = PackedDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
+    blocks = list(dataset.blocks(2))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert torch.cat([block.values("mol_index") for block in blocks]).tolist() == [3, 1, 4, 0, 5]
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -153,8 +176,25 @@ def test_edges_of_subset(periodic):
         expected = with_edges(subset.batch(choice), CUTOFF)
         for name in EDGES:
             assert torch.equal(built.batch(choice)[name], expected[name]), name
-            assert built.batch(choice)[name].dtype == torch.int64
+            assert name == "edge_cutoff" or built.batch(choice)[name].dtype == torch.int64
+            assert built.batch(choice)[name].is_contiguous()
     assert not dataset.has("edge_index")
+
+
+@pytest.mark.parametrize("other", [2.0, 4.0])
+def test_edges_are_built_again_for_another_cutoff(other):
+    dataset = PackedDataset.from_list(structures(periodic=True))
+    again = dataset.with_edges(CUTOFF).with_edges(other)
+    assert_equal_batches(again.batch(range(6)), dataset.with_edges(other).batch(range(6)))
+
+
+def test_edges_across_more_cells_than_are_counted(monkeypatch):
+    parts = structures(periodic=True)
+    parts[3].pos = parts[3].pos + 2**15 * parts[3].cell[0, :1] * torch.tensor([[1.0], [0.0]])
+    dataset = PackedDataset.from_list(parts, where="own data")
+    monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
+    with pytest.raises(InputError, match=r"own data, structure 3: an edge crosses the cell \["):
+        dataset.with_edges(CUTOFF)
 
 
 def test_structures_without_any_edge():

@@ -114,3 +114,21 @@ def test_composition_explains_qm9_but_for_0_86_ev():
     counts, energy = compositions(qm9, MAX_Z), qm9.values("energy")
     error = counts.double() @ fit_composition(counts, energy) - energy
     assert float(error.abs().mean()) == pytest.approx(0.86, abs=0.01)
+
+
+@pytest.mark.parametrize("part", ["ethanol", "molecules"])
+@pytest.mark.parametrize("forces", [False, True])
+def test_block_by_block_is_all_at_once(monkeypatch, part, forces):
+    dataset = Demo(part)[::2]
+    if not forces:
+        dataset = PackedDataset(*dataset.gathered())
+        del dataset.packed.forces
+    whole = fit_normalization(dataset, 10)
+    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (100,))
+    parts = fit_normalization(dataset, 10)
+    assert parts.scale == pytest.approx(whole.scale, rel=1e-9)
+    counts = compositions(dataset, 10).double()
+    torch.testing.assert_close(
+        counts @ parts.references, counts @ whole.references, rtol=0, atol=1e-8
+    )
+    torch.testing.assert_close(parts.references, whole.references, rtol=0, atol=1e-7)

@@ -178,6 +178,33 @@ def test_units_of_all_that_a_calculation_gave(tmp_path):
     assert float(data.cell[0, 0, 0]) == pytest.approx(9 * 0.529177210903)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(energy_unit="eV"), "own.xyz: energy_unit is given but force_unit is not; .* give fo"),
+        (dict(force_unit="eV/Bohr"), "own.xyz: force_unit is given but energy_unit is not; .* ene"),
+    ],
+)
+def test_one_unit_of_two(tmp_path, options, message):
+    ase.io.write(tmp_path / "own.xyz", frames())
+    with pytest.raises(InputError, match=message):
+        AtomsFile(tmp_path / "own.xyz", **options)
+
+
+def test_the_unit_of_the_only_label(tmp_path):
+    atoms = frames(1)[0]
+    del atoms.calc.results["forces"], atoms.calc.results["stress"]
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    data = AtomsFile(tmp_path / "own.xyz", energy_unit="meV")[0]
+    assert float(data.energy) == pytest.approx(1e-3 * ENERGY)
+
+
+def test_paths_start_from_the_root(tmp_path):
+    ase.io.write(tmp_path / "a.xyz", frames())
+    ase.io.write(tmp_path / "b.xyz", frames(1))
+    assert len(AtomsFile(["a.xyz", tmp_path / "b.xyz"], root=tmp_path)) == 4
+
+
 def test_named_labels_that_ase_found_itself(tmp_path):
     ase.io.write(tmp_path / "own.xyz", frames())
     assert_labels(AtomsFile(tmp_path / "own.xyz", energy_key="energy", forces_key="forces"))

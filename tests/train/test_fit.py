@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,23 +18,26 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, SchNet, load
+from schnetgeo.nn import Baseline, NoEnvelope, SchNet, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def small_fit(out, dataset=None, model=None, num_train=64, **options):
+def small_model(**changed):
+    return SchNet(**{**dict(channels=16, num_layers=2, num_basis=12, cutoff=4.0), **changed})
+
+
+def small_fit(out, dataset=None, model=None, num_train=64, resume=False, **options):
     dataset = Demo("molecules") if dataset is None else dataset
     train, val, test = (dataset[part] for part in random_split(len(dataset), num_train, 16, 50))
     options = {"max_steps": 60, "validate_every": 20, "checkpoint_every": 20, **options}
     training = Training(device="cpu", progress=False, **options)
     torch.manual_seed(0)
-    model = model or SchNet(channels=16, num_layers=2, num_basis=12, cutoff=4.0)
-    potential = new_potential(model, train)
+    potential = new_potential(model or small_model(), train)
     before = evaluate(potential, test)
-    return fit(potential, train, val, training, out), before, test
+    return fit(potential, train, val, training, out, resume), before, test
 
 
 def command(out, **options):
@@ -143,6 +147,48 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
         small_fit(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (dict(channels=8), "begun with model.channels = 16, not 8; resume it with that"),
+        (dict(envelope=NoEnvelope), "model.envelope = 'schnetgeo.*Cosine.*', not 'schnetgeo.*NoE"),
+        (dict(task="forces"), "begun with task = 'energy_and_forces', not 'forces'"),
+        (dict(batch_size=8), "begun with batch_size = 10, not 8"),
+        (dict(precision="64"), "begun with precision = '32', not '64'"),
+        (dict(seed=1), "begun with seed = 0, not 1"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(tmp_path, begun, changed, message):
+    options, model = dict(max_steps=20, validate_every=10), {}
+    for name, value in changed.items():
+        (model if name in ("channels", "envelope") else options)[name] = value
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        small_fit(begun, resume=True, model=small_model(**model), **options)
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A training of 10 steps, to be resumed."""
+    out = tmp_path_factory.mktemp("begun")
+    small_fit(out, max_steps=10, validate_every=10)
+    return out
+
+
+def test_limits_may_change_on_resuming(begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "out")
+    options = dict(max_minutes=5, validate_every=4, checkpoint_every=3, threads=1)
+    result, *_ = small_fit(tmp_path / "out", resume=True, max_steps=14, **options)
+    assert result.steps == 14
+
+
+def test_resuming_what_is_no_checkpoint(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"hello")
+    with pytest.raises(InputError, match="last.ckpt: no checkpoint of this version; overwrite"):
+        small_fit(tmp_path, resume=True)
+
+
 def test_elements_above_the_table_are_refused_before_anything_is_written(tmp_path):
     model = SchNet(channels=8, num_layers=1, num_basis=8, cutoff=4.0, max_z=8)
     with pytest.raises(InputError, match=r"structure \d+: z\[\d+\] = 8 .* from 1 to 7"):
@@ -233,6 +279,10 @@ def _losses(out):
         (dict(), "nothing ends the training"),
         (dict(max_steps=0), "max_steps must be positive, got 0"),
         (dict(max_steps=1, batch_size=0), "batch_size must be positive, got 0"),
+        (dict(max_steps=1, device="mps"), "unknown device 'mps'; known: auto, cpu, cuda"),
+        (dict(max_steps=1, schedule="cosine"), "unknown schedule 'cosine'; known: linear, plat"),
+        (dict(max_steps=1, task="heat"), "unknown task 'heat'; known: energy, forces, energy_and"),
+        (dict(max_steps=1, loss="huber"), "unknown loss 'huber'; known: mse, mae"),
         (dict(max_steps=1, ema_decay=1.5), "ema_decay must lie in 0 … 1, 1 excluded, got 1.5"),
     ],
 )

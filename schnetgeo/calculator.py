@@ -1,0 +1,93 @@
+"""A potential as ASE calculator, for dynamics and relaxation."""
+
+import copy
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators import calculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from schnetgeo.data.atoms import geometry
+from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.structure import Structure
+from schnetgeo.errors import InputError
+from schnetgeo.nn import Potential, load
+
+
+class Calculator(calculator.Calculator):
+    """Energy and free energy (eV), forces (eV/Å) and, where the cell has a volume, stress (eV/Å³).
+
+        atoms.calc = Calculator("model.safetensors")
+
+    The neighbor list reaches `skin` beyond the cutoff and is kept until an atom has moved by more
+    than skin / 2, or cell, pbc or elements have changed. This is exact, because an edge as long as
+    the cutoff or longer has the weight 0.
+
+    Args:
+        potential: model file, or a `Potential`, which is set to evaluation mode.
+        device: where to compute; `None` is the CPU for a file, and where a `Potential` is.
+        skin: Å; 0 builds the list anew for every step.
+        classes: your own classes that the file names, as for `schnetgeo.load`.
+
+    Raises:
+        InputError: for a file that `load` refuses, or a skin that is no distance.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(
+        self,
+        potential: str | os.PathLike | Potential,
+        device: str | torch.device | None = None,
+        skin: float = 0.3,
+        classes: Iterable[type] = (),
+    ):
+        super().__init__()
+        if not 0 <= skin < np.inf:
+            raise InputError(f"skin must be a distance in Å, 0 or more, got {skin}")
+        if not isinstance(potential, Potential):
+            potential = load(potential, classes)
+        self.potential = potential.to(device or potential.scale.device).eval()
+        self.skin = skin
+        self._listed: tuple[Atoms, Structure] | None = None
+        self._with_stress = False
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=None):
+        """Called by ASE; stress is computed from the first time on that it is asked for."""
+        super().calculate(atoms, properties, system_changes or [])
+        self._with_stress |= "stress" in properties
+        stress = self._with_stress and self.atoms.cell.rank == 3
+        prediction = self.potential(self._structure(self.atoms), stress=stress)
+        energy = prediction.energy.item()
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": prediction.forces.cpu().double().numpy(),
+        }
+        if stress:
+            full = prediction.stress[0].cpu().double().numpy()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(full)
+
+    def _structure(self, atoms: Atoms) -> Structure:
+        """The atoms on the device, with edges from the list where that still holds."""
+        data = geometry(atoms).to(self.potential.scale.device)
+        cutoff = self.potential.model.cutoff
+        if cutoff is None:
+            return data
+        if self._listed is None or not self._holds(atoms, self._listed[0]):
+            self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
+        return copy.copy(self._listed[1]).update({"pos": data.pos})
+
+    def _holds(self, atoms: Atoms, before: Atoms) -> bool:
+        same = (
+            np.array_equal(atoms.numbers, before.numbers)
+            and np.array_equal(atoms.cell.array, before.cell.array)
+            and np.array_equal(atoms.pbc, before.pbc)
+        )
+        if not same:
+            return False
+        moved = np.linalg.norm(atoms.positions - before.positions, axis=1).max()
+        return bool(moved <= self.skin / 2)  # not where it is NaN, which the next list refuses

@@ -1,0 +1,43 @@
+"""A training goes on only with what it was begun with."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from schnetgeo.errors import InputError
+from schnetgeo.nn.model_file import class_name
+from schnetgeo.train.configuration import Training
+
+MAY_CHANGE = (
+    "max_steps", "max_minutes", "validate_every", "checkpoint_every", "device", "devices",
+    "threads", "progress",
+)  # fmt: skip
+
+
+def settings(model: nn.Module, training: Training) -> dict:
+    """Model and options that a resumed training must share, as plain data."""
+    arguments = {f"model.{name}": value for name, value in model.arguments.items()}
+    options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
+    found = {"model": type(model), **arguments, **options}
+    return {k: class_name(v) if isinstance(v, type) else v for k, v in found.items()}
+
+
+def check_resume(checkpoint: Path, now: dict) -> None:
+    """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
+    try:
+        before = torch.load(checkpoint, weights_only=True)["callbacks"]["Settings"]
+    except Exception:  # torch fails in many ways on what it did not write
+        raise InputError(
+            f"{checkpoint}: no checkpoint of this version; overwrite the training, or choose "
+            "another folder"
+        ) from None
+    for name in {**before, **now}:
+        then, given = before.get(name), now.get(name)
+        if then != given:
+            raise InputError(
+                f"{checkpoint}: the training was begun with {name} = {then!r}, not {given!r}; "
+                f"resume it with that, or choose another folder (only {', '.join(MAY_CHANGE)} may "
+                "change)"
+            )

@@ -1,0 +1,90 @@
+"""Lightning's Trainer as a training needs it."""
+
+import contextlib
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from schnetgeo.train.callbacks import CheckpointOnSigterm, StepBar
+from schnetgeo.train.configuration import Training
+from schnetgeo.train.module import PotentialModule
+
+
+def make_trainer(
+    training: Training, out: Path, callbacks: list[L.Callback], validate: bool
+) -> L.Trainer:
+    """A trainer with loggers in `out/logs`, on the processes that torchrun or `devices` name."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    devices = local if training.devices == "auto" else training.devices
+    nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
+    callbacks = [*callbacks, CheckpointOnSigterm()]
+    if training.progress:
+        callbacks.append(StepBar(refresh_rate=20))
+    if training.stop_patience:
+        callbacks.append(EarlyStopping("val_loss", patience=training.stop_patience))
+    strategy = "auto"
+    if devices * nodes > 1:
+        # forces do not depend on the last bias, so forces alone leave it without a gradient
+        strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
+    csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
+    return L.Trainer(
+        accelerator=_accelerator(training.device),
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        max_steps=training.max_steps or -1,
+        max_epochs=-1,
+        gradient_clip_val=training.clip or None,
+        val_check_interval=training.validate_every if validate else None,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if validate else 0,
+        num_sanity_val_steps=0,
+        logger=[csv, TensorBoardLogger(out, name="logs", version=csv.version)],
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=training.progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        inference_mode=False,
+    )
+
+
+def _accelerator(device: str) -> str:
+    """Lightning's own "auto" would take MPS, which has no float64 for the energies."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def stopped_by(trainer: L.Trainer, module: PotentialModule) -> str:
+    """What ended the training, as in `Fit`."""
+    if module.diverged:
+        return "diverged"
+    if trainer.global_step == trainer.max_steps:
+        return "max_steps"
+    return "max_minutes" if module.out_of_time else "early_stopping"
+
+
+@contextlib.contextmanager
+def quiet_lightning():
+    """Without Lightning's list of absent accelerators, advertisements, and needless warnings."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # the order of batches depends on the step alone, so nothing is lost on resuming
+        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*ReduceLROnPlateau conditioned on metric.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

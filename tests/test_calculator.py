@@ -1,0 +1,202 @@
+"""The ASE calculator: the potential's numbers, kept neighbor lists, and dynamics with them."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from ase.stress import voigt_6_to_full_3x3_stress
+
+import schnetgeo as sg
+from schnetgeo import calculator
+from tests.nn.weights import randomize
+
+
+def potential(seed=0, scale=1.0, **options):
+    options = {"channels": 8, "num_layers": 2, "num_basis": 12, "cutoff": 4.0, **options}
+    torch.manual_seed(seed)
+    return sg.Potential(randomize(sg.SchNet(**options)).double(), scale=scale).eval()
+
+
+def silicon():
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """How many lists have been built, as the length of a list."""
+    calls = []
+
+    def count(data, cutoff):
+        calls.append(cutoff)
+        return with_edges(data, cutoff)
+
+    with_edges = calculator.with_edges
+    monkeypatch.setattr(calculator, "with_edges", count)
+    return calls
+
+
+def assert_as_potential(atoms, of):
+    fresh = sg.data.atoms.geometry(atoms)
+    expected = of(fresh, stress=atoms.cell.rank == 3)
+    assert atoms.get_potential_energy() == pytest.approx(expected.energy.item(), rel=1e-12)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    np.testing.assert_allclose(atoms.get_forces(False), expected.forces, rtol=0, atol=1e-12)
+    if atoms.cell.rank == 3:
+        stress = voigt_6_to_full_3x3_stress(atoms.get_stress(apply_constraint=False))
+        np.testing.assert_allclose(stress, expected.stress[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("skin", [0.0, 0.6])
+@pytest.mark.parametrize("envelope", [sg.nn.CosineEnvelope, sg.nn.NoEnvelope])
+@pytest.mark.parametrize("atoms", [molecule("CH3CONH2"), silicon()], ids=["molecule", "crystal"])
+def test_gives_what_the_potential_gives_wherever_atoms_go(atoms, envelope, skin, built):
+    of = potential(envelope=envelope)
+    atoms.calc = sg.Calculator(of, skin=skin)
+    for seed in range(12):
+        assert_as_potential(atoms, of)
+        atoms.rattle(0.05, seed=seed)
+    assert len(built) == 12 if skin == 0 else 1 < len(built) < 12
+
+
+def test_a_file_and_its_potential_agree(tmp_path):
+    of = potential()
+    of.save(tmp_path / "model.safetensors")
+    atoms = molecule("H2O")
+    atoms.calc = sg.Calculator(tmp_path / "model.safetensors")
+    assert_as_potential(atoms, of)
+
+
+def test_float32_models_give_float64_arrays():
+    atoms = silicon()
+    atoms.calc = sg.Calculator(potential().float())
+    assert isinstance(atoms.get_potential_energy(), float)
+    assert atoms.get_forces().dtype == atoms.get_stress().dtype == np.float64
+
+
+def test_list_is_kept_until_an_atom_has_moved_by_half_the_skin(built):
+    atoms = molecule("CH3CH2OH")
+    atoms.calc = sg.Calculator(potential(), skin=0.4)
+    for step, expected in ((0.0, 1), (0.19, 1), (0.02, 2), (0.19, 2)):
+        atoms.positions[3, 1] += step
+        atoms.get_forces()
+        assert len(built) == expected
+    assert built == [4.4, 4.4]
+
+
+def of_cell(atoms):
+    atoms.set_cell(atoms.cell * 1.001)
+
+
+def of_pbc(atoms):
+    atoms.pbc = [True, True, False]
+
+
+def of_elements(atoms):
+    atoms.numbers[0] = 6
+
+
+def of_wrapping(atoms):
+    atoms.positions[0] += atoms.cell[1]
+
+
+@pytest.mark.parametrize("change", [of_cell, of_pbc, of_elements, of_wrapping])
+def test_changes_rebuild_the_list(change, built):
+    atoms, of = silicon(), potential()
+    atoms.calc = sg.Calculator(of, skin=1.0)
+    assert_as_potential(atoms, of)
+    change(atoms)
+    assert_as_potential(atoms, of)
+    assert len(built) == 2
+
+
+def test_one_calculator_for_different_atoms():
+    of = potential()
+    calc = sg.Calculator(of)
+    for atoms in (molecule("H2O"), silicon(), molecule("CH4"), molecule("H2O")):
+        atoms.calc = calc
+        assert_as_potential(atoms, of)
+
+
+def test_after_an_error_the_next_numbers_are_right():
+    atoms, of = molecule("H2O"), potential(max_z=20)
+    atoms.calc = sg.Calculator(of)
+    atoms.get_forces()
+    atoms.numbers[0] = 30
+    with pytest.raises(sg.InputError, match="z.0. = 30 is not an atomic number from 1 to 19"):
+        atoms.get_forces()
+    atoms.numbers[0] = 16
+    assert_as_potential(atoms, of)
+    atoms.positions[1, 2] = np.nan
+    with pytest.raises(sg.InputError, match="pos.1, 2. is nan"):
+        atoms.get_forces()
+
+
+def test_stress_without_a_volume_is_refused_as_ase_does():
+    atoms = molecule("H2O")
+    atoms.calc = sg.Calculator(potential())
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.calc.get_property("stress", atoms)
+    assert atoms.get_forces().shape == (3, 3)
+
+
+def test_constraints_and_info_do_not_matter():
+    atoms, of = silicon(), potential()
+    atoms.set_constraint(FixAtoms([0]))
+    atoms.info["comment"] = {"any": "thing"}
+    atoms.calc = sg.Calculator(of)
+    assert_as_potential(atoms, of)
+    assert not atoms.get_forces()[0].any()
+
+
+def test_models_without_edges():
+    of = sg.Potential(sg.Baseline().double())
+    atoms = molecule("H2O")
+    atoms.calc = sg.Calculator(of)
+    assert_as_potential(atoms, of)
+
+
+def test_energy_is_conserved(built):
+    """Velocity Verlet errs as the square of its step; a wrong force or list would drift."""
+    spread = []
+    for step in (0.5, 0.25):
+        atoms = Atoms("Ar8", positions=3.0 * np.argwhere(np.ones((2, 2, 2))), cell=[6.4] * 3)
+        atoms.pbc = True
+        atoms.rattle(0.1, seed=3)
+        MaxwellBoltzmannDistribution(atoms, temperature_K=900, rng=np.random.default_rng(0))
+        atoms.calc = sg.Calculator(potential(scale=0.3), skin=0.3)
+        dynamics = VelocityVerlet(atoms, step * units.fs)
+        energies, kinetic = [], []
+        for _ in range(int(100 / step)):
+            dynamics.run(1)
+            energies.append(atoms.get_total_energy())
+            kinetic.append(atoms.get_kinetic_energy())
+        spread.append(np.ptp(energies) / np.ptp(kinetic))
+    assert 3 < len(built) < 300
+    assert spread[0] < 1e-4
+    assert spread[1] < 0.35 * spread[0]
+
+
+def test_cells_relax_with_one_evaluation_a_step(monkeypatch):
+    atoms, of = silicon(), potential()
+    atoms.calc = sg.Calculator(of)
+    before = np.abs(atoms.get_stress()).max()
+    calls, forward = [], of.forward
+    monkeypatch.setattr(of, "forward", lambda *a, **o: calls.append(o) or forward(*a, **o))
+    relaxation = BFGS(FrechetCellFilter(atoms), logfile=None)
+    assert relaxation.run(fmax=1e-4, steps=60)
+    assert np.abs(atoms.get_stress()).max() < 0.1 * before
+    assert len(calls) == relaxation.nsteps
+
+
+def test_skin_must_be_a_distance():
+    with pytest.raises(sg.InputError, match="skin must be a distance in Å, 0 or more, got -0.1"):
+        sg.Calculator(potential(), skin=-0.1)
