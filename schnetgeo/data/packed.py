@@ -175,7 +175,7 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
     """Raise `InputError` unless a structure can be packed with the first one."""
     odd = set(first.keys()) ^ set(structure.keys())
     if odd:
-        has = "lacks" if odd & set(first.keys()) else "has"
+        has = "lacks" if min(odd) in first else "has"
         raise InputError(
             f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
         )

@@ -35,14 +35,14 @@ class Split(NamedTuple):
             content.update(part.numpy().astype("<i8").tobytes() + b"|")
         return content.hexdigest()[:12]
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write an .npz with the arrays `train`, `val` and `test`, and the `digest`."""
+    def save(self, path: str | os.PathLike, **notes: str) -> None:
+        """Write an .npz with the arrays `train`, `val` and `test`, the `digest` and any notes."""
         buffer = io.BytesIO()
         arrays = {name: part.numpy() for name, part in self._asdict().items()}
-        np.savez(buffer, **arrays, digest=self.digest)
+        np.savez(buffer, **arrays, digest=self.digest, **notes)
         write_whole(path, buffer.getvalue())
 
-    def keep(self, path: str | os.PathLike, resume: bool) -> None:
+    def keep(self, path: str | os.PathLike, resume: bool, **notes: str) -> None:
         """Save the split of a training, or check that a resumed one has the same.
 
         Raises:
@@ -56,7 +56,7 @@ class Split(NamedTuple):
                     f"{path}: the training was begun with another split; give the same data, seed "
                     "and numbers of structures, or choose another folder"
                 )
-        self.save(path)
+        self.save(path, **notes)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Split":

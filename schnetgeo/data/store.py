@@ -105,7 +105,7 @@ def _append(arrays: Arrays, block: PackedDataset) -> None:
     fields = set(structures.keys())
     odd = fields ^ {name.partition(".")[0] for name in arrays.columns if name != "ptr"}
     if first and odd:
-        has = "has" if odd & fields else "lacks"
+        has = "has" if min(odd) in fields else "lacks"
         raise InputError(
             f"{block.where}: {has} {min(odd)!r}, unlike the {first} structures written before; "
             "give all structures the same fields, or drop this one"

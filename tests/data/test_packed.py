@@ -242,6 +242,7 @@ def test_travels_to_other_processes():
     [
         (lambda d: d.pop("energy"), "own data, structure 2: lacks 'energy', unlike structure 0"),
         (lambda d: d.update({"mu": torch.ones(1)}), "structure 2: has 'mu', unlike structure 0"),
+        (lambda d: d.update({"a": d.pop("smiles")}), "structure 2: has 'a', unlike structure 0"),
         (lambda d: d.update({"energy": d["energy"][0]}), r"2: energy must have shape \(1,\), got"),
         (lambda d: d.update({"pos": d["pos"][:, :2]}), r"2: pos must have shape \(9, 3\), got \(9"),
         (lambda d: d.update({"forces": d["forces"][1:]}), r"2: forces must have .* got \(8, 3\)"),

@@ -85,7 +85,9 @@ def test_refuses(tmp_path):
         write_dataset(tmp_path / "own.cif", [dataset])
     with pytest.raises(InputError, match="own.npz: only to a store can structures be appended"):
         write_dataset(tmp_path / "own.npz", [dataset], append=True)
-    with pytest.raises(InputError, match="own data: .npz has no place for 'momenta', which each atom"):
+    with pytest.raises(
+        InputError, match="own data: .npz has no place for 'momenta', which each atom"
+    ):
         write_dataset(tmp_path / "own.npz", [dataset])
     dataset.packed.vector = torch.ones(6, 3)
     with pytest.raises(InputError, match="own data, structure 0: to_ase has no place for 'vector'"):
