@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +28,18 @@ class Store(PackedDataset):
 
     Args:
         path: the folder.
+        aliases: further names of fields, such as {"energy": "U0"}.
 
     Raises:
         InputError: if it is no store, or one of its files is missing or was cut off.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, aliases: Mapping[str, str] | None = None):
         Dataset.__init__(self)
         self.path, self.where = Path(path).absolute(), Path(path).name
         header = read_header(path)
         self.notes = header.get("notes", {})
-        self.packed = _mapped(self.path, header)
+        self.packed = _mapped(self.path, header, aliases=aliases)
         self._edge_ptr = None
 
     def with_edges(self, cutoff: float, on_disk: bool | None = None) -> PackedDataset:
@@ -62,7 +63,8 @@ class Store(PackedDataset):
         _complete_edges(whole, folder, cutoff)
         edges = map_columns(folder, read_header(folder))
         out = copy.copy(self)
-        out.packed = _mapped(*self.packed.__dict__["origin"][:2], folder)
+        path, header, _, aliases = self.packed.__dict__["origin"]
+        out.packed = _mapped(path, header, folder, aliases)
         out._edge_ptr = edges["edge_ptr"]
         return out
 
@@ -166,10 +168,13 @@ class _Mapped(Structure):
         return _mapped, self.__dict__["origin"]
 
 
-def _mapped(path: Path, header: dict, edges: Path | None = None) -> _Mapped:
+def _mapped(
+    path: Path, header: dict, edges: Path | None = None, aliases: Mapping[str, str] | None = None
+) -> _Mapped:
     columns = map_columns(path, header)
     for key in [name.removesuffix(".text") for name in columns if name.endswith(".text")]:
         columns[key] = _Texts(columns.pop(f"{key}.text"), columns.pop(f"{key}.ptr"))
+    columns |= {name: columns[field] for name, field in (aliases or {}).items()}
     if edges is not None:
         built = read_header(edges)
         found = map_columns(edges, built)
@@ -178,7 +183,7 @@ def _mapped(path: Path, header: dict, edges: Path | None = None) -> _Mapped:
         # one number, seen as many times as there are structures
         columns["edge_cutoff"] = edge_cutoff(1, built["cutoff"]).expand(len(columns["ptr"]) - 1)
     packed = _Mapped(**columns)
-    packed.__dict__["origin"] = path, header, edges  # in `Data` it would be a field
+    packed.__dict__["origin"] = path, header, edges, aliases  # in `Data` it would be a field
     return packed
 
 

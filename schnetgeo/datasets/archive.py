@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,13 @@ def extract(path: str | os.PathLike, names: Sequence[str], folder: str | os.Path
             f"{path}: has no member {min(absent)!r}; it is another archive, or another version"
         )
     return list(targets.values())
+
+
+@contextlib.contextmanager
+def unpacked(path: str | os.PathLike, names: Sequence[str]) -> Iterator[list[Path]]:
+    """Files of an archive as `extract` gives them, for the time of the block; in `TMPDIR`."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield extract(path, names, folder)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """ISO17: dynamics of 129 isomers of C7O2H10, known and unknown ones apart."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import Store
 from schnetgeo.data.structure import Structure
-from schnetgeo.datasets.archive import extract
+from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.ase_database import Row, rows
-from schnetgeo.datasets.published import Pools
+from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.published import Pools, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
 COMPOSITION = [1] * 10 + [6] * 7 + [8] * 2
 ENERGY, FORCES = "total_energy", "atomic_forces"  # eV and eV/Å
 VALIDATION = "validation_ids.txt"
+_MEMBERS = "iso17/"  # in the archive
+_BLOCK = 8192  # structures that are read at once
 
 
 class Fold(NamedTuple):
@@ -58,7 +63,7 @@ SOURCE = Source(
 )
 
 
-class ISO17(PackedDataset):
+class ISO17(Store):
     """Energies (eV) and forces (eV/Å) of 19-atom isomers, PBE+vdW-TS.
 
     The files are in eV and eV/Å already; the errors of the papers are in kcal/mol. Each structure
@@ -67,7 +72,7 @@ class ISO17(PackedDataset):
     test on; without, there are none.
 
     Args:
-        root: folder that keeps the downloaded files.
+        root: folder that keeps the downloaded files, and stores of folds that open at once.
         fold: one or several of `FOLDS`.
         file: the archive (iso17.tar.gz), or a folder with its files, to read instead of
             downloading.
@@ -94,17 +99,33 @@ class ISO17(PackedDataset):
             raise InputError(
                 f"fold {fold!r} of ISO17 must name one or several of {', '.join(FOLDS)}, each once"
             )
-        folder = _unpacked(Path(root) / "ISO17", folds, file)
-        parts = [_read_fold(folder / f"{name}.db") for name in folds]
-        self.counts = {name: part.energies.size for name, part in zip(folds, parts, strict=True)}
+        folder, names = Path(root) / "ISO17", _names(folds)
+        if file is None:
+            super().__init__(kept(folder, "+".join(folds), lambda: _downloaded(folder, folds)))
+            ids = _from_archive([VALIDATION], folder) if VALIDATION in names else []
+            self._finish(folds, ids, check_counts)
+        elif Path(file).is_dir():
+            self._open(folds, [Path(file, name) for name in names], check_counts)
+        else:
+            with unpacked(file, [_MEMBERS + name for name in names]) as paths:
+                self._open(folds, paths, check_counts)
+
+    def _open(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
+        """Read files into memory."""
+        PackedDataset.__init__(self, *joined(list(_read_folds(paths, folds))))
+        self._finish(folds, paths[len(folds) :], check_counts)
+
+    def _finish(self, folds: list[str], ids: list[Path], check_counts: bool) -> None:
+        """Count folds and find what is held out for validation."""
+        self.where = f"ISO17 {'+'.join(folds)}"
+        fold_of = self.values("fold")
+        number = fold_of.bincount(minlength=len(FOLDS)).tolist()
+        self.counts = {name: number[list(FOLDS).index(name)] for name in folds}
         if check_counts:
             _check_counts(self.counts)
-        sizes = torch.full((sum(self.counts.values()),), len(COMPOSITION))
-        super().__init__(_packed(parts, folds), sizes, f"ISO17 {'+'.join(folds)}")
         self.pools = None
-        if "reference" in folds:
-            ids = _read_ids(folder / VALIDATION, self.counts["reference"])
-            self.pools = _pools(self.values("fold"), ids)
+        if ids:
+            self.pools = _pools(fold_of, _read_ids(ids[0], self.counts["reference"]))
 
 
 class MeanErrors(NamedTuple):
@@ -131,35 +152,39 @@ def mean_predictor_errors(dataset: PackedDataset, energy: float) -> MeanErrors:
     )
 
 
-def _unpacked(folder: Path, folds: list[str], file: str | os.PathLike | None) -> Path:
-    """Where the databases of these folds are."""
-    if file is not None and Path(file).is_dir():
-        return Path(file)
-    names = [f"{fold}.db" for fold in folds] + ([VALIDATION] if "reference" in folds else [])
-    if not all((folder / name).exists() for name in names):
-        archive = Path(file) if file else fetch(SOURCE.files["archive"], folder)
-        extract(archive, [f"iso17/{name}" for name in names], folder)
-    return folder
+def _names(folds: list[str]) -> list[str]:
+    return [f"{fold}.db" for fold in folds] + ([VALIDATION] if "reference" in folds else [])
 
 
-class _Fold(NamedTuple):
-    numbers: np.ndarray  # (B, 19)
-    positions: np.ndarray  # (B, 19, 3)
-    energies: np.ndarray  # (B,)
-    forces: np.ndarray  # (B, 19, 3)
+def _downloaded(folder: Path, folds: list[str]) -> Iterator[PackedDataset]:
+    yield from _read_folds(_from_archive(_names(folds), folder), folds)
 
 
-def _read_fold(path: Path) -> _Fold:
-    numbers, positions, energies, forces = [], [], [], []
-    for row in rows(path):
-        energy, force = _labels(path, row)
-        numbers.append(row.numbers)
-        positions.append(row.positions)
-        energies.append(energy)
-        forces.append(force)
-    if not energies:
-        raise InputError(f"{path}: holds no structures")
-    return _Fold(*map(np.array, (numbers, positions, energies, forces)))
+def _from_archive(names: list[str], folder: Path) -> list[Path]:
+    """Members of the archive, which is fetched unless they are there already."""
+    paths = [folder / name for name in names]
+    if all(path.exists() for path in paths):
+        return paths
+    return extract(fetch(SOURCE.files["archive"], folder), [_MEMBERS + n for n in names], folder)
+
+
+def _read_folds(paths: list[Path], folds: list[str]) -> Iterator[PackedDataset]:
+    for path, fold in zip(paths[: len(folds)], folds, strict=True):
+        found = rows(path)
+        while block := list(islice(found, _BLOCK)):
+            yield _packed(path, block, list(FOLDS).index(fold))
+
+
+def _packed(path: Path, block: list[Row], fold: int) -> PackedDataset:
+    energies, forces = zip(*(_labels(path, row) for row in block), strict=True)
+    structures = Structure(
+        z=torch.from_numpy(np.concatenate([row.numbers for row in block]).astype(np.int64)),
+        pos=torch.from_numpy(np.concatenate([row.positions for row in block])),
+        energy=torch.tensor(energies, dtype=torch.float64),
+        forces=torch.from_numpy(np.concatenate(forces)),
+        fold=torch.full((len(block),), fold),
+    )
+    return PackedDataset(structures, torch.full((len(block),), len(COMPOSITION)), path.name)
 
 
 def _labels(path: Path, row: Row) -> tuple[float, np.ndarray]:
@@ -184,18 +209,6 @@ def _check_counts(counts: dict[str, int]) -> None:
                 f"fold {name} of ISO17 has {count} structures, where {FOLDS[name].structures} are "
                 "known; get a fresh copy, or pass check_counts=False to use it as it is"
             )
-
-
-def _packed(parts: list[_Fold], folds: list[str]) -> Structure:
-    numbers, positions, energies, forces = map(np.concatenate, zip(*parts, strict=True))
-    fold = torch.tensor([list(FOLDS).index(name) for name in folds])
-    return Structure(
-        z=torch.from_numpy(numbers.reshape(-1).astype(np.int64)),
-        pos=torch.from_numpy(positions.reshape(-1, 3)),
-        energy=torch.from_numpy(energies),
-        forces=torch.from_numpy(forces.reshape(-1, 3)),
-        fold=fold.repeat_interleave(torch.tensor([part.energies.size for part in parts])),
-    )
 
 
 def _read_ids(path: Path, size: int) -> Tensor:

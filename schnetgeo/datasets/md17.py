@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.datasets.archive import extract
+from schnetgeo.data.store import Store
+from schnetgeo.datasets.archive import unpacked
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import read_npz
-from schnetgeo.datasets.published import Pools
+from schnetgeo.datasets.published import Pools, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -61,7 +62,7 @@ SOURCE = Source(
 )
 
 
-class MD17(PackedDataset):
+class MD17(Store):
     """Energies (eV) and forces (eV/Å) along a trajectory of one molecule at 500 K.
 
     The published files are in kcal/mol and kcal/mol/Å, and their energies stay float64, where the
@@ -71,7 +72,7 @@ class MD17(PackedDataset):
     other errors. The coupled-cluster sets come with their own test frames, `pools`.
 
     Args:
-        root: folder that keeps the downloaded file.
+        root: folder that keeps the downloaded file, and a store of its frames that opens at once.
         molecule: one of `MOLECULES`.
         file: a file in the published format (.npz, or .zip of the coupled-cluster sets) to read
             instead of downloading; units are those of MD17 unless it states others.
@@ -92,16 +93,31 @@ class MD17(PackedDataset):
         if molecule not in MOLECULES:
             raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(MOLECULES)}")
         folder = Path(root) / "MD17"
-        path = Path(file or fetch(SOURCE.files[molecule], folder))
-        paths = extract(path, _members(path), folder) if path.suffix == ".zip" else [path]
-        parts = [read_frames(path) for path in paths]
-        super().__init__(*joined(parts), where=f"MD17 {molecule}")
-        facts = MOLECULES[molecule]
         if file is None:
-            check_frames(self, path, facts.frames, facts.atoms)
-        self.pools = None
-        if len(parts) == 2:
-            self.pools = Pools(*torch.arange(len(self)).split([len(part) for part in parts]))
+            super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder)))
+            num_test = MOLECULES[molecule].num_test
+        else:
+            parts = _read(Path(file))
+            PackedDataset.__init__(self, *joined(parts))
+            num_test = len(parts[1]) if len(parts) == 2 else 0
+        self.where = f"MD17 {molecule}"
+        order = torch.arange(len(self))
+        self.pools = Pools(order[:-num_test], order[-num_test:]) if num_test else None
+
+
+def _downloaded(molecule: str, folder: Path) -> list[PackedDataset]:
+    path, facts = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
+    parts = _read(path)
+    check_frames(path, parts, facts.frames, facts.atoms)
+    return parts
+
+
+def _read(path: Path) -> list[PackedDataset]:
+    """Frames of a trajectory, or training and test frames of a coupled-cluster set."""
+    if path.suffix != ".zip":
+        return [read_frames(path)]
+    with unpacked(path, [f"{path.stem}-train.npz", f"{path.stem}-test.npz"]) as parts:
+        return [read_frames(part) for part in parts]
 
 
 def read_frames(path: str | os.PathLike) -> PackedDataset:
@@ -113,16 +129,11 @@ def read_frames(path: str | os.PathLike) -> PackedDataset:
     return frames
 
 
-def check_frames(dataset: PackedDataset, path: Path, frames: int, atoms: int) -> None:
+def check_frames(path: Path, parts: list[PackedDataset], frames: int, atoms: int) -> None:
     """Raise `InputError` unless there are as many frames and atoms as were published."""
-    found = len(dataset), int(dataset.num_atoms[0])
+    found = sum(map(len, parts)), int(parts[0].num_atoms[0])
     if found != (frames, atoms):
         raise InputError(
-            f"{path}: has {found[0]} frames of {found[1]} atoms, but {dataset.where} has {frames} "
-            f"of {atoms}; delete it to download it again, or pass it as file= to use it as it is"
+            f"{path}: has {found[0]} frames of {found[1]} atoms, but {frames} of {atoms} were "
+            "published; delete it to download it again, or pass it as file= to use it as it is"
         )
-
-
-def _members(path: Path) -> list[str]:
-    """Training and test frames of a coupled-cluster set, named like their archive."""
-    return [f"{path.stem}-train.npz", f"{path.stem}-test.npz"]

@@ -1,5 +1,7 @@
-"""Splits as the authors of a data set published them, random ones where they did not."""
+"""What published data sets share: stores of what was read once, and the splits of their authors."""
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +11,24 @@ from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, random_split
+from schnetgeo.data.store import write_store
 from schnetgeo.errors import InputError
+
+
+def kept(folder: Path, name: str, parts: Callable[[], Iterable[PackedDataset]]) -> Path:
+    """The store of a published data set, written with what `parts` reads when it is not there.
+
+    Raises:
+        InputError: what `parts` raises, or why it cannot be written; then there is no store.
+    """
+    path = folder / f"{name}.store"
+    try:
+        if not path.exists():
+            write_store(path, parts(), wait=True)
+    except InputError:
+        if not path.exists():  # else another process has written it meanwhile
+            raise
+    return path
 
 
 class Pools(NamedTuple):

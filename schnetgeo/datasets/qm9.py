@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.store import Store
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.published import kept
 from schnetgeo.datasets.qm9_archive import read_archive
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
@@ -101,7 +103,7 @@ ATOMS = {
 }
 
 
-class QM9(PackedDataset):
+class QM9(Store):
     """Molecules of H, C, N, O, F in equilibrium, B3LYP/6-31G(2df,p), without forces.
 
     Each structure has the properties in `PROPERTIES` under their names, energies in eV, others in
@@ -114,7 +116,8 @@ class QM9(PackedDataset):
     Hartree, and the uncharacterized molecules in, unless told otherwise.
 
     Args:
-        root: folder that keeps the downloaded files.
+        root: folder that keeps the downloaded files, and a store of the molecules that opens at
+            once.
         target: what training predicts, one of `TARGETS`; where its unit is eV it is `energy` too.
         keep_uncharacterized: keep the 3,054 molecules whose geometry failed the authors' check.
         file: the archive (dsgdb9nsd.xyz.tar.bz2, with uncharacterized.txt beside it) to read
@@ -137,16 +140,23 @@ class QM9(PackedDataset):
     ):
         if target not in TARGETS:
             raise InputError(f"unknown target {target!r} of QM9; known: {', '.join(TARGETS)}")
+        folder = Path(root) / "QM9"
         files = [file] if isinstance(file, str | os.PathLike) else list(file or [])
-        if files and all(Path(path).suffix == ".npz" for path in files):
-            parts = [read_npz(path) for path in files]
+        energy = {"energy": target} if TARGETS[target].unit == "eV" else {}
+        if files:
+            structures, sizes = joined(
+                list(map(_in_ev, _read(files, folder, keep_uncharacterized)))
+            )
+            if target not in structures:
+                raise InputError(f"{files[0]}: has no {target!r}; name another target")
+            for name, field in energy.items():
+                structures[name] = structures[field].clone()
+            PackedDataset.__init__(self, structures, sizes)
         else:
-            parts = _published(Path(root) / "QM9", files, keep_uncharacterized)
-        structures, sizes = joined(parts)
-        _finish(structures, sizes, target, parts[0].where)
-        super().__init__(structures, sizes, "QM9")
-        self.target = target
-        self.unit = TARGETS[target].unit
+            name = "all" if keep_uncharacterized else "characterized"
+            parts = partial(_read, files, folder, keep_uncharacterized)
+            super().__init__(kept(folder, name, lambda: map(_in_ev, parts())), energy)
+        self.where, self.target, self.unit = "QM9", target, TARGETS[target].unit
 
 
 def atom_references(name: str) -> Float[Tensor, "Z"]:
@@ -184,23 +194,27 @@ def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
     return ids
 
 
-def _published(folder: Path, files: list, keep_uncharacterized: bool) -> list[PackedDataset]:
+def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[PackedDataset]:
+    """Molecules of .npz files, or of the archive, at hand or downloaded, in published units."""
+    if files and all(Path(path).suffix == ".npz" for path in files):
+        yield from map(read_npz, files)
+        return
     if len(files) > 1:
         names = ", ".join(map(str, files))
         raise InputError(f"file: QM9 is one archive, or several .npz; got {names}")
     path = Path(files[0]) if files else fetch(SOURCE.files["molecules"], folder)
-    left_out = torch.empty(0, dtype=torch.int64)
+    left_out, ids = torch.empty(0, dtype=torch.int64), [torch.empty(0, dtype=torch.int64)]
     if not keep_uncharacterized:
         listed = path.with_name(SOURCE.files["uncharacterized"].name)
-        if not listed.exists() or not files:
+        if not files or not listed.exists():
             listed = fetch(SOURCE.files["uncharacterized"], folder)
         left_out = read_uncharacterized(listed)
-    parts, ids = [], []
     for block in read_archive(path):
         ids.append(block.values("id"))
-        parts.append(block[~torch.isin(ids[-1], left_out)])
-    _check_complete(path, torch.cat(ids) if ids else torch.empty(0, dtype=torch.int64))
-    return [part for part in parts if len(part)]
+        characterized = ~torch.isin(ids[-1], left_out)
+        if bool(characterized.any()):
+            yield block[characterized]
+    _check_complete(path, torch.cat(ids))
 
 
 def _check_complete(path: Path, ids: Tensor) -> None:
@@ -218,18 +232,14 @@ def _factor(name: str) -> float:
     return HARTREE if PROPERTIES[name].file_unit == "Hartree" else 1.0
 
 
-def _finish(structures: Structure, sizes: Tensor, target: str, where: str) -> None:
-    """Bring energies to eV and add those that are derived, and the target, in place."""
+def _in_ev(part: PackedDataset) -> PackedDataset:
+    """The same molecules with energies in eV, and with those that are derived."""
+    structures, sizes = part.gathered()
+    owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     for name in PROPERTIES.keys() & set(structures.keys()):
         structures[name] = structures[name].double() * _factor(name)
-    owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
-    for derived in DERIVED:
-        name = derived.removesuffix("_atom")
-        if name in structures:
+        if f"{name}_atom" in DERIVED:
             atoms = atom_references(name)[structures.z]
             free = atoms.new_zeros(sizes.numel()).index_add(0, owner, atoms)
-            structures[derived] = structures[name] - free
-    if target not in structures:
-        raise InputError(f"{where}: has no {target!r}; name another target")
-    if TARGETS[target].unit == "eV":
-        structures.energy = structures[target].clone()
+            structures[f"{name}_atom"] = structures[name] - free
+    return PackedDataset(structures, sizes, part.where)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.datasets.archive import extract
+from schnetgeo.data.store import Store
+from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.md17 import check_frames, read_frames
-from schnetgeo.datasets.published import Pools
+from schnetgeo.datasets.published import Pools, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -19,6 +20,8 @@ SPRINGER = "https://springernature.figshare.com/ndownloader/files/"
 SPLITS = (1, 2, 3, 4, 5)
 SPLIT_SIZE = 1000  # frames to train on, and as many to test on
 THEORY = "PBE/def2-SVP"
+_FRAMES = "rmd17/npz_data/"  # in the archive
+_LISTS = "rmd17/splits/index_{}_0{}.csv"
 
 
 class Trajectory(NamedTuple):
@@ -93,7 +96,7 @@ SOURCE = Source(
 )
 
 
-class RevisedMD17(PackedDataset):
+class RevisedMD17(Store):
     """Energies (eV) and forces (eV/Å) of 100,000 frames of a molecule of MD17, PBE/def2-SVP.
 
     The published files are in kcal/mol and kcal/mol/Å. They are another level of theory than MD17,
@@ -102,7 +105,7 @@ class RevisedMD17(PackedDataset):
     `default_split` refuses that.
 
     Args:
-        root: folder that keeps the downloaded files.
+        root: folder that keeps the downloaded files, and a store of the frames.
         molecule: one of `MOLECULES`.
         split: one of the five published ones, 1 to 5, as `pools` of 1,000 frames to train on and
             1,000 to test on; these come with an archive of 1 GB. `None` is no such split.
@@ -129,38 +132,55 @@ class RevisedMD17(PackedDataset):
             raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(MOLECULES)}")
         if split not in (None, *SPLITS):
             raise InputError(f"unknown split {split!r} of revised MD17; known: 1, 2, 3, 4, 5")
-        facts, folder = MOLECULES[molecule], Path(root) / "RevisedMD17"
-        given = None if file is None else Path(file)
-        archive = None if given is None or given.suffix == ".npz" else given
-        if archive is not None or (given is None and split is not None):
-            (path,) = _unpacked([f"rmd17/npz_data/{facts.file}"], folder, archive)
+        folder = Path(root) / "RevisedMD17"
+        lists = [] if split is None else [_LISTS.format(part, split) for part in ("train", "test")]
+        if file is None:
+            whole = split is not None
+            super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder, whole)))
+            self.pools = _pools(_from_archive(lists, folder), len(self))
+        elif Path(file).suffix == ".npz":
+            frames = read_frames(file)
+            PackedDataset.__init__(self, frames.packed, frames.num_atoms)
+            self.pools = _pools(_from_archive(lists, folder), len(self))
         else:
-            path = given or fetch(SOURCE.files[molecule], folder)
-        frames = read_frames(path)
-        super().__init__(frames.packed, frames.num_atoms, f"revised MD17 {molecule}")
-        if path != given:
-            check_frames(self, path, facts.frames, facts.atoms)
+            with unpacked(file, [_FRAMES + MOLECULES[molecule].file, *lists]) as paths:
+                frames = read_frames(paths[0])
+                PackedDataset.__init__(self, frames.packed, frames.num_atoms)
+                self.pools = _pools(paths[1:], len(self))
+        self.where = f"revised MD17 {molecule}"
         self.max_train = max_train
-        self.pools = None if split is None else _read_split(folder, split, archive, len(self))
 
 
-def _unpacked(names: list[str], folder: Path, archive: Path | None) -> list[Path]:
+def _downloaded(molecule: str, folder: Path, whole: bool) -> list[PackedDataset]:
+    """The frames of one molecule, from the archive of all if that is needed anyway."""
+    facts = MOLECULES[molecule]
+    if whole:
+        (path,) = _from_archive([_FRAMES + facts.file], folder)
+    else:
+        path = fetch(SOURCE.files[molecule], folder)
+    parts = [read_frames(path)]
+    check_frames(path, parts, facts.frames, facts.atoms)
+    return parts
+
+
+def _from_archive(names: list[str], folder: Path) -> list[Path]:
     """Members of the archive, which is fetched unless they are there already."""
     paths = [folder / Path(name).name for name in names]
     if all(path.exists() for path in paths):
         return paths
-    return extract(archive or fetch(ARCHIVE, folder), names, folder)
+    return extract(fetch(ARCHIVE, folder), names, folder)
 
 
-def _read_split(folder: Path, split: int, archive: Path | None, size: int) -> Pools:
-    """Frames to train and to test on: 1,000 lines each, counted from 0."""
-    names = [f"rmd17/splits/index_{part}_0{split}.csv" for part in ("train", "test")]
-    train, test = (_read_indices(path, size) for path in _unpacked(names, folder, archive))
+def _pools(lists: list[Path], size: int) -> Pools | None:
+    """Frames to train and to test on, of index files that count from 0."""
+    if not lists:
+        return None
+    train, test = (_read_indices(path, size) for path in lists)
     both = np.intersect1d(train, test)
     if both.size:
         raise InputError(
-            f"{folder}: frame {both[0]} is in both parts of split {split}; delete the index files "
-            "to unpack them again"
+            f"{lists[0]} and {lists[1].name}: frame {both[0]} is in both; delete them to unpack "
+            "them again"
         )
     return Pools(torch.from_numpy(train), torch.from_numpy(test))
 

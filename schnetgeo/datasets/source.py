@@ -174,7 +174,8 @@ def _compare(file: File, path: Path) -> None:
     if known is not None and found != known["sha256"]:
         raise InputError(
             f"{path}: has changed since it was downloaded: its SHA-256 is {found}, in {CHECKSUMS} "
-            f"it is {known['sha256']}; delete it to download it again"
+            f"it is {known['sha256']}; delete it to download it again, and {CHECKSUMS} too if its "
+            "authors have published another"
         )
     with contextlib.suppress(InputError):  # a read-only folder can be read all the same
         _record(path.parent, records | {path.name: {"sha256": found, **stamp}})

@@ -47,7 +47,7 @@ def test_missing_file(tmp_path, server):
 
 def test_file_of_another_molecule(tmp_path, server):
     with pytest.raises(
-        InputError, match="md17_toluene.npz: has 6 frames of 9 atoms, but MD17 toluene has 442790"
+        InputError, match="md17_toluene.npz: has 6 frames of 9 atoms, but 442790 of 15 were pub"
     ):
         MD17(tmp_path, "toluene")
 

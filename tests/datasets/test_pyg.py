@@ -5,8 +5,8 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import MD17 as PyGMD17
 from torch_geometric.datasets import QM9 as PyGQM9
 
-from schnetgeo.datasets import MD17, QM9
-from schnetgeo.datasets.pyg import QM9_COLUMNS, from_pyg
+from schnetgeo.datasets import MD17, QM9, from_pyg
+from schnetgeo.datasets.pyg import QM9_COLUMNS
 from schnetgeo.errors import InputError
 from tests.datasets.published import md17_npz
 from tests.shared_data import shared

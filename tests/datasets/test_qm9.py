@@ -1,3 +1,6 @@
+import multiprocessing
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -107,16 +110,73 @@ def test_blocks_and_order(tmp_path, files, monkeypatch):
         assert torch.equal(one.values(field), other.values(field))
 
 
-def test_downloads_both_files(tmp_path, files, monkeypatch):
+@pytest.fixture
+def server(tmp_path, files, monkeypatch):
+    """A server of the two files; `server.answers` may be changed."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     path = archive(tmp_path, files)
     listed = path.with_name("uncharacterized.txt").read_bytes()
-    with serve({"/molecules": path.read_bytes(), "/uncharacterized": listed}) as server:
+    answers = {"/molecules": path.read_bytes(), "/uncharacterized": listed}
+    with serve(answers) as server:
+        server.answers = answers
         for key, file in SOURCE.files.items():
             changes = dict(url=server.url + key, mirrors=(), size=None, checksum=None)
             monkeypatch.setitem(SOURCE.files, key, file._replace(**changes))
-        for _ in range(2):
-            assert len(QM9(tmp_path / "data")) == KEPT
+        yield server
+
+
+def test_downloads_and_reads_once(tmp_path, server, monkeypatch):
+    root = tmp_path / "data"
+    assert len(QM9(root)) == KEPT
+    monkeypatch.setattr(module, "read_archive", None)
+    gap, mu = QM9(root, target="gap"), QM9(root, target="mu")
+    assert server.asked == ["/molecules", "/uncharacterized"]
+    assert torch.equal(gap.values("energy"), gap.values("gap"))
+    assert not mu.has("energy")
+    assert gap.where == "QM9"
+    assert float(gap[0].U0) == pytest.approx(U0, abs=1e-6)
+
+
+def test_store_in_other_processes(tmp_path, server):
+    dataset = pickle.loads(pickle.dumps(QM9(tmp_path / "data", target="gap")[5:9]))
+    assert torch.equal(dataset.values("energy"), dataset.values("gap"))
+    assert len(dataset) == 4
+
+
+def test_incomplete_archive_leaves_no_store(tmp_path, server, files):
+    root = tmp_path / "data"
+    whole = server.answers["/molecules"]
+    files.pop("dsgdb9nsd_000030.xyz")
+    server.answers["/molecules"] = write_tar(tmp_path / "short.tar.bz2", files).read_bytes()
+    with pytest.raises(
+        InputError, match="has 29 molecules instead of 30; molecule 30 is there 0 t"
+    ):
+        QM9(root)
+    assert not list(root.rglob("*.store"))
+    assert not list(root.rglob(".*.part"))
+    server.answers["/molecules"] = whole
+    (root / "QM9" / "dsgdb9nsd.xyz.tar.bz2").unlink()
+    (root / "QM9" / "checksums.json").unlink()
+    assert len(QM9(root)) == KEPT
+
+
+def _open(root, url):
+    for key, file in SOURCE.files.items():
+        changes = dict(url=url + key, mirrors=(), size=None, checksum=None)
+        SOURCE.files[key] = file._replace(**changes)
+    module.SIZE, module.UNCHARACTERIZED = SIZE, len(LEFT_OUT)
+    assert len(QM9(root)) == KEPT
+
+
+def test_two_processes_at_once(tmp_path, server):
+    context = multiprocessing.get_context("spawn")
+    arguments = (tmp_path / "data", server.url)
+    processes = [context.Process(target=_open, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     assert server.asked == ["/molecules", "/uncharacterized"]
 
 

@@ -81,10 +81,14 @@ def test_single_molecule_is_checked(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="md5 checksum .* but rmd17_ethanol.npz has eb837fb8"):
             RevisedMD17(tmp_path)
         monkeypatch.setitem(SOURCE.files, "ethanol", file._replace(checksum=None))
-        assert len(RevisedMD17(tmp_path)) == FRAMES
-        monkeypatch.setitem(MOLECULES, "ethanol", MOLECULES["ethanol"]._replace(frames=100_000))
-        with pytest.raises(InputError, match="has 40 frames of 9 atoms, but revised MD17 ethanol"):
+        small = MOLECULES["ethanol"]
+        monkeypatch.setitem(MOLECULES, "ethanol", small._replace(frames=100_000))
+        with pytest.raises(InputError, match="has 40 frames of 9 atoms, but 100000 of 9 were publ"):
             RevisedMD17(tmp_path)
+        monkeypatch.setitem(MOLECULES, "ethanol", small)
+        for _ in range(2):
+            assert len(RevisedMD17(tmp_path)) == FRAMES
+    assert server.asked == ["/ethanol"] * 2
 
 
 def test_refuses_many_frames_unless_told_otherwise(tmp_path):
@@ -104,7 +108,7 @@ def test_refuses_many_frames_unless_told_otherwise(tmp_path):
         (dict(test=[-1, *range(9)]), "test_02.csv: frame -1 does not exist"),
         (dict(train=range(9)), "train_02.csv: has 9 different numbers, but .* have 10; delete it"),
         (dict(train=[3] * 10), "train_02.csv: has 1 different numbers"),
-        (dict(train=range(10)), "frame 1 is in both parts of split 2; delete the index files"),
+        (dict(train=range(10)), "index_test_02.csv: frame 1 is in both; delete them"),
     ],
 )
 def test_splits_that_cannot_be(tmp_path, changes, message):

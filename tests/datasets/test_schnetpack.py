@@ -10,10 +10,9 @@ import torch
 from ase import Atoms
 from ase.db import connect
 
-from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17
+from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17, from_schnetpack
 from schnetgeo.datasets import qm9 as qm9_module
 from schnetgeo.datasets import rmd17 as rmd17_module
-from schnetgeo.datasets.schnetpack import from_schnetpack
 from schnetgeo.errors import InputError
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, KCAL_MOL, ethanol
 from tests.datasets.published import (
