@@ -18,7 +18,6 @@ from benchmarks import published
 from benchmarks.report import hardware, html, markdown, versions
 from schnetgeo._version import __version__
 from schnetgeo.cli import (
-    Parser,
     add_model,
     add_units,
     check_device,
@@ -33,6 +32,7 @@ from schnetgeo.datasets import Demo, open_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import Baseline, SchNet, num_parameters
+from schnetgeo.parser import Parser, flag
 from schnetgeo.train import Training, evaluate, fit, new_potential
 from schnetgeo.train.fit import check_start
 from schnetgeo.train.metrics import Errors, Predictions, errors
@@ -78,6 +78,8 @@ def trained(
 ) -> Row:  # fmt: skip
     """Train a model and report its errors on the test frames."""
     train, val, test = parts
+    if training.progress and is_first_process():
+        print(f"training {name}, {num_parameters(model):,} parameters", file=sys.stderr)
     potential = new_potential(model, train)
     result = fit(potential, train, val, training, out, options.resume, options.overwrite)
     return Row(
@@ -103,20 +105,25 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.md17", description=__doc__)
     parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    parser.add_argument("--molecules", type=str, nargs="+", default=["ethanol"])
-    parser.add_argument("--data", type=str, nargs="+", help="a file for each molecule")
-    parser.add_argument("--demo", type=bool, nargs="?", const=True, default=False,
-                        help="the ethanol that ships with the package")  # fmt: skip
+    parser.add_argument(
+        "--molecules", type=str, nargs="+", default=["ethanol"], help="of MD17, such as aspirin"
+    )
+    parser.add_argument(
+        "--data", type=str, nargs="+", help="a file for each molecule; downloaded unless given"
+    )
+    flag(parser, "--demo", "the ethanol that ships with the package")
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     add_units(parser)
     parser.add_argument("--num_train", type=int, default=950, help="frames to train on")
     parser.add_argument("--num_val", type=int, default=50, help="frames to validate on")
-    parser.add_argument("--num_test", type=int | None, help="frames to test on (all others)")
+    parser.add_argument(
+        "--num_test", type=int | None, help="frames to test on; all others unless given"
+    )
     parser.add_argument("--baseline_minutes", type=float, default=1.0,
                         help="at most, for the baseline")  # fmt: skip
     parser.add_argument("--out", type=str, default="runs/md17", help="folder for the results")
-    parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
-    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
+    flag(parser, "--resume", "go on with the trainings that --out holds")
+    flag(parser, "--overwrite", "begin anew where --out holds a training")
     add_model(parser, channels=64, num_layers=3)
     parser.add_class_arguments(Training, None)
     parser.set_defaults(lr=2e-3)

@@ -2,14 +2,13 @@
 
 import importlib
 import json
-import re
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from schnetgeo import doctor
@@ -25,42 +24,12 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.parser import Parser, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
 
-_LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
-_KEY = re.compile(r'Parser key "([\w.]+)"')  # in messages of jsonargparse
 _UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
-_CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
-_CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
-
-
-class Parser(ArgumentParser):
-    """jsonargparse, with --words-like-this on the outside and names_like_this inside."""
-
-    def parse_args(self, args=None, namespace=None, **kwargs):
-        args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
-        return super().parse_args(args, namespace, **kwargs)
-
-    def format_help(self) -> str:
-        return _LONG_OPTION.sub(lambda m: m.group().replace("_", "-"), super().format_help())
-
-    def error(self, message, ex=None):
-        """One line, like that of an `InputError`, instead of the whole usage."""
-        command = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
-        text = _KEY.sub(lambda m: "--" + m[1].replace("_", "-"), " ".join(message.split()))
-        text = _CHOICE.sub(r"one of \1", _CLASS.sub(r"\1", text)).removesuffix(".")
-        print(f"{command}: {text}; see {command} --help", file=sys.stderr)
-        sys.exit(2)
-
-
-def _underscored(argument: str) -> str:
-    match = _LONG_OPTION.match(argument)
-    if not match:
-        return argument
-    name = match.group()
-    return "--" + name[2:].replace("-", "_") + argument[len(name) :]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,10 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
         "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": _data,
     }  # fmt: skip
     try:
-        parser = _parser()
-        options = parser.parse_args(arguments)
+        options = _parser().parse_args(arguments)
         if options.subcommand == "train":
-            _check_effect(parser.parse_args(arguments, defaults=False).train)
+            _check_effect(options.train)
         if options.subcommand == "train" and options.train.preset:
             options = _parser(options.train.preset).parse_args(arguments)
         commands[options.subcommand](options[options.subcommand])
@@ -92,11 +60,11 @@ def _parser(preset: str | None = None) -> Parser:
     commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
     data = Parser(description="Look at data, fetch them, convert them.")
     commands.add_subcommand("data", data, help="look at data, fetch them, convert them")
-    add_data(data, Parser, add_units)
+    add_data(data, add_units)
     return parser
 
 
-def add_units(parser: ArgumentParser) -> None:
+def add_units(parser: Parser) -> None:
     """The options that say what a file does not."""
     parser.add_argument("--energy_key", type=str | None, help="name of the energy in the file")
     parser.add_argument("--forces_key", type=str | None, help="name of the forces in the file")
@@ -106,7 +74,7 @@ def add_units(parser: ArgumentParser) -> None:
     parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
-def add_model(parser: ArgumentParser, **defaults) -> None:
+def add_model(parser: Parser, **defaults) -> None:
     """The arguments of SchNet as --model.channels and so on."""
     parser.add_class_arguments(SchNet, "model", help="arguments of SchNet")
     parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
@@ -115,6 +83,10 @@ def add_model(parser: ArgumentParser, **defaults) -> None:
 def read_files(files: list[str], options: Namespace) -> PackedDataset:
     """The structures of a store or of several files, with the keys and units that were given."""
     if len(files) == 1 and Path(files[0]).is_dir():
+        given = [name for name in (*_UNITS, "drop") if options[name]]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise InputError(f"{files[0]}: a store is in eV and Å as it is; leave {option} away")
         return Store(files[0])
     units = {name: options[name] for name in _UNITS}
     return AtomsFile(files, **units, drop=tuple(options.drop))
@@ -144,8 +116,8 @@ def print_errors(errors: Errors, count: int) -> None:
     for name, value in errors._asdict().items():
         if value is not None:
             per = "/Å" if name.startswith("force") else ""
-            kcal = f"{value / KCAL_MOL:.4f} kcal/mol{per}"
-            print(f"  {name:<12} {kcal:>22}   {1000 * value:.3f} meV{per}")
+            kcal = f"{value / KCAL_MOL:10.4f} kcal/mol{per}"
+            print(f"  {name:<12} {kcal:<21} {1000 * value:10.3f} meV{per}")
 
 
 def _train_parser(preset: str | None) -> Parser:
@@ -160,7 +132,9 @@ def _train_parser(preset: str | None) -> Parser:
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
     parser.add_argument("--num_val", type=int, default=50, help="structures to validate on")
-    parser.add_argument("--num_test", type=int | None, help="structures to test on (all others)")
+    parser.add_argument(
+        "--num_test", type=int | None, help="structures to test on; all others unless given"
+    )
     parser.add_argument(
         "--split", type=str, default="random",
         help="random, blocks (of time), group:NAME (keeps those with one NAME together), or an "
@@ -173,10 +147,10 @@ def _train_parser(preset: str | None) -> Parser:
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
-    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="of --init")
+    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="your own, of --init")
     parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
-    parser.add_argument("--resume", type=bool, nargs="?", const=True, default=False)
-    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False)
+    flag(parser, "--resume", "go on with the training that --out holds")
+    flag(parser, "--overwrite", "begin anew where --out holds a training")
     return parser
 
 
@@ -209,17 +183,18 @@ def _train(options: Namespace) -> None:
     print(f"split {options.split}, {split.digest}{f': {said}' if said else ''}")
 
 
-def _check_effect(given: Namespace) -> None:
-    """Refuse what was given to `train` but would have no effect."""
-    model = [f"model.{name}" for name in vars(given.get("model", Namespace()))]
+def _check_effect(options: Namespace) -> None:
+    """Refuse options of `train` that differ from the default but would have no effect."""
+    defaults = _train_parser(None).get_defaults()
+    model = [f"model.{name}" for name in vars(defaults.model)]
     lost = {
-        "beside --init, which brings its model": [*model, "preset"] if "init" in given else [],
-        "beside --data": ["dataset", "molecule"] if "data" in given else [],
-        "without --data": [*_UNITS, "drop"] if "data" not in given else [],
+        "beside --init, which brings its model": [*model, "preset"] if options.init else [],
+        "beside --data": ["dataset", "molecule"] if options.data else [],
+        "without --data": [] if options.data else [*_UNITS, "drop"],
     }
     for why, names in lost.items():
         for name in names:
-            if name in given:
+            if options[name] != defaults[name]:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} has no effect {why}; leave one of them away")
 
@@ -253,9 +228,15 @@ def _evaluate_parser() -> Parser:
     parser.add_argument("--json", type=str | None, help="write the errors there")
     parser.add_argument("--batch_size", type=PositiveInt, default=100, help="structures at once")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", type=Literal["32", "64"] | None, help="of model and forces")
+    parser.add_argument(
+        "--precision",
+        type=Literal["32", "64"] | None,
+        help="32 or 64, of model and forces; that of the file unless given",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
-    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="of the model")
+    parser.add_argument(
+        "--classes", type=_class, nargs="*", default=[], help="your own, of the model"
+    )
     return parser
 
 
@@ -282,7 +263,7 @@ def _show_parser() -> Parser:
     parser.add_argument("file", type=str, help="anything ASE reads, or .npz")
     add_units(parser)
     parser.add_argument("--index", type=str, default="0", help="one structure, or first:last:step")
-    parser.add_argument("--forces", type=bool, nargs="?", const=True, default=False)
+    flag(parser, "--forces", "draw the forces as arrows")
     parser.add_argument("--out", type=str | None, help="picture (.png, .svg, .pdf), .gif or .mp4")
     parser.add_argument("--fps", type=int, default=20, help="frames per second of a film")
     return parser

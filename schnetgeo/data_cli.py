@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
 from schnetgeo.data.packed import PackedDataset
@@ -16,6 +16,7 @@ from schnetgeo.datasets.source import Source, fetch
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.parser import Parser, flag
 
 SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, iso17)}
 _SHOWN = 20  # compositions in the table
@@ -23,14 +24,14 @@ _SHOWN = 20  # compositions in the table
 ReadFiles = Callable[[list[str], Namespace], PackedDataset]
 
 
-def add_data(parser: ArgumentParser, new: type[ArgumentParser], add_units: Callable) -> None:
-    """Give a parser the commands; `new` makes parsers and `add_units` the options of files."""
+def add_data(parser: Parser, add_units: Callable[[Parser], None]) -> None:
+    """Give a parser the commands; `add_units` adds the options that say what a file does not."""
     commands = parser.add_subcommands()
     for name, help in (
         ("info", "what a data set holds, and where it comes from"),
         ("stats", "distributions, duplicates, distances"),
     ):
-        own = new(description=f"Show {help}.")
+        own = Parser(description=f"Show {help}.")
         own.add_argument("files", type=str, nargs="*", help="stores, or anything ASE reads, .npz")
         _add_named(own)
         add_units(own)
@@ -38,19 +39,19 @@ def add_data(parser: ArgumentParser, new: type[ArgumentParser], add_units: Calla
         if name == "stats":
             own.add_argument("--picture", type=str | None, help="draw the distributions there")
         commands.add_subcommand(name, own, help=help)
-    own = new(description="Fetch the files of a data set; those that are there are checked.")
+    own = Parser(description="Fetch the files of a data set; those that are there are checked.")
     _add_named(own, needed=True)
     own.add_argument("--from_file", type=str | None, help="a copy brought here in another way")
     commands.add_subcommand("download", own, help="fetch a data set")
-    own = new(description="Write structures to a file of another kind, or to a store.")
+    own = Parser(description="Write structures to a file of another kind, or to a store.")
     own.add_argument("files", type=str, nargs="+", help="stores, or anything ASE reads, .npz")
     add_units(own)
     own.add_argument("--out", type=str, required=True, help=".extxyz, .db, .npz or .store")
-    own.add_argument("--append", type=bool, nargs="?", const=True, default=False)
+    flag(own, "--append", "add to the store that is there")
     commands.add_subcommand("convert", own, help="from any file to extxyz, ASE db, npz, store")
 
 
-def _add_named(parser: ArgumentParser, needed: bool = False) -> None:
+def _add_named(parser: Parser, needed: bool = False) -> None:
     names = f"one of {', '.join(SOURCES)}"
     kind = str if needed else str | None
     parser.add_argument("--dataset", type=kind, required=needed, help=names)
@@ -74,6 +75,8 @@ def _opened(options: Namespace, read_files: ReadFiles) -> PackedDataset | None:
     if not any((Path(options.root) / source.name).glob("[!.]*")):
         return None
     chosen = {"molecule": options.molecule} if options.molecule else {}
+    if options.dataset == "ISO17":
+        chosen["fold"] = list(iso17.FOLDS)
     return open_dataset(options.dataset, root=options.root, **chosen)
 
 

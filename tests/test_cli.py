@@ -137,6 +137,8 @@ def test_under_torchrun_one_process_speaks(here):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("errors on 10 structures") == 1
     assert done.stdout.count("20 steps, ended by max_steps") == 1
+    assert "sync_dist" not in done.stderr
+    assert "Grad strides" not in done.stderr
 
 
 def test_doctor_works_without_lightning(here):
@@ -163,6 +165,16 @@ def test_config_file_and_options_that_override_it(here):
     run("train --config run.yaml --out out --model.channels 4")
     arguments = sg.load("out/model.safetensors").model.arguments
     assert (arguments["channels"], arguments["num_basis"]) == (4, 8)
+
+
+def test_a_printed_configuration_can_be_used(here, capsys):
+    command = f"train --data good.npz --out out {TWENTY.replace(SMALL, '')} --progress false"
+    with pytest.raises(SystemExit) as exit:
+        run(f"{command} --init model/model.safetensors --print-config")
+    assert exit.value.code == 0
+    Path("run.yaml").write_text(capsys.readouterr().out)
+    run("train --config run.yaml")
+    assert "20 steps" in capsys.readouterr().out
 
 
 def test_preset_with_a_changed_argument(here):
@@ -193,8 +205,8 @@ def test_resume_goes_on_and_nothing_else_overwrites(here, capsys):
     command = f"train --data good.npz --out out --checkpoint-every 10 {TWENTY}"
     run(command)
     assert refused(capsys, command) == (
-        "schnetgeo: out: holds a training already; resume it, overwrite it, or choose another "
-        "folder\n"
+        "schnetgeo: out: holds a training already; resume it (--resume), overwrite it "
+        "(--overwrite), or choose another folder\n"
     )
     run(command.replace("--max-steps 20", "--max-steps 30"), "--resume")
     assert "30 steps, ended by max_steps" in capsys.readouterr().out
@@ -316,6 +328,8 @@ def test_help_shows_dashes(capsys, command):
     assert exit.value.code == 0
     assert not re.search(r"--[\w.-]*_", out)
     assert command != "train" or "--model.num-layers NUM_LAYERS" in out
+    assert not re.search(r"type:|subclasses|null|<", out)
+    assert out.count("\n") < 200
 
 
 # each function makes a file in the current folder and returns what the message must contain
@@ -462,7 +476,8 @@ def test_bad_model_files_are_refused(here, capsys, command):
         ("--dataset MD17", "--dataset has no effect beside --data; leave one of them away"),
         ("--molecule aspirin", "--molecule has no effect beside --data"),
         ("--batch-size x", "--batch-size: Expected a int. Got value: x"),
-        ("--task heat", "--task: "),
+        ("--max-minutes x", "--max-minutes: Expected a float. Got value: x; see schnetgeo train"),
+        ("--task heat", "--task: Expected one of 'energy', 'forces', 'energy_and_forces'. Got v"),
         ("--wings 2", "unrecognized arguments: --wings 2"),
         ("--config lost.yaml", "File does not exist"),
     ],

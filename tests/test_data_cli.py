@@ -92,6 +92,12 @@ def test_convert_several_and_append(capsys):
     assert "a.store: 90 structures" in capsys.readouterr().out
 
 
+def test_a_store_has_its_units(capsys):
+    run("data convert frames.extxyz --out a.store")
+    error = refused(capsys, "data info a.store --energy-unit Hartree")
+    assert "a.store: a store is in eV and Å as it is; leave --energy-unit away" in error
+
+
 def test_train_on_a_store_by_time(capsys):
     small = "--model.channels 4 --model.num-layers 1 --model.num-basis 4 --progress false"
     run("data convert frames.extxyz --out a.store")

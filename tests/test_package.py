@@ -24,7 +24,8 @@ TESTED = sorted(
 # a module imports only from rows above its own, and from its own folder
 RANKS = (
     {"errors", "_version"}, {"units", "files"}, {"geometry"}, {"data"}, {"nn"}, {"testing"},
-    {"datasets"}, {"train"}, {"interop", "calculator", "viz"}, {"doctor"}, {"data_cli"}, {"cli"},
+    {"datasets"}, {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
+    {"data_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {

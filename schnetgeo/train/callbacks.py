@@ -54,6 +54,13 @@ class CheckpointOnSigterm(L.Callback):
 class StepBar(TQDMProgressBar):
     """Counts steps towards max_steps instead of batches of an epoch."""
 
+    def on_train_epoch_start(self, trainer: L.Trainer, *args):
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description("Steps")
+
+    def get_metrics(self, *args) -> dict:
+        return {k: v for k, v in super().get_metrics(*args).items() if k != "v_num"}
+
     @property
     def total_train_batches(self) -> int | float:
         steps = self.trainer.max_steps

@@ -135,7 +135,8 @@ def check_start(
     taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
     if taken and not (resume or overwrite):
         raise InputError(
-            f"{out}: holds a training already; resume it, overwrite it, or choose another folder"
+            f"{out}: holds a training already; resume it (--resume), overwrite it (--overwrite), "
+            "or choose another folder"
         )
 
 

@@ -83,6 +83,9 @@ def quiet_lightning():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        # every process validates on everything
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides.*")
         warnings.filterwarnings("ignore", ".*ReduceLROnPlateau conditioned on metric.*")
         try:
             yield

@@ -1,0 +1,70 @@
+"""jsonargparse as people read it: options with dashes, short help, errors of one line."""
+
+import re
+import sys
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+_LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
+# in texts of jsonargparse
+_KEY = re.compile(r'Parser key "([\w.]+)"')
+_CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
+_UNION = re.compile(r"Does not validate .*? Errors: - (.*) Given value type: \S+ Given value:")
+_TYPE = re.compile(r" *\((?:required, )?type: .*?(, default: .*?)?(, known subclasses: .*)?\)$")
+_NOTHING = (None, ", default: null", ", default: []", ", default: False")
+
+
+class Help(DefaultHelpFormatter):
+    """Help with defaults, without the names of types and all classes that there are."""
+
+    def _expand_help(self, action):
+        def default(match):
+            return "" if match[1] in _NOTHING else f" ({match[1][2:]})"
+
+        return _TYPE.sub(default, _CLASS.sub(r"\1", super()._expand_help(action)))
+
+
+class Parser(ArgumentParser):
+    """jsonargparse, with --words-like-this on the outside and names_like_this inside."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, formatter_class=Help, **kwargs)
+
+    def parse_args(self, args=None, namespace=None, **kwargs):
+        args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
+        return super().parse_args(args, namespace, **kwargs)
+
+    def format_help(self) -> str:
+        return _LONG_OPTION.sub(_dashed, super().format_help())
+
+    def error(self, message, ex=None):
+        """One line, like that of an `InputError`, instead of the whole usage."""
+        command = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        text = _KEY.sub(r"--\1", " ".join(message.split()))
+        text = _UNION.sub(_alternatives, _CHOICE.sub(r"one of \1", _CLASS.sub(r"\1", text)))
+        text = _LONG_OPTION.sub(_dashed, text).removesuffix(".")
+        print(f"{command}: {text}; see {command} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def flag(parser: Parser, name: str, help: str) -> None:
+    """An option that is given or not, or as --name true in scripts and configuration files."""
+    parser.add_argument(name, type=bool, nargs="?", const=True, default=False, help=help)
+
+
+def _underscored(argument: str) -> str:
+    match = _LONG_OPTION.match(argument)
+    if not match:
+        return argument
+    name = match.group()
+    return "--" + name[2:].replace("-", "_") + argument[len(name) :]
+
+
+def _dashed(match: re.Match) -> str:
+    return match.group().replace("_", "-")
+
+
+def _alternatives(match: re.Match) -> str:
+    expected = [text.rstrip(".") for text in match[1].split(" - ") if "NoneType" not in text]
+    return f"{' or '.join(expected)}. Got value:"
