@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Dataset
 
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
 from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
-from schnetgeo.data.validate import validate
+from schnetgeo.data.validate import check_geometry, validate
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 
@@ -42,7 +42,7 @@ class PackedDataset(Dataset):
         self.packed.ptr = _offsets(sizes)
         self.where = where
         self._edge_ptr = None
-        validate(self.packed, where)
+        self._validate()
 
     @classmethod
     def from_list(cls, structures: Sequence[Structure], where: str = "data set"):
@@ -114,6 +114,25 @@ class PackedDataset(Dataset):
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The structures at these positions of the data set as one PyG batch."""
         return self._assemble(self._index(indices))
+
+    def _validate(self) -> None:
+        """Check block after block, which needs a fraction of the memory of all at once."""
+        check_geometry(self.packed, self.where)
+        for key, value in self.packed.to_dict().items():
+            rows = self.packed.z.numel() if key in PER_ATOM else self.len()
+            if key != "ptr" and len(value) != rows:
+                raise InputError(
+                    f"{self.where}: {key} must have {rows} rows, one for each "
+                    f"{'atom' if key in PER_ATOM else 'structure'}, got {len(value)}"
+                )
+        try:
+            for block in self.blocks():
+                structures, sizes = block.gathered()
+                structures.ptr = _offsets(sizes)
+                validate(structures, self.where)
+        except InputError:
+            validate(self.packed, self.where)  # it knows the number of the structure
+            raise
 
     def _index(self, indices: Sequence[int] | Tensor | None = None) -> np.ndarray:
         """Where the structures at these positions of the data set, or all, are in `packed`."""

@@ -258,6 +258,28 @@ def test_refuses_structures_that_differ(change, message):
         PackedDataset.from_list(parts, where="own data")
 
 
+def test_numbers_structures_over_all_blocks(monkeypatch):
+    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (2,))
+    parts = structures(periodic=False)
+    parts[5].pos[1] = parts[5].pos[2]
+    with pytest.raises(InputError, match="own data, structure 5: atoms 1 and 2 are in one place"):
+        PackedDataset.from_list(parts, where="own data")
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("mu", "6 rows, one for each structure, got 5"),
+        ("tags", "27 rows, one for each atom, got 5"),
+    ],
+)
+def test_refuses_other_numbers_of_rows(key, rows):
+    packed = PackedDataset.from_list(structures(periodic=False))
+    packed.packed[key] = torch.ones(5)
+    with pytest.raises(InputError, match=f"own data: {key} must have {rows}"):
+        PackedDataset(packed.packed, packed.num_atoms, "own data")
+
+
 def test_refuses_what_it_cannot_pack():
     parts = structures(periodic=False)
     with pytest.raises(InputError, match="own data: holds no structures"):
