@@ -25,7 +25,7 @@ from schnetgeo.cli import (
     read_files,
 )
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import Split, random_split
+from schnetgeo.data.split import Split, note, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo, open_dataset
@@ -184,7 +184,8 @@ def _molecule(
     minutes = min(options.baseline_minutes, training.max_minutes or options.baseline_minutes)
     short = replace(training, max_minutes=minutes)
     check_start(*parts[:2], training, out, options.resume, options.overwrite)
-    split.keep(out / "split.npz", options.resume)
+    said = note("random", dataset)
+    split.keep(out / "split.npz", options.resume, how="random", note=said or "")
     rows = [
         mean_predictor(train, test),
         composition_model(train, test),
@@ -194,7 +195,12 @@ def _molecule(
     if is_first_process():
         show(test[0], forces=test.has("forces"), path=out / "picture.png")
     return [
-        {"dataset": "Demo" if options.demo else "MD17", **_as_json(row, molecule, split, training)}
+        {
+            "dataset": "Demo" if options.demo else "MD17",
+            **_as_json(row, molecule, split, training),
+            "split": split.digest,
+            "note": said,
+        }
         for row in rows
     ]
 

@@ -83,6 +83,9 @@ def html(rows: list[dict], title: str) -> str:
     facts = f"task {run['task']}, seed {run['seed']}, {run['hardware']}; " + ", ".join(
         f"{k} {v}" for k, v in run["versions"].items()
     )
+    said = "".join(
+        f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r.get("note")})
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <style>
@@ -99,6 +102,7 @@ th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
 </tbody></table></div>
 <p>Mean absolute errors on frames that were in neither training nor validation: energy per
 molecule, force per component.</p>
+{said}
 <p>{escape(facts)}</p>
 <ul>{notes}</ul>
 </body></html>

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, show, doctor."""
+"""The command line: train, evaluate, show, data, doctor."""
 
 import importlib
 import json
@@ -14,9 +14,11 @@ from jsonargparse.typing import PositiveInt
 from schnetgeo import doctor
 from schnetgeo._version import __version__
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import random_split
+from schnetgeo.data.split import note, split_by
+from schnetgeo.data.store import Store
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
+from schnetgeo.data_cli import add_data, run_data
 from schnetgeo.datasets import AtomsFile, Demo, open_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
@@ -33,7 +35,9 @@ _UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit"
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; an `InputError` becomes one line and exit code 2."""
     sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
-    commands = {"train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor}
+    commands = {
+        "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": _data,
+    }  # fmt: skip
     try:
         options = _parser().parse_args(arguments)
         if options.subcommand == "train":
@@ -54,6 +58,9 @@ def _parser(preset: str | None = None) -> Parser:
     commands.add_subcommand("evaluate", _evaluate_parser(), help="errors of a model on files")
     commands.add_subcommand("show", _show_parser(), help="draw a structure, film a trajectory")
     commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
+    data = Parser(description="Look at data, fetch them, convert them.")
+    commands.add_subcommand("data", data, help="look at data, fetch them, convert them")
+    add_data(data, add_units)
     return parser
 
 
@@ -73,8 +80,14 @@ def add_model(parser: Parser, **defaults) -> None:
     parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
 
 
-def read_files(files: list[str], options: Namespace) -> AtomsFile:
-    """The structures of one or several files, with the keys and units that were given."""
+def read_files(files: list[str], options: Namespace) -> PackedDataset:
+    """The structures of a store or of several files, with the keys and units that were given."""
+    if len(files) == 1 and Path(files[0]).is_dir():
+        given = [name for name in (*_UNITS, "drop") if options[name]]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise InputError(f"{files[0]}: a store is in eV and Å as it is; leave {option} away")
+        return Store(files[0])
     units = {name: options[name] for name in _UNITS}
     return AtomsFile(files, **units, drop=tuple(options.drop))
 
@@ -122,6 +135,11 @@ def _train_parser(preset: str | None) -> Parser:
     parser.add_argument(
         "--num_test", type=int | None, help="structures to test on; all others unless given"
     )
+    parser.add_argument(
+        "--split", type=str, default="random",
+        help="random, blocks (of time), group:NAME (keeps those with one NAME together), or an "
+        ".npz with the indices train, val and test",
+    )  # fmt: skip
     parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
     defaults = (
         dict(channels=64, num_layers=3) if preset is None else SchNet.preset(preset).arguments
@@ -141,9 +159,9 @@ def _train(options: Namespace) -> None:
     check_device(training.device)
     dataset = _training_data(options)
     out = Path(options.out)
-    split = random_split(
-        len(dataset), options.num_train, options.num_val, options.num_test, training.seed
-    )
+    counts = options.num_train, options.num_val, options.num_test
+    split = split_by(options.split, dataset, *counts, training.seed)
+    said = note(options.split, dataset)
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     arguments = vars(options.model)
@@ -155,13 +173,14 @@ def _train(options: Namespace) -> None:
     else:
         potential = new_potential(SchNet(**arguments), train)
     check_start(train, val, training, out, options.resume, options.overwrite)
-    split.keep(out / "split.npz", options.resume)
+    split.keep(out / "split.npz", options.resume, how=options.split, note=said or "")
     result = fit(potential, train, val, training, out, options.resume, options.overwrite)
     if not is_first_process():
         return
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):
         print_errors(evaluate(result.potential, test), len(test))
+    print(f"split {options.split}, {split.digest}{f': {said}' if said else ''}")
 
 
 def _check_effect(options: Namespace) -> None:
@@ -287,6 +306,10 @@ def _chosen(dataset: PackedDataset, index: str) -> list[Structure]:
             "first:last:step"
         )
     return structures
+
+
+def _data(options: Namespace) -> None:
+    run_data(options, read_files)
 
 
 def _doctor(options: Namespace) -> None:

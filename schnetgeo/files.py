@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from schnetgeo.errors import InputError
 
@@ -20,3 +23,33 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
+    """Keep other processes from writing a file or folder at the same time.
+
+    Args:
+        path: what is written; the lock lies beside it and goes with the end of the block.
+        wait: until the other process is done, instead of raising.
+
+    Raises:
+        InputError: if another process is writing, or the folder around `path` cannot be written.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise InputError(
+            f"{path}: another process is writing it; wait until that is done"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; nothing was left") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # waiting processes notice that the file is gone
+            os.unlink(lock.lock_file)
+        lock.release()

@@ -11,7 +11,7 @@ from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
 
-_ARRAYS = PER_ATOM[3:]  # those that ASE keeps under the same name
+_ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name
 _RESULTS = ("energy", "free_energy", "magmom")
 _FIELDS = {*PER_ATOM, *GRAPH, *_RESULTS, "cell", "pbc", "stress", "ptr"}
 _RESERVED = (_FIELDS | set(dir(Structure))) - {"x", "y", "time"}
@@ -20,9 +20,10 @@ _RESERVED = (_FIELDS | set(dir(Structure))) - {"x", "y", "time"}
 def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
     """One structure from ASE atoms, all that they carry included.
 
-    Kept are numbers, positions, cell, pbc; energy, forces and stress of the attached calculator
-    where they belong to these positions; tags, momenta, masses, initial charges and magnetic
-    moments; and scalars and strings of `atoms.info` (total charge and spin among them) by name.
+    Kept are numbers, positions, cell, pbc; energy, forces, stress and partial charges of the
+    attached calculator where they belong to these positions; tags, momenta, masses, initial
+    charges and magnetic moments; and scalars and strings of `atoms.info` (total charge and spin
+    among them) by name.
 
     Args:
         atoms: molecule or crystal, Å and eV as everywhere in ASE.
@@ -81,7 +82,7 @@ def to_ase(data: Structure) -> Atoms:
         value = array.get(name, data[name])
         if name == "stress":
             results[name] = full_3x3_to_voigt_6_stress(value[0])
-        elif name == "forces":
+        elif name in ("forces", "charges"):
             results[name] = value.astype(np.float64)
         elif name in _RESULTS:
             results[name] = value.item()
@@ -108,7 +109,7 @@ def _results(atoms: Atoms) -> dict:
 
 
 def _label(name: str, value) -> torch.Tensor:
-    if name == "forces":
+    if name in ("forces", "charges"):
         return torch.from_numpy(np.array(value, dtype=np.float64))
     if name == "stress":
         stress = np.asarray(value, dtype=np.float64)

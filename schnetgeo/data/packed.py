@@ -1,8 +1,9 @@
 """Many structures in a few tensors, and batches cut from them by indexing."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -10,12 +11,13 @@ from torch_geometric.data import Batch, Dataset
 
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
 from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
-from schnetgeo.data.validate import validate
+from schnetgeo.data.validate import check_geometry, validate
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 
-_BLOCK = 4096  # structures whose edges are built at once
+_BLOCK = 4096  # structures worked on at once
 _MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
+_BATCH = type(Batch(_base_cls=Structure))
 
 
 class PackedDataset(Dataset):
@@ -40,8 +42,7 @@ class PackedDataset(Dataset):
         self.packed.ptr = _offsets(sizes)
         self.where = where
         self._edge_ptr = None
-        self._own = torch.arange(self.len())  # which of the packed structures are in the data set
-        validate(self.packed, where)
+        self._validate()
 
     @classmethod
     def from_list(cls, structures: Sequence[Structure], where: str = "data set"):
@@ -60,7 +61,7 @@ class PackedDataset(Dataset):
     @property
     def num_atoms(self) -> Int[Tensor, "B"]:
         """Atoms of each structure."""
-        return _spans(self.packed.ptr, self._own)[1]
+        return _sizes(self.packed.ptr, self._index())
 
     def has(self, field: str) -> bool:
         """Whether the structures carry this attribute."""
@@ -68,81 +69,124 @@ class PackedDataset(Dataset):
 
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
-        rows = _rows(*_spans(self.packed.ptr, self._own))
-        return self._pick(field, self._own, rows)
+        index = self._index()
+        return self._pick(field, index, _rows(self.packed.ptr, index))
+
+    def blocks(self, size: int = _BLOCK) -> Iterator["PackedDataset"]:
+        """The same structures in order, `size` at a time: for sums over more than memory holds."""
+        for first in range(0, len(self), size):
+            yield self[first : first + size]
+
+    def gathered(self) -> tuple[Structure, Int[Tensor, "B"]]:
+        """A copy of all structures in a row, without edges, and the atoms of each."""
+        fields = self._picked(self._index())
+        return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), self.num_atoms
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
         """A copy of these structures with their edges built once, for many epochs."""
-        indices = torch.arange(len(self))
-        parts = (self._gather(self._own[i]) for i in indices.split(_BLOCK))
-        blocks = [_local_edges(p, cutoff, self.where, k * _BLOCK) for k, p in enumerate(parts)]
-        edge_index, edge_shift, edge_reverse, count = zip(*blocks, strict=True)
+        blocks = enumerate(self.blocks(_BLOCK))
+        edges = [local_edges(block, cutoff, k * _BLOCK) for k, block in blocks]
         out = copy.copy(self)
-        out._indices, out._own = None, indices
-        out.packed = self._gather(self._own)
+        out._indices = None
+        out.packed, sizes = self.gathered()
+        out.packed.ptr = _offsets(sizes)
         out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
-        out.packed.edge_index = torch.cat(edge_index, dim=1)
-        out.packed.edge_reverse = torch.cat(edge_reverse)
-        if edge_shift[0] is not None:
-            out.packed.edge_shift = torch.cat(edge_shift)
-        out._edge_ptr = _offsets(torch.cat(count))
+        for key in edges[0].keys() - {"count"}:
+            axis = out.packed.__cat_dim__(key, None)
+            out.packed[key] = torch.cat([block[key] for block in edges], dim=axis)
+        out._edge_ptr = _offsets(torch.cat([block["count"] for block in edges]))
         return out
 
     def len(self) -> int:
         return self.packed.ptr.numel() - 1
 
     def get(self, idx: int) -> Structure:
-        return self._assemble(torch.tensor([idx]))[0]
+        return self._assemble(np.array([idx]))[0]
+
+    def index_select(self, idx) -> "PackedDataset":
+        """The data set of the structures that a slice, list or mask chooses; it shares memory."""
+        if isinstance(idx, slice):
+            return super().index_select(idx)
+        out = copy.copy(self)
+        out._indices = self._index(idx)
+        return out
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The structures at these positions of the data set as one PyG batch."""
-        return self._assemble(self._own[torch.as_tensor(indices)])
+        return self._assemble(self._index(indices))
 
-    def index_select(self, idx) -> "PackedDataset":
-        out = super().index_select(idx)
-        out._own = torch.as_tensor(out._indices, dtype=torch.long)  # once, not for each batch
-        return out
+    def _validate(self) -> None:
+        """Check block after block, which needs a fraction of the memory of all at once."""
+        check_geometry(self.packed, self.where)
+        for key, value in self.packed.to_dict().items():
+            rows = self.packed.z.numel() if key in PER_ATOM else self.len()
+            if key != "ptr" and len(value) != rows:
+                raise InputError(
+                    f"{self.where}: {key} must have {rows} rows, one for each "
+                    f"{'atom' if key in PER_ATOM else 'structure'}, got {len(value)}"
+                )
+        try:
+            for block in self.blocks():
+                structures, sizes = block.gathered()
+                structures.ptr = _offsets(sizes)
+                validate(structures, self.where)
+        except InputError:
+            validate(self.packed, self.where)  # it knows the number of the structure
+            raise
 
-    def _gather(self, index: Tensor) -> Structure:
-        """The chosen structures in a row, with `ptr`, without edges."""
-        out = Structure()
-        start, size = _spans(self.packed.ptr, index)
-        rows = _rows(start, size)
-        for key in self.packed.to_dict():
-            if key == "ptr" or key in PER_EDGE:
-                continue
-            out[key] = self._pick(key, index, rows)
-        out.ptr = _offsets(size)
-        return out
+    def _index(self, indices: Sequence[int] | Tensor | None = None) -> np.ndarray:
+        """Where the structures at these positions of the data set, or all, are in `packed`."""
+        own = self.indices()
+        if indices is None:
+            return np.arange(own.start, own.stop, own.step) if isinstance(own, range) else own
+        chosen = np.asarray(indices)
+        if chosen.dtype == bool and chosen.shape == (len(own),):
+            chosen = chosen.nonzero()[0]
+        chosen = chosen.reshape(-1)
+        if not chosen.size:
+            return np.empty(0, np.int64)
+        if chosen.dtype.kind not in "iu" or chosen.max() >= len(own) or chosen.min() < -len(own):
+            raise IndexError(
+                f"{self.where}: positions must be integers below {len(own)}, the number of "
+                f"structures, got {str(chosen):.50}"
+            )
+        chosen = chosen % len(own)  # negative ones count from the end
+        return own.start + own.step * chosen if isinstance(own, range) else own[chosen]
 
-    def _pick(self, key: str, index: Tensor, rows: Tensor) -> Tensor | list:
+    def _picked(self, index: np.ndarray) -> dict[str, Tensor | list]:
+        """All attributes but `ptr` and the edges of the structures `index`."""
+        keys = [key for key in self.packed.keys() if key != "ptr" and key not in PER_EDGE]
+        rows = _rows(self.packed.ptr, index)
+        return {key: self._pick(key, index, rows) for key in keys}
+
+    def _pick(self, key: str, index: np.ndarray, rows: np.ndarray) -> Tensor | list:
         """One attribute of the structures `index`, whose atoms are `rows`."""
         value = self.packed[key]
-        if not torch.is_tensor(value):
-            return [value[i] for i in index.tolist()]
-        return value.index_select(0, rows if key in PER_ATOM else index)
+        if torch.is_tensor(value):
+            return value.index_select(0, torch.from_numpy(rows if key in PER_ATOM else index))
+        return [value[i] for i in index.tolist()]
 
-    def _assemble(self, index: Tensor) -> Batch:
-        chosen = self._gather(index).to_dict()
-        ptr = chosen.pop("ptr")
-        every = torch.arange(index.numel() + 1)
-        none = torch.zeros_like(index)
-        slices = {k: ptr if k in PER_ATOM else every for k in chosen}
-        increments = {k: none if torch.is_tensor(v) else None for k, v in chosen.items()}
-        batch = Batch(_base_cls=Structure, **chosen)
+    def _assemble(self, index: np.ndarray) -> Batch:
+        fields = self._picked(index)
+        ptr = _offsets(_sizes(self.packed.ptr, index))
+        number, none = torch.arange(index.size + 1), torch.zeros(index.size, dtype=torch.long)
+        slices = {key: ptr if key in PER_ATOM else number for key in fields}
+        increments = {k: none if torch.is_tensor(v) else None for k, v in fields.items()}
         if self._edge_ptr is not None:
-            start, count = _spans(self._edge_ptr, index)
-            edges, first = _rows(start, count), _offsets(count)
+            count = _sizes(self._edge_ptr, index)
+            first = _offsets(count)
             own = {"edge_index": ptr[:-1], "edge_reverse": first[:-1], "edge_shift": none}
             for key in own.keys() & self.packed.keys():
                 axis = self.packed.__cat_dim__(key, None)
-                value = self.packed[key].index_select(axis, edges).long()
-                if key != "edge_shift":
-                    value += own[key].repeat_interleave(count)
-                batch[key], slices[key], increments[key] = value, first, own[key]
-        batch.batch = torch.arange(index.numel()).repeat_interleave(ptr.diff())
-        batch.ptr = ptr
-        batch._num_graphs, batch._slice_dict, batch._inc_dict = index.numel(), slices, increments
+                local = _runs(self.packed[key], self._edge_ptr, index, axis)
+                start = own[key].repeat_interleave(count)
+                start = start.unsqueeze(1) if key == "edge_shift" else start
+                fields[key] = torch.add(local, start, out=start.new_empty(local.shape))
+                slices[key], increments[key] = first, own[key]
+        fields["batch"] = number[:-1].repeat_interleave(ptr.diff())
+        # PyG's own constructor inspects its signature each time, longer than all the rest takes
+        batch = type.__call__(_BATCH, **fields, ptr=ptr)
+        batch._num_graphs, batch._slice_dict, batch._inc_dict = index.size, slices, increments
         return batch
 
 
@@ -150,7 +194,7 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
     """Raise `InputError` unless a structure can be packed with the first one."""
     odd = set(first.keys()) ^ set(structure.keys())
     if odd:
-        has = "lacks" if odd & set(first.keys()) else "has"
+        has = "lacks" if min(odd) in first else "has"
         raise InputError(
             f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
         )
@@ -174,24 +218,35 @@ def _check_alike(structure: Structure, first: Structure, where: str) -> None:
             )
 
 
-def _local_edges(
-    part: Structure, cutoff: float, where: str, first: int
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Edges that count atoms and edges from the start of their own structure, and their number."""
+def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:
+    """Edges that count atoms and edges from the start of their own structure, and their number.
+
+    Args:
+        dataset: a block of structures.
+        cutoff: r_c in Å.
+        first: what errors call the first structure.
+    """
+    part, sizes = dataset.gathered()
+    part.ptr = _offsets(sizes)
     part = with_edges(part, cutoff)
     structure = batch_index(part)[part.edge_index[1]]
     count = structure.bincount(minlength=num_structures(part))
-    local = (part.edge_index - part.ptr[structure]).int()
-    reverse = (part.edge_reverse - _offsets(count)[structure]).int()
+    edges = {
+        "count": count,
+        "edge_index": (part.edge_index - part.ptr[structure]).int(),
+        "edge_reverse": (part.edge_reverse - _offsets(count)[structure]).int(),
+    }
     shift = part.get("edge_shift")
-    far = [] if shift is None else (shift.abs() > _MOST_CELLS).any(1).nonzero()
-    if len(far):
-        raise InputError(
-            f"{where}, structure {first + int(structure[far[0]])}: an edge crosses the cell "
-            f"{shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the atoms "
-            "into their cell"
-        )
-    return local, None if shift is None else shift.to(torch.int16), reverse, count
+    if shift is not None:
+        far = (shift.abs() > _MOST_CELLS).any(1).nonzero()
+        if len(far):
+            raise InputError(
+                f"{dataset.where}, structure {first + int(structure[far[0]])}: an edge crosses the "
+                f"cell {shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the "
+                "atoms into their cell"
+            )
+        edges["edge_shift"] = shift.to(torch.int16)
+    return edges
 
 
 def _offsets(sizes: Tensor) -> Tensor:
@@ -199,13 +254,22 @@ def _offsets(sizes: Tensor) -> Tensor:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def _spans(ptr: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each chosen structure begins, and how many rows it has."""
-    start = ptr[index]
-    return start, ptr[index + 1] - start
+def _sizes(ptr: Tensor, index: np.ndarray) -> Tensor:
+    ptr = ptr.numpy()
+    return torch.from_numpy(ptr[index + 1] - ptr[index])
 
 
-def _rows(start: Tensor, count: Tensor) -> Tensor:
-    """start[0] … start[0] + count[0] − 1, start[1] …, in one tensor."""
-    shift = start - (count.cumsum(0) - count)
-    return torch.arange(int(count.sum())) + shift.repeat_interleave(count)
+def _rows(ptr: Tensor, index: np.ndarray) -> np.ndarray:
+    """ptr[i] … ptr[i + 1] − 1 for each i of `index`, in one array."""
+    ptr = ptr.numpy()
+    size = ptr[index + 1] - ptr[index]
+    end = size.cumsum()
+    return np.arange(size.sum()) + (ptr[index] - end + size).repeat(size)
+
+
+def _runs(value: Tensor, ptr: Tensor, index: np.ndarray, axis: int) -> Tensor:
+    """The same rows of `value`, copied run by run: half the time where runs are long."""
+    ptr, array = ptr.numpy(), value.numpy().swapaxes(0, axis)
+    ends = zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True)
+    rows = np.concatenate([array[:0], *(array[a:b] for a, b in ends)])
+    return torch.from_numpy(rows.swapaxes(0, axis))

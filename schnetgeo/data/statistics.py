@@ -1,5 +1,6 @@
 """Reference energies and scale, fitted in float64 on the training split."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,12 +46,35 @@ def fit_normalization(dataset: PackedDataset, max_z: int) -> Normalization:
     of the energy residual per square root of the number of atoms.
     """
     references = torch.zeros(max_z, dtype=torch.float64)
-    residual = torch.zeros(1, dtype=torch.float64)
     if dataset.has("energy"):
-        counts = compositions(dataset, max_z)
-        references = fit_composition(counts, dataset.values("energy"))
-        residual = dataset.values("energy") - counts.double() @ references
-        residual = residual / dataset.num_atoms.sqrt()
-    spread = dataset.values("forces").double() if dataset.has("forces") else residual
-    scale = float(spread.square().mean().sqrt())
+        references = fit_composition(*_reduced(dataset, max_z))
+    total, number = 0.0, 1e-300
+    for block in dataset.blocks():
+        spread = _spread(block, references)
+        total, number = total + float(spread.square().sum()), number + spread.numel()
+    scale = math.sqrt(total / number)
     return Normalization(references, scale if scale > 1e-6 else 1.0)
+
+
+def _spread(block: PackedDataset, references: Tensor) -> Tensor:
+    """Force components, or what the references leave of the energy per √N, in float64."""
+    if block.has("forces"):
+        return block.values("forces").double()
+    if not block.has("energy"):
+        return torch.zeros(1, dtype=torch.float64)
+    counts = compositions(block, len(references)).double()
+    return (block.values("energy") - counts @ references) / block.num_atoms.sqrt()
+
+
+def _reduced(dataset: PackedDataset, max_z: int) -> tuple[Tensor, Tensor]:
+    """Counts and energies, or fewer rows that have the same least-squares solutions.
+
+    The triangle of a QR decomposition stands for all rows before it, so memory holds one block.
+    """
+    rows = torch.empty(0, max_z + 1, dtype=torch.float64)
+    for block in dataset.blocks():
+        if len(rows):
+            rows = torch.linalg.qr(rows, mode="r").R
+        counts, energy = compositions(block, max_z), block.values("energy").unsqueeze(1)
+        rows = torch.cat([rows, torch.cat([counts.double(), energy], dim=1)])
+    return rows[:, :-1], rows[:, -1]

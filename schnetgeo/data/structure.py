@@ -4,7 +4,8 @@ import torch
 from torch_geometric.data import Data
 
 PER_ATOM = (
-    "z", "pos", "forces", "tags", "momenta", "masses", "initial_charges", "initial_magmoms",
+    "z", "pos", "forces", "charges", "tags", "momenta", "masses", "initial_charges",
+    "initial_magmoms",
 )  # fmt: skip
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 GRAPH = (*PER_EDGE, "edge_cutoff")
@@ -20,6 +21,7 @@ class Structure(Data):
     | `cell`, `pbc` | (1, 3, 3), (1, 3) | Å (rows are lattice vectors), bool |
     | `energy` | (1,) | float64, eV |
     | `forces`, `stress` | (N, 3), (1, 3, 3) | eV/Å, eV/Å³ |
+    | `charges` | (N,) | partial charges, e |
     | `edge_index` | (2, E) | int64; row 0 the source j, row 1 the target i |
     | `edge_shift` | (E, 3) | int64, lattice vectors |
     | `edge_reverse` | (E,) | int64, position of the edge i → j of each edge j → i |

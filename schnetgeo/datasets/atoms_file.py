@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import ase.db
 import ase.io
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from schnetgeo.data.atoms import from_ase
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.schnetpack import is_schnetpack, read_schnetpack
 from schnetgeo.errors import InputError
 
 
@@ -22,15 +24,16 @@ class AtomsFile(PackedDataset):
     """Structures with their labels from one or several files, in eV and Å.
 
     Args:
-        paths: files that `ase.io.read` knows (extxyz, ASE databases, trajectories, …) or .npz in
-            one of the layouts of `read_npz`.
+        paths: files that `ase.io.read` knows (extxyz, trajectories, …), ASE databases (.db) with
+            the names and data of their rows, those of SchNetPack among them, or .npz in one of the
+            layouts of `read_npz`.
         root: folder that relative paths start from; `None` is the current one. Files are read
             where they are; nothing is downloaded or written.
-        energy_key: name of the energy: an array of the .npz, or an entry of `atoms.info`; `None`
-            is `E`, or what ASE attached as a calculator.
-        forces_key: likewise for the forces: an array of the .npz, or of `atoms.arrays`.
+        energy_key: name of the energy: an array of the .npz, an entry of `atoms.info`, or of the
+            row of a database; `None` is `E`, or what ASE attached as a calculator.
+        forces_key: likewise for the forces: an array of the .npz, of `atoms.arrays`, or of a row.
         energy_unit: unit of the energies; ASE's formats are in eV and eV/Å unless this and
-            `force_unit` say otherwise, an .npz must state its own.
+            `force_unit` say otherwise, an .npz must state its own, databases of SchNetPack do.
         force_unit: likewise, such as "kcal/mol/Angstrom"; where ASE's formats have energies and
             forces, give both units or neither.
         length_unit: unit of positions and cells; `None` is Å.
@@ -61,16 +64,19 @@ class AtomsFile(PackedDataset):
             force_unit=force_unit,
             length_unit=length_unit,
         )
-        parts = [
-            read_npz(path, **names)
-            if path.suffix == ".npz"
-            else _read_ase(path, **names, drop=tuple(drop))
-            for path in paths
-        ]
-        super().__init__(*_joined(parts), where=", ".join(p.where for p in parts))
+        parts = [_read(path, names, tuple(drop)) for path in paths]
+        super().__init__(*joined(parts), where=", ".join(p.where for p in parts))
 
 
-def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
+def _read(path: str | os.PathLike, names: dict[str, str | None], drop: tuple[str, ...]):
+    if Path(path).suffix == ".npz":
+        return read_npz(path, **names)
+    if Path(path).suffix == ".db" and Path(path).is_file() and is_schnetpack(path):
+        return read_schnetpack(path, **names, drop=drop)
+    return _read_ase(path, **names, drop=drop)
+
+
+def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     """The structures of all files in a row."""
     if not parts:
         raise InputError("paths: name at least one file")
@@ -86,7 +92,7 @@ def _joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
     for key in parts[0].packed.keys():
         if key == "ptr":
             continue
-        values = [part.packed[key] for part in parts]
+        values = [part.values(key) for part in parts]
         packed[key] = torch.cat(values) if torch.is_tensor(values[0]) else sum(values, [])
     return packed, torch.cat([part.num_atoms for part in parts])
 
@@ -104,7 +110,7 @@ def _read_ase(
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
-        frames = ase.io.read(path, index=":")
+        frames = _rows(path) if Path(path).suffix == ".db" else ase.io.read(path, index=":")
     except Exception as error:  # each of ASE's readers fails in its own way
         raise InputError(
             f"{path}: ASE cannot read it ({type(error).__name__}: {error}); check that the file is "
@@ -140,6 +146,22 @@ def _check_units(dataset: PackedDataset, energy_unit: str | None, force_unit: st
             f"{dataset.where}: {given} is given but {lacking} is not; without units both are in eV "
             f"and eV/Angstrom, so give {lacking} too"
         )
+
+
+def _rows(path: str | os.PathLike) -> list[Atoms]:
+    """Atoms of a database with all that their rows hold: `ase.io.read` forgets names and data."""
+    frames = []
+    for row in ase.db.connect(path, use_lock_file=False).select():
+        atoms = row.toatoms()
+        for name, value in {**row.key_value_pairs, **row.data}.items():
+            if not isinstance(value, str) and np.size(value) == 1:
+                atoms.info[name] = np.reshape(value, ()).item()
+            elif not isinstance(value, str) and np.shape(value)[:1] == (len(atoms),):
+                atoms.arrays[name] = np.array(value)
+            else:
+                atoms.info[name] = value
+        frames.append(atoms)
+    return frames
 
 
 def _labeled(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> Atoms:

@@ -1,18 +1,29 @@
 """One call from the name of a data set to batches."""
 
+from inspect import signature
 from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
 from schnetgeo.data.loader import ordered_loader, shuffled_loader
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import random_split
 from schnetgeo.datasets.atoms_file import AtomsFile
 from schnetgeo.datasets.demo import Demo
+from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
+from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.qm9 import QM9
+from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.errors import InputError
 
-BY_NAME = {"AtomsFile": AtomsFile, "Demo": Demo, "MD17": MD17}
+BY_NAME = {
+    "AtomsFile": AtomsFile,
+    "Demo": Demo,
+    "ISO17": ISO17,
+    "MD17": MD17,
+    "QM9": QM9,
+    "RevisedMD17": RevisedMD17,
+}
 
 
 class Loaders(NamedTuple):
@@ -27,10 +38,14 @@ def open_dataset(name: str, **options) -> PackedDataset:
     """The data set of this name; options are those of its class.
 
     Raises:
-        InputError: for an unknown name; lists the known ones.
+        InputError: for an unknown name or option; lists the known ones.
     """
     if name not in BY_NAME:
         raise InputError(f"unknown data set {name!r}; known: {', '.join(BY_NAME)}")
+    known = signature(BY_NAME[name]).parameters
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise InputError(f"{name} has no option {unknown[0]!r}; known: {', '.join(known)}")
     return BY_NAME[name](**options)
 
 
@@ -44,24 +59,28 @@ def load_data(
     seed: int = 0,
     **options,
 ) -> Loaders:
-    """Training, validation and test batches of a data set, split at random.
+    """Training, validation and test batches of a data set.
 
         train, val, test = load_data("MD17", molecule="aspirin", num_train=1000, num_val=50)
 
+    Structures are drawn at random, within the authors' own split where there is one: the folds and
+    validation ids of ISO17, the test frames of coupled-cluster MD17, `split=1` … 5 of RevisedMD17.
+
     Args:
-        name: "MD17", "Demo" or "AtomsFile".
+        name: "QM9", "MD17", "RevisedMD17", "ISO17", "AtomsFile" or "Demo".
         num_train: structures to train on.
         num_val: structures to validate on.
-        num_test: structures to test on; `None` is all the rest.
+        num_test: structures to test on; `None` is all the rest, or all that are meant for it.
         batch_size: structures per batch.
         seed: of the split and of the order of training batches.
-        **options: of the data set's class, such as molecule="aspirin".
+        **options: of the data set's class, such as molecule="aspirin" or target="gap".
 
     Raises:
-        InputError: for an unknown data set, or fewer structures than asked for.
+        InputError: for an unknown data set or option, fewer structures than asked for, or more to
+            train on than the authors of revised MD17 allow.
     """
     dataset = open_dataset(name, **options)
-    split = random_split(len(dataset), num_train, num_val, num_test, seed)
+    split = default_split(dataset, num_train, num_val, num_test, seed)
     return Loaders(
         shuffled_loader(dataset[split.train], batch_size, seed),
         ordered_loader(dataset[split.val], batch_size),

@@ -1,45 +1,87 @@
-"""MD17: ab initio dynamics of ten small molecules at 500 K."""
+"""MD17: ab initio dynamics of small molecules, and its coupled-cluster relatives."""
 
 import os
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
 
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import Store
+from schnetgeo.datasets.archive import unpacked
+from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.published import Pools, kept
+from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
-URL = "http://www.quantum-machine.org/gdml/data/npz/"
-FILES = {
-    "aspirin": "md17_aspirin.npz",
-    "azobenzene": "azobenzene_dft.npz",
-    "benzene": "md17_benzene2017.npz",
-    "benzene2018": "benzene2018_dft.npz",
-    "ethanol": "md17_ethanol.npz",
-    "malonaldehyde": "md17_malonaldehyde.npz",
-    "naphthalene": "md17_naphthalene.npz",
-    "paracetamol": "paracetamol_dft.npz",
-    "salicylic_acid": "md17_salicylic.npz",
-    "toluene": "md17_toluene.npz",
-    "uracil": "md17_uracil.npz",
+UNITS = {"e_unit": "kcal/mol", "f_unit": "kcal/mol/Angstrom", "r_unit": "Angstrom"}  # of the files
+_URL = "http://www.quantum-machine.org/gdml/data/npz/"
+_MIRROR = "http://www.quantum-machine.org/gdml/repo/datasets/"
+
+
+class Trajectory(NamedTuple):
+    """What is published for one molecule."""
+
+    file: str
+    frames: int
+    atoms: int
+    theory: str = "PBE+vdW-TS"
+    num_test: int = 0  # the last frames, a file of their own
+
+
+MOLECULES = {
+    "benzene": Trajectory("md17_benzene2017.npz", 627_983, 12),
+    "uracil": Trajectory("md17_uracil.npz", 133_770, 12),
+    "naphthalene": Trajectory("md17_naphthalene.npz", 326_250, 18),
+    "aspirin": Trajectory("md17_aspirin.npz", 211_762, 21),
+    "salicylic_acid": Trajectory("md17_salicylic.npz", 320_231, 16),
+    "malonaldehyde": Trajectory("md17_malonaldehyde.npz", 993_237, 9),
+    "ethanol": Trajectory("md17_ethanol.npz", 555_092, 9),
+    "toluene": Trajectory("md17_toluene.npz", 442_790, 15),
+    "paracetamol": Trajectory("paracetamol_dft.npz", 106_490, 20),
+    "azobenzene": Trajectory("azobenzene_dft.npz", 99_999, 24),
+    "benzene2018": Trajectory("benzene2018_dft.npz", 49_863, 12, "DFT, FHI-aims"),
+    "benzene_ccsd_t": Trajectory("benzene_ccsd_t.zip", 1500, 12, "CCSD(T)", 500),
+    "aspirin_ccsd": Trajectory("aspirin_ccsd.zip", 1500, 21, "CCSD", 500),
+    "malonaldehyde_ccsd_t": Trajectory("malonaldehyde_ccsd_t.zip", 1500, 9, "CCSD(T)", 500),
+    "ethanol_ccsd_t": Trajectory("ethanol_ccsd_t.zip", 2000, 9, "CCSD(T)", 1000),
+    "toluene_ccsd_t": Trajectory("toluene_ccsd_t.zip", 1501, 15, "CCSD(T)", 501),
 }
-CITATION = "Chmiela et al., Sci. Adv. 3, e1603015 (2017), doi:10.1126/sciadv.1603015"
+SOURCE = Source(
+    name="MD17",
+    files={
+        molecule: File(facts.file, _URL + facts.file, (_MIRROR + facts.file,))
+        for molecule, facts in MOLECULES.items()
+    },
+    license="none stated; a public benchmark, to be cited",
+    citation="Chmiela et al., Sci. Adv. 3, e1603015 (2017); coupled cluster: Chmiela et al., "
+    "Nat. Commun. 9, 3887 (2018)",
+    doi="10.1126/sciadv.1603015",
+    url="http://www.quantum-machine.org/gdml/",
+)
 
 
-class MD17(PackedDataset):
-    """Energies (eV) and forces (eV/Å) along a trajectory of one molecule, PBE+vdW-TS.
+class MD17(Store):
+    """Energies (eV) and forces (eV/Å) along a trajectory of one molecule at 500 K.
 
-    The published files are in kcal/mol and kcal/mol/Å; frames are 0.5 fs apart, so neighbors
-    resemble each other and a random split tests interpolation.
+    The published files are in kcal/mol and kcal/mol/Å, and their energies stay float64, where the
+    readers of PyG round them to float32, which is 0.03 kcal/mol for aspirin. Frames are 0.5 fs
+    apart, so neighbors resemble each other and a random split tests interpolation. "benzene" is
+    the set of 2017 that the SchNet paper used; "benzene2018" is another level of theory and gives
+    other errors. The coupled-cluster sets come with their own test frames, `pools`.
 
     Args:
-        root: folder that keeps the downloaded file.
-        molecule: one of `FILES`; "benzene" is the set of 2017 that the SchNet paper used.
-        file: a file in the published format to read instead of downloading.
-        url: where the files are.
+        root: folder that keeps the downloaded file, and a store of its frames that opens at once.
+        molecule: one of `MOLECULES`.
+        file: a file in the published format (.npz, or .zip of the coupled-cluster sets) to read
+            instead of downloading; units are those of MD17 unless it states others.
 
     Raises:
-        InputError: for an unknown molecule, or a file that cannot be had or read.
+        InputError: for an unknown molecule, or a file that cannot be had or read, or whose frames
+            are not as many as published.
 
-    Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017).
+    Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017); Nat. Commun. 9, 3887 (2018).
     """
 
     def __init__(
@@ -47,27 +89,51 @@ class MD17(PackedDataset):
         root: str | os.PathLike = "data",
         molecule: str = "ethanol",
         file: str | os.PathLike | None = None,
-        url: str = URL,
     ):
-        if molecule not in FILES:
-            raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(FILES)}")
-        path = file or _download(url + FILES[molecule], Path(root) / "MD17")
-        frames = read_npz(path)
-        missing = [name for name in ("energy", "forces") if not frames.has(name)]
-        if missing:
-            raise InputError(f"{path}: has no {missing[0]}; it is not a file of MD17")
-        super().__init__(frames.packed, frames.num_atoms, frames.where)
+        if molecule not in MOLECULES:
+            raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(MOLECULES)}")
+        folder = Path(root) / "MD17"
+        if file is None:
+            super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder)))
+            num_test = MOLECULES[molecule].num_test
+        else:
+            parts = _read(Path(file))
+            PackedDataset.__init__(self, *joined(parts))
+            num_test = len(parts[1]) if len(parts) == 2 else 0
+        self.where = f"MD17 {molecule}"
+        order = torch.arange(len(self))
+        self.pools = Pools(order[:-num_test], order[-num_test:]) if num_test else None
 
 
-def _download(url: str, folder: Path) -> str:
-    """The local copy of a file, fetched once; a broken download leaves nothing behind."""
-    import pooch
+def _downloaded(molecule: str, folder: Path) -> list[PackedDataset]:
+    path, facts = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
+    parts = _read(path)
+    check_frames(path, parts, facts.frames, facts.atoms)
+    return parts
 
-    name = url.rpartition("/")[2]
-    try:
-        return pooch.retrieve(url, known_hash=None, fname=name, path=folder, progressbar=True)
-    except Exception as error:  # whatever the network can do
+
+def _read(path: Path) -> list[PackedDataset]:
+    """Frames of a trajectory, or training and test frames of a coupled-cluster set."""
+    if path.suffix != ".zip":
+        return [read_frames(path)]
+    with unpacked(path, [f"{path.stem}-train.npz", f"{path.stem}-test.npz"]) as parts:
+        return [read_frames(part) for part in parts]
+
+
+def read_frames(path: str | os.PathLike) -> PackedDataset:
+    """A file of MD17 or revised MD17; an `InputError` if it lacks energies or forces."""
+    frames = read_npz(path, assumed=UNITS)
+    missing = [name for name in ("energy", "forces") if not frames.has(name)]
+    if missing:
+        raise InputError(f"{path}: has no {missing[0]}; it is not a file of MD17")
+    return frames
+
+
+def check_frames(path: Path, parts: list[PackedDataset], frames: int, atoms: int) -> None:
+    """Raise `InputError` unless there are as many frames and atoms as were published."""
+    found = sum(map(len, parts)), int(parts[0].num_atoms[0])
+    if found != (frames, atoms):
         raise InputError(
-            f"{url}: cannot be downloaded ({error}); fetch it elsewhere, put it into {folder} or "
-            "name it with file= (--data in the shell)"
-        ) from None
+            f"{path}: has {found[0]} frames of {found[1]} atoms, but {frames} of {atoms} were "
+            "published; delete it to download it again, or pass it as file= to use it as it is"
+        )

@@ -3,7 +3,8 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,8 +15,12 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.errors import InputError
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _KCAL = {"e_unit": "kcal/mol", "f_unit": "kcal/mol/Angstrom", "r_unit": "Angstrom"}
-_REVISED = {"nuclear_charges": "z", "coords": "R", "energies": "E", "forces": "F"}
+_REVISED = {
+    "nuclear_charges": "z", "coords": "R", "energies": "E", "forces": "F",
+    "old_indices": "old_indices",
+}  # fmt: skip
 _GEOMETRY = {"N", "z", "Z", "R", "cell", "pbc", "stress"}
 _TYPES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 
@@ -27,6 +32,7 @@ def read_npz(
     energy_unit: str | None = None,
     force_unit: str | None = None,
     length_unit: str | None = None,
+    assumed: Mapping[str, str] = _NONE,
 ) -> PackedDataset:
     """Structures of an .npz archive, in eV and Å.
 
@@ -35,7 +41,8 @@ def read_npz(
     * fixed composition: `z` (n,) or `Z` (T, n), `R` (T, n, 3), `E` (T,), `F` (T, n, 3);
     * ragged: `N` (T,), `Z` (ΣN,), `R` (ΣN, 3), `E` (T,), `F` (ΣN, 3);
     * MD17 as published: fixed composition with `E` (T, 1), kcal/mol and kcal/mol/Å;
-    * revised MD17 as published: `nuclear_charges`, `coords`, `energies`, `forces`, likewise.
+    * revised MD17 as published: `nuclear_charges`, `coords`, `energies`, `forces`, likewise; also
+      `old_indices`, the frames of MD17 that these are, whose labels `old_*` are left out.
 
     All may have `cell` (T, 3, 3), periodic unless `pbc` says otherwise, and `stress` (T, 3, 3) in
     eV/Å³. Further arrays with a row for each structure become attributes under their own name,
@@ -48,13 +55,15 @@ def read_npz(
         energy_unit: needed unless the file states `e_unit`.
         force_unit: needed unless the file states `f_unit`.
         length_unit: `None` is what the file states as `r_unit`, or Å.
+        assumed: units of a published format, by `e_unit`, `f_unit`, `r_unit`; what the file itself
+            states comes first.
 
     Raises:
         InputError: names the file and what is wrong with it.
     """
-    arrays = _open(path)
+    arrays = _as_arrays(assumed) | _open(path)
     if "nuclear_charges" in arrays:
-        arrays = {_REVISED[k]: v for k, v in arrays.items() if k in _REVISED} | _as_arrays(_KCAL)
+        arrays = {_REVISED.get(k, k): v for k, v in arrays.items()} | _as_arrays(_KCAL)
         energy_key = _REVISED.get(energy_key, energy_key)
         forces_key = _REVISED.get(forces_key, forces_key)
     elif (
@@ -103,7 +112,10 @@ def _open(path: str | os.PathLike) -> dict[str, np.ndarray]:
         )
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            wanted = file.files
+            if "nuclear_charges" in wanted:
+                wanted = [key for key in wanted if key in _REVISED]
+            return {key: file[key] for key in wanted}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); get a fresh copy, or save it again as plain "
@@ -111,12 +123,7 @@ def _open(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _is_md17(arrays: dict[str, np.ndarray]) -> bool:
-    """MD17 as published alone has energies of shape (T, 1)."""
-    return "z" in arrays and "E" in arrays and arrays["E"].ndim == 2
-
-
-def _as_arrays(text: dict[str, str]) -> dict[str, np.ndarray]:
+def _as_arrays(text: Mapping[str, str]) -> dict[str, np.ndarray]:
     return {key: np.array(value) for key, value in text.items()}
 
 
@@ -162,7 +169,7 @@ def _rows(path, arrays: dict[str, np.ndarray], key: str, *shapes: tuple[int, ...
 
 
 def _stated(arrays: dict[str, np.ndarray], key: str) -> str | None:
-    return str(arrays[key]) if key in arrays else None
+    return str(arrays[key].astype(str)) if key in arrays else None  # some were written as bytes
 
 
 def _unit(path, arrays: dict[str, np.ndarray], key: str, given: str | None, kind: str) -> str:

@@ -25,7 +25,7 @@ KEYS = {
     "dataset", "molecule", "model", "task", "seed", "num_train", "num_val", "num_test",
     "parameters", "steps", "stopped_by", "seconds", "hardware", "versions",
     "energy_mae_kcal_mol", "energy_rmse_kcal_mol", "force_mae_kcal_mol_A",
-    "force_rmse_kcal_mol_A", "published",
+    "force_rmse_kcal_mol_A", "published", "split", "note",
 }  # fmt: skip
 MODELS = ["mean predictor", "linear composition", "baseline", "SchNet"]
 
@@ -81,11 +81,17 @@ def test_results_have_the_keys_of_the_contract(demo):
         assert (row["num_train"], row["num_val"], row["num_test"]) == (40, 10, 50)
         assert (row["task"], row["seed"]) == ("energy_and_forces", 0)
         assert row["published"] == []  # GFN2-xTB is not the level of theory of the papers
+        assert row["split"] == Split.load(demo / "split.npz").digest
+        assert row["note"].startswith("frames of a trajectory were split at random")
         assert row["hardware"]
         assert {"python", "schnetgeo", "torch", "torch-geometric"} <= set(row["versions"])
     assert [row["stopped_by"] for row in rows] == ["closed form"] * 2 + ["max_steps"] * 2
     assert [row["steps"] for row in rows] == [0, 0, 20, 20]
     assert [row["parameters"] for row in rows[::2]] == [1, 1160]
+
+
+def test_report_says_how_it_was_split(demo):
+    assert "errors are those of interpolation" in (demo / "report.html").read_text()
 
 
 def test_files_beside_the_results(demo):
@@ -220,7 +226,7 @@ def test_finished_run_is_not_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--molecules tea", "unknown molecule 'tea'; known: aspirin"),
+        ("--molecules tea", "unknown molecule 'tea'; known: benzene"),
         ("--molecules ethanol uracil --data a.npz", "data names 1 files for 2 molecules"),
         ("--data lost.npz", "lost.npz: no such file"),
         ("--demo --num-train 1190", "no frame is left to test on; lower num_train"),

@@ -135,12 +135,35 @@ def test_subsets(key, rows):
     assert subset[1:].values("mol_index").tolist() == rows[1:]
 
 
-def test_positions_count_from_the_end_where_negative():
+def test_subsets_of_subsets():
     dataset = PackedDataset.from_list(structures(periodic=False))
+    for subset, rows in [
+        (dataset[1::2][::-1], [5, 3, 1]),
+        (dataset[1::2][[2, 0]], [5, 1]),
+        (dataset[[4, 0, 2]][1:], [0, 2]),
+        (dataset[[4, 0, 2]][[-1, 0]], [2, 4]),
+        (dataset[2:][np.array([False, True, True, False])], [3, 4]),
+        (dataset[torch.empty(0, dtype=torch.long)], []),
+        (dataset.shuffle(return_perm=True)[0].shuffle()[:0], []),
+    ]:
+        assert subset.values("mol_index").tolist() == rows
+        assert subset.batch(range(len(rows))).mol_index.tolist() == rows
+
+
+def test_positions_count_from_the_end_where_negative():
+    dataset = PackedDataset.from_list(structures(periodic=False), where="own data")
     assert dataset.batch([-2, 0, -1]).mol_index.tolist() == [4, 0, 5]
     assert dataset[1:3].batch([-1]).mol_index.tolist() == [2]
-    with pytest.raises(IndexError):
-        dataset.batch([6])
+    for wrong in ([6], [-7], [0.5], [True, False]):
+        with pytest.raises(IndexError, match="own data: positions must be integers below 6, the"):
+            dataset.batch(wrong)
+
+
+def test_blocks_are_the_same_structures_in_order():
+    dataset = PackedDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
+    blocks = list(dataset.blocks(2))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert torch.cat([block.values("mol_index") for block in blocks]).tolist() == [3, 1, 4, 0, 5]
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -154,6 +177,7 @@ def test_edges_of_subset(periodic):
         for name in EDGES:
             assert torch.equal(built.batch(choice)[name], expected[name]), name
             assert name == "edge_cutoff" or built.batch(choice)[name].dtype == torch.int64
+            assert built.batch(choice)[name].is_contiguous()
     assert not dataset.has("edge_index")
 
 
@@ -218,6 +242,7 @@ def test_travels_to_other_processes():
     [
         (lambda d: d.pop("energy"), "own data, structure 2: lacks 'energy', unlike structure 0"),
         (lambda d: d.update({"mu": torch.ones(1)}), "structure 2: has 'mu', unlike structure 0"),
+        (lambda d: d.update({"a": d.pop("smiles")}), "structure 2: has 'a', unlike structure 0"),
         (lambda d: d.update({"energy": d["energy"][0]}), r"2: energy must have shape \(1,\), got"),
         (lambda d: d.update({"pos": d["pos"][:, :2]}), r"2: pos must have shape \(9, 3\), got \(9"),
         (lambda d: d.update({"forces": d["forces"][1:]}), r"2: forces must have .* got \(8, 3\)"),
@@ -231,6 +256,28 @@ def test_refuses_structures_that_differ(change, message):
     change(parts[2]._store)
     with pytest.raises(InputError, match=message):
         PackedDataset.from_list(parts, where="own data")
+
+
+def test_numbers_structures_over_all_blocks(monkeypatch):
+    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (2,))
+    parts = structures(periodic=False)
+    parts[5].pos[1] = parts[5].pos[2]
+    with pytest.raises(InputError, match="own data, structure 5: atoms 1 and 2 are in one place"):
+        PackedDataset.from_list(parts, where="own data")
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("mu", "6 rows, one for each structure, got 5"),
+        ("tags", "27 rows, one for each atom, got 5"),
+    ],
+)
+def test_refuses_other_numbers_of_rows(key, rows):
+    packed = PackedDataset.from_list(structures(periodic=False))
+    packed.packed[key] = torch.ones(5)
+    with pytest.raises(InputError, match=f"own data: {key} must have {rows}"):
+        PackedDataset(packed.packed, packed.num_atoms, "own data")
 
 
 def test_refuses_what_it_cannot_pack():

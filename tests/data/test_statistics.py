@@ -81,14 +81,14 @@ def test_translation_of_energies():
 def test_scale_is_that_of_the_forces():
     data = dataset([[1, 1], [6, 1, 1]], sum_of_atoms, lambda n: torch.full((n, 3), -2.5))
     references, scale = fit_normalization(data, MAX_Z)
-    assert scale == pytest.approx(0.04 * 2.5)
+    assert scale == pytest.approx(2.5)
     assert references.shape == (MAX_Z,)
 
 
 def test_scale_without_forces_is_what_references_leave():
     sign = iter([1, -1] * 50)
     data = dataset([[6, 1, 1, 1]] * 100, lambda z: sum_of_atoms(z) + 3 * next(sign))
-    assert fit_normalization(data, MAX_Z).scale == pytest.approx(0.04 * 3 / 2, rel=1e-6)
+    assert fit_normalization(data, MAX_Z).scale == pytest.approx(3 / 2, rel=1e-6)
 
 
 def test_scale_is_one_where_there_is_nothing_to_scale():
@@ -114,3 +114,21 @@ def test_composition_explains_qm9_but_for_0_86_ev():
     counts, energy = compositions(qm9, MAX_Z), qm9.values("energy")
     error = counts.double() @ fit_composition(counts, energy) - energy
     assert float(error.abs().mean()) == pytest.approx(0.86, abs=0.01)
+
+
+@pytest.mark.parametrize("part", ["ethanol", "molecules"])
+@pytest.mark.parametrize("forces", [False, True])
+def test_block_by_block_is_all_at_once(monkeypatch, part, forces):
+    dataset = Demo(part)[::2]
+    if not forces:
+        dataset = PackedDataset(*dataset.gathered())
+        del dataset.packed.forces
+    whole = fit_normalization(dataset, 10)
+    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (100,))
+    parts = fit_normalization(dataset, 10)
+    assert parts.scale == pytest.approx(whole.scale, rel=1e-9)
+    counts = compositions(dataset, 10).double()
+    torch.testing.assert_close(
+        counts @ parts.references, counts @ whole.references, rtol=0, atol=1e-8
+    )
+    torch.testing.assert_close(parts.references, whole.references, rtol=0, atol=1e-7)

@@ -6,10 +6,14 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.db import connect
+from ase.io.extxyz import key_val_dict_to_str
 
-from schnetgeo.datasets import AtomsFile
+from schnetgeo.data import to_ase
+from schnetgeo.datasets import QM9, AtomsFile
 from schnetgeo.errors import InputError
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol, fixed, md17, write
+from tests.datasets.published import iso17_database, row_forces
+from tests.shared_data import shared
 
 
 def frames(number=3):
@@ -55,6 +59,67 @@ def test_database(tmp_path):
         for atoms in frames():
             database.write(atoms)
     assert_labels(AtomsFile(str(tmp_path / "own.db")))
+
+
+def test_labels_that_a_database_has_by_name(tmp_path):
+    path = iso17_database(tmp_path / "iso17.db", slice(0, 3))
+    dataset = AtomsFile(path, energy_key="total_energy", forces_key="atomic_forces")
+    assert float(dataset[0].energy) == -11505.647279852
+    assert dataset[2].forces.tolist() == row_forces(2)
+    with pytest.raises(InputError, match="structure 0: the per-atom array 'atomic_forces' cannot"):
+        AtomsFile(path, energy_key="total_energy")
+    assert not AtomsFile(path, drop=("atomic_forces",)).has("forces")
+
+
+def test_names_and_data_of_rows_are_kept(tmp_path):
+    with connect(tmp_path / "own.db") as database:
+        for k, atoms in enumerate(frames()):
+            data = {"H": 1 / 3 + k, "smiles": "CCO", "ids": np.array([k]), "ok": True}
+            database.write(atoms, temperature=300.5, data=data)
+    dataset = AtomsFile(tmp_path / "own.db")
+    assert dataset.values("H").tolist() == [1 / 3, 4 / 3, 7 / 3]
+    assert dataset.values("ids").tolist() == [0, 1, 2]
+    assert dataset.values("smiles") == ["CCO"] * 3
+    assert dataset.values("temperature").tolist() == [300.5] * 3
+    assert dataset.values("ok").dtype == torch.bool
+
+
+def write_database(path, atoms_list):
+    """ASE's databases take what is in `info` as data; as names they refuse H, U, C and others."""
+    with connect(path) as database:
+        for atoms in atoms_list:
+            database.write(atoms, data=atoms.info)
+
+
+def write_extxyz(path, atoms_list):
+    """Extended XYZ with all digits; ASE's own writer keeps eight decimals."""
+    lines = []
+    for atoms in atoms_list:
+        columns = {"pos": atoms.positions, "forces": atoms.get_forces()}
+        about = atoms.info | {"energy": atoms.get_potential_energy(), "pbc": "F F F"}
+        kinds = "species:S:1:" + ":".join(f"{name}:R:3" for name in columns)
+        lines += [str(len(atoms)), f"Properties={kinds} {key_val_dict_to_str(about)}"]
+        rows = np.hstack(list(columns.values())).tolist()
+        lines += [" ".join([s, *map(repr, r)]) for s, r in zip(atoms.symbols, rows, strict=True)]
+    path.write_text("\n".join([*lines, ""]))
+
+
+@pytest.mark.parametrize("write_to", [write_database, write_extxyz])
+def test_round_trip_is_exact(tmp_path, write_to):
+    molecules = list(QM9(file=shared("qm9_all_properties.npz"))[:50])
+    rng = np.random.default_rng(0)
+    for data in molecules:
+        data.pos = data.pos.double() * (1 + 1e-9 * rng.random())
+        data.forces = torch.from_numpy(rng.normal(size=data.pos.shape))
+    path = tmp_path / ("own.db" if write_to is write_database else "own.extxyz")
+    write_to(path, [to_ase(data) for data in molecules])
+    again = AtomsFile(path)
+    assert len(again) == len(molecules)
+    for mine, theirs in zip(molecules, again, strict=True):
+        assert set(theirs.keys()) == set(mine.keys()) | {"cell", "pbc"}
+        for name, value in mine.to_dict().items():
+            same = torch.equal(theirs[name], value) if torch.is_tensor(value) else None
+            assert theirs[name] == value if same is None else same, name
 
 
 def test_files_are_read_one_after_the_other(tmp_path):
@@ -213,7 +278,9 @@ def test_wrong_endings(tmp_path, name, content):
     path.write_bytes(
         write(tmp_path / "a.npz", fixed()).read_bytes() if content is None else content
     )
-    with pytest.raises(InputError, match=rf"{name}: (not an .npz archive|ASE cannot read it \()"):
+    with pytest.raises(
+        InputError, match=rf"{name}: (not an .npz archive|not an ASE|ASE cannot read it \()"
+    ):
         AtomsFile(path)
 
 

@@ -43,7 +43,11 @@ def test_no_validation():
 
 
 def test_refuses():
-    with pytest.raises(InputError, match="unknown data set 'MD71'; known: AtomsFile, Demo, MD17"):
+    with pytest.raises(
+        InputError, match="unknown data set 'MD71'; known: AtomsFile, Demo, ISO17, MD"
+    ):
         open_dataset("MD71")
+    with pytest.raises(InputError, match="QM9 has no option 'molecule'; known: root, target, keep"):
+        open_dataset("QM9", molecule="ethanol")
     with pytest.raises(InputError, match="cannot split 1200 structures into num_train=1200, num_v"):
         load_data("Demo", num_train=1200, num_val=1)

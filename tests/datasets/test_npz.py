@@ -41,7 +41,7 @@ def test_layouts(tmp_path, layout):
     assert sorted(first.z.tolist()) == [1] * 6 + [6, 6, 8]
     assert first.z.dtype == torch.int64
     assert first.energy.dtype == torch.float64
-    assert set(first.keys()) == {"z", "pos", "energy", "forces"}
+    assert set(first.keys()) - {"old_indices"} == {"z", "pos", "energy", "forces"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -104,7 +104,8 @@ def test_notes_about_the_file_are_left_out(tmp_path, extra):
 
 
 def test_old_labels_of_revised_md17_are_left_out(tmp_path):
-    assert set(read(tmp_path, revised_md17())[0].keys()) == {"z", "pos", "energy", "forces"}
+    first = read(tmp_path, revised_md17())[0]
+    assert set(first.keys()) == {"z", "pos", "energy", "forces", "old_indices"}
     given = read(tmp_path, revised_md17(), energy_key="energies", forces_key="forces")
     assert float(given[0].energy) == pytest.approx(ENERGY, abs=1e-9)
 

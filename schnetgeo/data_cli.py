@@ -1,0 +1,288 @@
+"""The commands schnetgeo data info, download, stats and convert."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import is_trajectory
+from schnetgeo.data.store import Store
+from schnetgeo.datasets import iso17, md17, qm9, rmd17
+from schnetgeo.datasets.load_data import open_dataset
+from schnetgeo.datasets.source import Source, fetch
+from schnetgeo.datasets.write import write_dataset
+from schnetgeo.errors import InputError
+from schnetgeo.files import write_whole
+from schnetgeo.parser import Parser, flag
+
+SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, iso17)}
+_SHOWN = 20  # compositions in the table
+
+ReadFiles = Callable[[list[str], Namespace], PackedDataset]
+
+
+def add_data(parser: Parser, add_units: Callable[[Parser], None]) -> None:
+    """Give a parser the commands; `add_units` adds the options that say what a file does not."""
+    commands = parser.add_subcommands()
+    for name, help in (
+        ("info", "what a data set holds, and where it comes from"),
+        ("stats", "distributions, duplicates, distances"),
+    ):
+        own = Parser(description=f"Show {help}.")
+        own.add_argument("files", type=str, nargs="*", help="stores, or anything ASE reads, .npz")
+        _add_named(own)
+        add_units(own)
+        own.add_argument("--json", type=str | None, help="write the same there")
+        if name == "stats":
+            own.add_argument("--picture", type=str | None, help="draw the distributions there")
+        commands.add_subcommand(name, own, help=help)
+    own = Parser(description="Fetch the files of a data set; those that are there are checked.")
+    _add_named(own, needed=True)
+    own.add_argument("--from_file", type=str | None, help="a copy brought here in another way")
+    commands.add_subcommand("download", own, help="fetch a data set")
+    own = Parser(description="Write structures to a file of another kind, or to a store.")
+    own.add_argument("files", type=str, nargs="+", help="stores, or anything ASE reads, .npz")
+    add_units(own)
+    own.add_argument("--out", type=str, required=True, help=".extxyz, .db, .npz or .store")
+    flag(own, "--append", "add to the store that is there")
+    commands.add_subcommand("convert", own, help="from any file to extxyz, ASE db, npz, store")
+
+
+def _add_named(parser: Parser, needed: bool = False) -> None:
+    names = f"one of {', '.join(SOURCES)}"
+    kind = str if needed else str | None
+    parser.add_argument("--dataset", type=kind, required=needed, help=names)
+    parser.add_argument("--molecule", type=str | None, help="of MD17 and revised MD17")
+    parser.add_argument("--root", type=str, default="data", help="folder for downloads")
+
+
+def run_data(options: Namespace, read_files: ReadFiles) -> None:
+    """Run one of the commands."""
+    command = {"info": _info, "stats": _stats, "download": _download, "convert": _convert}
+    name = options.subcommand
+    command[name](options[name], read_files)
+
+
+def _opened(options: Namespace, read_files: ReadFiles) -> PackedDataset | None:
+    if bool(options.files) == bool(options.dataset):
+        raise InputError("give either files or --dataset")
+    if options.files:
+        return read_files(options.files, options)
+    source = _source(options.dataset)
+    if not any((Path(options.root) / source.name).glob("[!.]*")):
+        return None
+    chosen = {"molecule": options.molecule} if options.molecule else {}
+    if options.dataset == "ISO17":
+        chosen["fold"] = list(iso17.FOLDS)
+    return open_dataset(options.dataset, root=options.root, **chosen)
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise InputError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def _info(options: Namespace, read_files: ReadFiles) -> None:
+    dataset = _opened(options, read_files)
+    found, lines = {}, []
+    if options.dataset:
+        source = _source(options.dataset)
+        found |= {name: getattr(source, name) for name in ("name", "license", "citation", "doi")}
+        lines += [f"{source.name}: {source.citation}; doi:{source.doi}; {source.license}", ""]
+        rows = _published(options.dataset)
+        found["published"] = rows
+        lines += [*_table(rows), ""]
+    if dataset is None:
+        lines.append(f"nothing in {options.root} yet; fetch it with schnetgeo data download")
+    else:
+        held = _held(dataset)
+        found |= held
+        lines += _sentences(held)
+    _give(lines, found, options.json)
+
+
+def _published(name: str) -> list[dict]:
+    """What is known without the data: properties, molecules or folds."""
+    if name == "QM9":
+        facts = qm9.TARGETS.items()
+        return [{"property": k, "unit": p.unit, "meaning": p.meaning} for k, p in facts]
+    if name == "ISO17":
+        return [
+            {"fold": fold, "structures": facts.structures, "meaning": facts.meaning}
+            for fold, facts in iso17.FOLDS.items()
+        ]
+    if name == "MD17":
+        return [
+            {"molecule": k, "structures": t.frames, "atoms": t.atoms, "theory": t.theory}
+            for k, t in md17.MOLECULES.items()
+        ]
+    return [{"molecule": molecule} for molecule in _source(name).files]
+
+
+def _units(dataset: PackedDataset) -> tuple[dict[str, str], dict[str, str]]:
+    """Units and meanings that only the data set knows."""
+    units = dict(dataset.notes.get("units", {})) if isinstance(dataset, Store) else {}
+    if isinstance(dataset, qm9.QM9):
+        return {k: p.unit for k, p in qm9.TARGETS.items()}, {
+            k: p.meaning for k, p in qm9.TARGETS.items()
+        }
+    return units, {}
+
+
+def _held(dataset: PackedDataset) -> dict:
+    """Fields, number of structures of each composition, and folds."""
+    units, meanings = _units(dataset)
+    sizes = dataset.num_atoms
+    held = {
+        "data": dataset.where,
+        "structures": len(dataset),
+        "atoms": int(sizes.sum()),
+        "fewest_atoms": int(sizes.min()),
+        "most_atoms": int(sizes.max()),
+        "elements": elements(dataset),
+        "trajectory": is_trajectory(dataset),
+        "fields": [
+            field._replace(meaning=field.meaning or meanings.get(field.name))._asdict()
+            for field in fields(dataset, units)
+        ],
+        "compositions": dict(formulas(dataset).most_common()),
+    }
+    if isinstance(dataset, iso17.ISO17):
+        held["folds"] = dataset.counts
+    return held
+
+
+def _sentences(held: dict) -> list[str]:
+    several = held["fewest_atoms"] != held["most_atoms"]
+    sizes = f"{held['fewest_atoms']} to {held['most_atoms']}" if several else held["most_atoms"]
+    shown = list(held["compositions"].items())[:_SHOWN]
+    lines = [
+        f"{held['data']}: {held['structures']:,} structures of {sizes} atoms, {held['atoms']:,} in "
+        f"all: {', '.join(f'{k} {v:,}' for k, v in held['elements'].items())}",
+        *(["successive structures are alike, as in a trajectory"] if held["trajectory"] else []),
+        "",
+        *_table(held["fields"]),
+        "",
+        *_table([{"composition": k, "structures": v} for k, v in shown]),
+    ]
+    more = len(held["compositions"]) - len(shown)
+    if more:
+        lines.append(f"and {more:,} more compositions")
+    if "folds" in held:
+        rows = [
+            {"fold": k, "structures": v, "meaning": iso17.FOLDS[k].meaning}
+            for k, v in held["folds"].items()
+        ]
+        lines += ["", *_table(rows)]
+    return lines
+
+
+def _stats(options: Namespace, read_files: ReadFiles) -> None:
+    dataset = _opened(options, read_files)
+    if dataset is None:
+        raise InputError(
+            f"{options.dataset} is not in {options.root}; fetch it with schnetgeo data download"
+        )
+    several = len(formulas(dataset)) > 1
+    wanted = {"energy": "energy (eV)", "forces": "force component (eV/Å)"}
+    labels = {name: label for name, label in wanted.items() if dataset.has(name)}
+    if several and "energy" in labels:
+        labels = {"residual": "energy less that of the elements (eV)"} | labels
+    found = {name: distribution(dataset, name) for name in labels}
+    held = geometry(dataset)
+    rows = [row for name, values in found.items() for row in _rows(labels[name], values)]
+    lines = [f"{dataset.where}: {len(dataset):,} structures", "", *_table(rows), ""]
+    lines += [
+        f"{labels[name]}: {_verdict(values)}" for name, values in found.items() if values.std > 0
+    ]
+    lines += [
+        f"distances within a structure: {_shown(held.shortest)} to {_shown(held.longest)} Å",
+        f"exact copies of another structure: {held.exact_copies}",
+        f"groups of turned, permuted or mirrored copies: {held.alike}",
+    ]
+    content = {name: _jsonable(values) for name, values in found.items()}
+    _give(lines, {"data": dataset.where, **content, "geometry": held._asdict()}, options.json)
+    if options.picture:
+        from schnetgeo.viz.distributions import draw_distributions
+
+        if not found:
+            raise InputError(f"{dataset.where}: has neither energy nor forces to draw")
+        draw_distributions({labels[name]: values for name, values in found.items()},
+                           options.picture)  # fmt: skip
+        print(options.picture)
+
+
+def _rows(label: str, values: Distribution) -> list[dict]:
+    fits = [("one normal", values.normal), *(("one of two", part) for part in values.pair)]
+    return [
+        {"values": label if k == 0 else "", "fit": fit, **normal._asdict()}
+        for k, (fit, normal) in enumerate(fits)
+    ]
+
+
+def _verdict(values: Distribution) -> str:
+    better = (
+        "two normals describe it better than one" if values.bic_gain > 10 else "one normal does"
+    )
+    return f"{values.lowest:.6g} to {values.highest:.6g}; {better} (BIC {values.bic_gain:+.0f})"
+
+
+def _jsonable(values: Distribution) -> dict:
+    content = values._asdict()
+    content |= {"normal": values.normal._asdict(), "pair": [p._asdict() for p in values.pair]}
+    return content | {"edges": values.edges.tolist(), "counts": values.counts.tolist()}
+
+
+def _download(options: Namespace, read_files: ReadFiles) -> None:
+    source = _source(options.dataset)
+    wanted = [options.molecule] if options.molecule else list(source.files)
+    if options.molecule and options.molecule not in source.files:
+        raise InputError(
+            f"{source.name} has no molecule {options.molecule!r}; known: {', '.join(source.files)}"
+        )
+    if options.from_file and len(wanted) > 1:
+        raise InputError("--from-file is one file: say with --molecule which one it is")
+    for key in wanted:
+        print(fetch(source.files[key], Path(options.root) / source.name, options.from_file))
+    print(f"cite {source.citation}; {source.license}")
+
+
+def _convert(options: Namespace, read_files: ReadFiles) -> None:
+    count = 0
+
+    def parts() -> Iterable[PackedDataset]:
+        nonlocal count
+        for file in options.files:
+            part = read_files([file], options)
+            count += len(part)
+            yield part
+
+    write_dataset(options.out, parts(), options.append)
+    print(f"{options.out}: {count:,} structures")
+
+
+def _give(lines: list[str], content: dict, path: str | None) -> None:
+    print("\n".join(lines))
+    if path:
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def _shown(value) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _table(rows: list[dict]) -> list[str]:
+    """Columns of equal width under their names."""
+    if not rows:
+        return []
+    cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]

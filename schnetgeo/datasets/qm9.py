@@ -1,0 +1,245 @@
+"""QM9: fifteen properties of 133,885 small organic molecules in equilibrium."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import Store
+from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.published import kept
+from schnetgeo.datasets.qm9_archive import read_archive
+from schnetgeo.datasets.source import File, Source, fetch
+from schnetgeo.errors import InputError
+from schnetgeo.units import HARTREE
+
+SIZE = 133_885
+UNCHARACTERIZED = 3_054
+_HOSTS = (
+    "https://springernature.figshare.com/ndownloader/files/",
+    "https://ndownloader.figshare.com/files/",
+    "https://figshare.com/ndownloader/files/",
+)
+
+
+def _file(name: str, figshare: int, size: int, sha256: str) -> File:
+    url, *mirrors = [f"{host}{figshare}" for host in _HOSTS]
+    return File(name, url, tuple(mirrors), size, f"sha256:{sha256}")
+
+
+SOURCE = Source(
+    name="QM9",
+    files={
+        "molecules": _file(
+            "dsgdb9nsd.xyz.tar.bz2",
+            3195389,
+            86_144_227,
+            "3a63848ac80691bdb8d41834b575afad345b9300d7a2db0c38adb7f6eaa8360c",
+        ),
+        "uncharacterized": _file(
+            "uncharacterized.txt",
+            3195404,
+            486_752,
+            "3aa5115d540b356de94791d4a74c3bf1ed91c469ecf52a4f5d7cc0506fe02e24",
+        ),
+    },
+    license="CC0",
+    citation="Ramakrishnan, Dral, Rupp and von Lilienfeld, Sci. Data 1, 140022 (2014)",
+    doi="10.6084/m9.figshare.c.978904",
+    url="https://figshare.com/collections/978904",
+)
+
+
+class Property(NamedTuple):
+    """One of the columns; energies are Hartree in the files and eV here."""
+
+    unit: str
+    file_unit: str
+    meaning: str
+
+
+def _energy(meaning: str) -> Property:
+    return Property("eV", "Hartree", meaning)
+
+
+PROPERTIES = {
+    "A": Property("GHz", "GHz", "rotational constant"),
+    "B": Property("GHz", "GHz", "rotational constant"),
+    "C": Property("GHz", "GHz", "rotational constant"),
+    "mu": Property("Debye", "Debye", "dipole moment"),
+    "alpha": Property("Bohr^3", "Bohr^3", "isotropic polarizability"),
+    "homo": _energy("energy of the highest occupied orbital"),
+    "lumo": _energy("energy of the lowest unoccupied orbital"),
+    "gap": _energy("lumo - homo"),
+    "r2": Property("Bohr^2", "Bohr^2", "electronic spatial extent"),
+    "zpve": _energy("zero point vibrational energy"),
+    "U0": _energy("internal energy at 0 K"),
+    "U": _energy("internal energy at 298.15 K"),
+    "H": _energy("enthalpy at 298.15 K"),
+    "G": _energy("free energy at 298.15 K"),
+    "Cv": Property("cal/mol/K", "cal/mol/K", "heat capacity at 298.15 K"),
+}
+DERIVED = {
+    f"{name}_atom": _energy(f"{name} less that of the free atoms") for name in ("U0", "U", "H", "G")
+}
+TARGETS = PROPERTIES | DERIVED
+# atomref.txt: single atoms of H, C, N, O, F; Hartree, of Cv cal/mol/K
+_ELEMENTS = (1, 6, 7, 8, 9)
+ATOMS = {
+    "zpve": (0.0, 0.0, 0.0, 0.0, 0.0),
+    "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
+    "U": (-0.498857, -37.845355, -54.582445, -75.063163, -99.717314),
+    "H": (-0.497912, -37.844411, -54.581501, -75.062219, -99.716370),
+    "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
+    "Cv": (2.981, 2.981, 2.981, 2.981, 2.981),
+}
+
+
+class QM9(Store):
+    """Molecules of H, C, N, O, F in equilibrium, B3LYP/6-31G(2df,p), without forces.
+
+    Each structure has the properties in `PROPERTIES` under their names, energies in eV, others in
+    the unit of the papers; `U0_atom`, `U_atom`, `H_atom`, `G_atom`, those less the free atoms'
+    (eV); `charges`, Mulliken's (e); `smiles` of GDB-17, `smiles_relaxed` of the geometry; and
+    `id`, the number of the molecule in QM9, counted from 1. Frequencies and InChI are left out.
+
+    Other readers differ: PyG takes geometries and bonds from an SDF file and rounds all to float32,
+    0.001 eV of a total energy, and has 0 for the `Cv` of atoms; SchNetPack leaves energies in
+    Hartree, and the uncharacterized molecules in, unless told otherwise.
+
+    Args:
+        root: folder that keeps the downloaded files, and a store of the molecules that opens at
+            once.
+        target: what training predicts, one of `TARGETS`; where its unit is eV it is `energy` too.
+        keep_uncharacterized: keep the 3,054 molecules whose geometry failed the authors' check.
+        file: the archive (dsgdb9nsd.xyz.tar.bz2, with uncharacterized.txt beside it) to read
+            instead of downloading; or .npz, one or several, whose arrays have the names in
+            `PROPERTIES` and the units of the published files, and whose molecules are all kept.
+
+    Raises:
+        InputError: for an unknown target, a file that cannot be had or read, a molecule that is
+            missing or there twice, or a list of other than 3,054 uncharacterized ones.
+
+    Source: Ramakrishnan et al., Sci. Data 1, 140022 (2014).
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike = "data",
+        target: str = "U0",
+        keep_uncharacterized: bool = False,
+        file: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+    ):
+        if target not in TARGETS:
+            raise InputError(f"unknown target {target!r} of QM9; known: {', '.join(TARGETS)}")
+        folder = Path(root) / "QM9"
+        files = [file] if isinstance(file, str | os.PathLike) else list(file or [])
+        energy = {"energy": target} if TARGETS[target].unit == "eV" else {}
+        if files:
+            structures, sizes = joined(
+                list(map(_in_ev, _read(files, folder, keep_uncharacterized)))
+            )
+            if target not in structures:
+                raise InputError(f"{files[0]}: has no {target!r}; name another target")
+            for name, field in energy.items():
+                structures[name] = structures[field].clone()
+            PackedDataset.__init__(self, structures, sizes)
+        else:
+            name = "all" if keep_uncharacterized else "characterized"
+            parts = partial(_read, files, folder, keep_uncharacterized)
+            super().__init__(kept(folder, name, lambda: map(_in_ev, parts())), energy)
+        self.where, self.target, self.unit = "QM9", target, TARGETS[target].unit
+
+
+def atom_references(name: str) -> Float[Tensor, "Z"]:
+    """A property of single atoms by atomic number, in its unit in `PROPERTIES`; others are nan.
+
+    Raises:
+        InputError: for a property that single atoms have not.
+    """
+    if name not in ATOMS:
+        raise InputError(f"no atomic references for {name!r}; there are for {', '.join(ATOMS)}")
+    references = torch.full((119,), torch.nan, dtype=torch.float64)
+    references[list(_ELEMENTS)] = torch.tensor(ATOMS[name], dtype=torch.float64)
+    return references * _factor(name)
+
+
+def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
+    """Ids, counted from 1, of the molecules that uncharacterized.txt lists.
+
+    Raises:
+        InputError: unless there are 3,054, all different and in QM9.
+    """
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); get a fresh copy") from None
+    body = "\n".join(text.splitlines()[9:])  # the head of the list speaks of numbers too
+    ids = torch.tensor([int(k) for k in re.findall(r"^\s*(\d+)\s", body, re.M)]).unique()
+    if ids.numel() != UNCHARACTERIZED or ids[0] < 1 or ids[-1] > SIZE:
+        raise InputError(
+            f"{path}: must list {UNCHARACTERIZED} different ids from 1 to {SIZE}, got "
+            f"{ids.numel()}"
+            + (f" from {int(ids[0])} to {int(ids[-1])}" if ids.numel() else "")
+            + "; get a fresh copy"
+        )
+    return ids
+
+
+def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[PackedDataset]:
+    """Molecules of .npz files, or of the archive, at hand or downloaded, in published units."""
+    if files and all(Path(path).suffix == ".npz" for path in files):
+        yield from map(read_npz, files)
+        return
+    if len(files) > 1:
+        names = ", ".join(map(str, files))
+        raise InputError(f"file: QM9 is one archive, or several .npz; got {names}")
+    path = Path(files[0]) if files else fetch(SOURCE.files["molecules"], folder)
+    left_out, ids = torch.empty(0, dtype=torch.int64), [torch.empty(0, dtype=torch.int64)]
+    if not keep_uncharacterized:
+        listed = path.with_name(SOURCE.files["uncharacterized"].name)
+        if not files or not listed.exists():
+            listed = fetch(SOURCE.files["uncharacterized"], folder)
+        left_out = read_uncharacterized(listed)
+    for block in read_archive(path):
+        ids.append(block.values("id"))
+        characterized = ~torch.isin(ids[-1], left_out)
+        if bool(characterized.any()):
+            yield block[characterized]
+    _check_complete(path, torch.cat(ids))
+
+
+def _check_complete(path: Path, ids: Tensor) -> None:
+    count = ids.bincount(minlength=SIZE + 1)
+    wrong = (count[1:] != 1).nonzero().flatten() + 1
+    if ids.numel() != SIZE or wrong.numel():
+        first = int(wrong[0]) if wrong.numel() else int(ids.max())
+        raise InputError(
+            f"{path}: has {ids.numel()} molecules instead of {SIZE}; molecule {first} is there "
+            f"{int(count[first])} times; get a fresh copy"
+        )
+
+
+def _factor(name: str) -> float:
+    return HARTREE if PROPERTIES[name].file_unit == "Hartree" else 1.0
+
+
+def _in_ev(part: PackedDataset) -> PackedDataset:
+    """The same molecules with energies in eV, and with those that are derived."""
+    structures, sizes = part.gathered()
+    owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
+    for name in PROPERTIES.keys() & set(structures.keys()):
+        structures[name] = structures[name].double() * _factor(name)
+        if f"{name}_atom" in DERIVED:
+            atoms = atom_references(name)[structures.z]
+            free = atoms.new_zeros(sizes.numel()).index_add(0, owner, atoms)
+            structures[f"{name}_atom"] = structures[name] - free
+    return PackedDataset(structures, sizes, part.where)

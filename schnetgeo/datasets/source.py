@@ -1,0 +1,213 @@
+"""Where published files come from, and how they get here: whole, checked, once."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pooch
+from filelock import FileLock
+
+from schnetgeo._version import __version__
+from schnetgeo.errors import InputError
+from schnetgeo.files import write_whole
+
+CHECKSUMS = "checksums.json"  # beside the data: what each file was when it came
+TIMEOUT = 30.0  # seconds in which a server must answer, or send something more
+_AGENT = {"User-Agent": f"schnetgeo/{__version__}"}  # some hosts refuse the one of libraries
+
+
+class File(NamedTuple):
+    """A published file; `checksum` is "sha256:…" or "md5:…" where one is known."""
+
+    name: str
+    url: str
+    mirrors: tuple[str, ...] = ()
+    size: int | None = None  # bytes
+    checksum: str | None = None
+
+
+class Source(NamedTuple):
+    """A data set as its authors published it; the keys of `files` are molecules or parts."""
+
+    name: str
+    files: dict[str, File]
+    license: str
+    citation: str
+    doi: str
+    url: str  # a page about it
+
+
+def fetch(
+    file: File,
+    folder: str | os.PathLike,
+    from_file: str | os.PathLike | None = None,
+    timeout: float = TIMEOUT,
+) -> Path:
+    """The local copy of a published file, downloaded or copied unless it is there already.
+
+    A new file appears under its name when it is whole and has its published size and checksum,
+    never before. `checksums.json` beside it records what came; a file that differs from its record
+    is refused from then on, also where its authors publish no checksum. Of several processes one
+    downloads and the others wait.
+
+    Args:
+        file: what to fetch; its url and mirrors are tried in order.
+        folder: where to keep it.
+        from_file: a copy that was brought here in another way, for machines without a network.
+        timeout: seconds in which a server must answer, or send something more.
+
+    Raises:
+        InputError: says of each address why it failed, what is wrong with the file at hand, or why
+            the folder cannot be written.
+    """
+    path = Path(folder) / file.name
+    with locked(folder):
+        if from_file is not None:
+            _copy(file, Path(from_file), path)
+        elif not path.exists():
+            _download(file, path, timeout)
+        _compare(file, path)
+    return path
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Hold the folder against other processes; make it where it is not there."""
+    lock = FileLock(Path(folder) / ".lock")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise unwritable(folder, error) from None
+        yield  # a folder that others filled, and that only they may write
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place to write to; it takes the name `path` if the block ends well, else it vanishes."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def unwritable(path: str | os.PathLike, error: OSError) -> InputError:
+    """What to raise where a file cannot be written."""
+    hint = "free some space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return InputError(f"{path}: cannot be written: {error.strerror}; {hint}nothing was left")
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Checksum of a file, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+class _Unusable(InputError):
+    """Not the published file, or none at all; another address may be better."""
+
+
+def _download(file: File, path: Path, timeout: float) -> None:
+    reasons = []
+    for url in (file.url, *file.mirrors):
+        try:
+            with whole(path) as part:
+                _get(url, part, timeout)
+                _refuse_other(file, part, "what it sent")
+            return
+        except _Unusable as error:
+            reasons.append(f"{url} ({error})")
+    raise InputError(
+        f"{file.name}: cannot be downloaded from {'; nor from '.join(reasons)}; fetch it elsewhere "
+        f"and put it into {path.parent}, or name it with file= or --from-file"
+    )
+
+
+def _get(url: str, part: Path, timeout: float) -> None:
+    get = pooch.HTTPDownloader(True, chunk_size=2**18, timeout=timeout, headers=_AGENT)
+    try:
+        get(url, str(part), None)
+    except Exception as error:  # whatever the network can do
+        if isinstance(error, OSError) and error.errno:  # those of the network have no number
+            raise
+        raise _Unusable(str(error) or type(error).__name__) from None
+
+
+def _copy(file: File, origin: Path, path: Path) -> None:
+    """Put a copy of `origin` at `path` if it is the published file; else leave `path` alone."""
+    if not origin.is_file():
+        raise InputError(f"{origin}: no such file; it was to be {file.name}")
+    _refuse_other(file, origin, str(origin))
+    with whole(path) as part:
+        shutil.copyfile(origin, part)
+    records = _records(path.parent)
+    if records.pop(path.name, None) is not None:
+        _record(path.parent, records)
+
+
+def _compare(file: File, path: Path) -> None:
+    """Refuse a file that is not the published one, or no longer the one that was recorded."""
+    records = _records(path.parent)
+    known, stat = records.get(path.name), path.stat()
+    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if known is not None and stamp.items() <= known.items():
+        return
+    _refuse_other(file, path, str(path))
+    found = digest(path)
+    if known is not None and found != known["sha256"]:
+        raise InputError(
+            f"{path}: has changed since it was downloaded: its SHA-256 is {found}, in {CHECKSUMS} "
+            f"it is {known['sha256']}; delete it to download it again, and {CHECKSUMS} too if its "
+            "authors have published another"
+        )
+    with contextlib.suppress(InputError):  # a read-only folder can be read all the same
+        _record(path.parent, records | {path.name: {"sha256": found, **stamp}})
+
+
+def _refuse_other(file: File, path: Path, name: str) -> None:
+    """Raise `InputError` unless size and checksum are those that are published."""
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        raise _Unusable(
+            f"{name} has {size} bytes, but {file.name} has {file.size}; get a fresh copy"
+        )
+    if file.checksum is None:
+        return
+    algorithm, _, expected = file.checksum.partition(":")
+    found = digest(path, algorithm)
+    if found != expected:
+        raise _Unusable(
+            f"{name} has the {algorithm} checksum {found}, but {file.name} has {expected}: it is "
+            "damaged, or another file; get a fresh copy"
+        )
+
+
+def _records(folder: Path) -> dict[str, dict]:
+    try:
+        return json.loads((folder / CHECKSUMS).read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{folder / CHECKSUMS}: cannot be read ({error}); delete it") from None
+
+
+def _record(folder: Path, records: dict[str, dict]) -> None:
+    text = json.dumps(records, indent=2, sort_keys=True) + "\n"
+    write_whole(folder / CHECKSUMS, text.encode())

@@ -1,0 +1,125 @@
+"""Data sets to files that other programs read: extxyz, ASE databases, .npz."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import ase.db
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.io.extxyz import key_val_dict_to_str
+
+from schnetgeo.data.atoms import to_ase
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import write_store
+from schnetgeo.data.structure import PER_ATOM
+from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.source import whole
+from schnetgeo.errors import InputError
+from schnetgeo.files import locked
+
+_NAMES = {"z": "Z", "pos": "R", "energy": "E", "forces": "F"}  # in .npz
+_UNITS = {"e_unit": "eV", "f_unit": "eV/Angstrom", "r_unit": "Angstrom"}
+
+
+def write_dataset(
+    path: str | os.PathLike, parts: Iterable[PackedDataset], append: bool = False
+) -> None:
+    """Write structures to one file, or to a store.
+
+    Numbers keep all their digits: float64 comes back as it was, float32 as the same values. The
+    file appears when all is written, or not at all; but for .npz one part is in memory at a time.
+
+    Args:
+        path: .extxyz or .xyz; .db, an ASE database; .npz, ragged, in eV and Å; or .store, or no
+            ending, a folder for `Store`.
+        parts: data sets with the same fields; may be a generator.
+        append: add to a store that is there.
+
+    Raises:
+        InputError: if the ending is another, the file exists, cannot be written, or has no place
+            for an attribute.
+    """
+    path = Path(path)
+    if path.suffix in ("", ".store"):
+        write_store(path, parts, append=append)
+        return
+    writers = {".extxyz": _extxyz, ".xyz": _extxyz, ".db": _database, ".npz": _npz}
+    if path.suffix not in writers:
+        raise InputError(
+            f"{path}: cannot write {path.suffix}; known: {', '.join(writers)}, and .store or no "
+            "ending for a store"
+        )
+    if append:
+        raise InputError(f"{path}: only to a store can structures be appended; write a new file")
+    with locked(path):
+        if path.exists():
+            raise InputError(f"{path}: exists already; remove it or choose another name")
+        with whole(path) as part:
+            writers[path.suffix](part, parts)
+
+
+def _frames(parts: Iterable[PackedDataset]) -> Iterator[Atoms]:
+    for part in parts:
+        for index, structure in enumerate(part):
+            try:
+                yield to_ase(structure)
+            except InputError as error:
+                raise InputError(
+                    f"{part.where}, structure {index}: {error}, or drop it (--drop)"
+                ) from None
+
+
+def _extxyz(path: Path, parts: Iterable[PackedDataset]) -> None:
+    """Like ASE's writer, whose eight decimals lose digits."""
+    with path.open("w", encoding="utf-8") as file:
+        for atoms in _frames(parts):
+            file.write(_frame(atoms))
+
+
+def _frame(atoms: Atoms) -> str:
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    columns = {"pos": atoms.positions}
+    for name, values in [*sorted(atoms.arrays.items()), *sorted(results.items())]:
+        if name not in ("numbers", "positions") and np.shape(values)[:1] == (len(atoms),):
+            columns[name] = values
+    info = {k: v for k, v in results.items() if k not in columns and v is not None}
+    if "stress" in info:
+        info["stress"] = atoms.get_stress(voigt=False)
+    kinds = {"f": "R", "i": "I", "b": "L"}
+    properties = "".join(
+        f":{name}:{kinds[v.dtype.kind]}:{v[0].size}" for name, v in columns.items()
+    )
+    header = {} if not atoms.cell.any() else {"Lattice": atoms.cell.array.T}
+    header |= {"Properties": f"species:S:1{properties}", **info, **atoms.info, "pbc": atoms.pbc}
+    rows = zip(*(v.reshape(len(atoms), -1).tolist() for v in columns.values()), strict=True)
+    lines = [
+        " ".join([chemical_symbols[z], *(repr(x) for row in rows_ for x in row)])
+        for z, rows_ in zip(atoms.numbers, rows, strict=True)
+    ]
+    return "\n".join([str(len(atoms)), key_val_dict_to_str(header), *lines, ""])
+
+
+def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
+    with ase.db.connect(path, type="db", use_lock_file=False) as database:
+        for atoms in _frames(parts):
+            database.write(atoms, data=atoms.info)
+
+
+def _npz(path: Path, parts: Iterable[PackedDataset]) -> None:
+    parts = list(parts)
+    gathered = [PackedDataset(*part.gathered(), where=part.where) for part in parts]
+    structures, sizes = joined(gathered)
+    arrays = {"N": sizes.numpy().astype(np.int32), **_UNITS}
+    for key, value in sorted(structures.to_dict().items()):
+        if key in PER_ATOM and key not in _NAMES:
+            raise InputError(
+                f"{parts[0].where}: .npz has no place for {key!r}, which each atom has; leave it "
+                "out (--drop) or write another kind of file"
+            )
+        array = value.numpy() if torch.is_tensor(value) else np.array(value)
+        arrays[_NAMES.get(key, key)] = array.astype(np.uint8) if key == "z" else array
+    with path.open("wb") as file:
+        np.savez(file, **arrays)

@@ -1,0 +1,416 @@
+"""A data set on disk is the one in memory; what fails leaves what was there before."""
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+from torch_geometric.loader import DataLoader as PyGLoader
+
+from schnetgeo.data import columns
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.statistics import fit_normalization
+from schnetgeo.data.store import Store, write_store
+from schnetgeo.errors import InputError
+from schnetgeo.files import locked
+from tests.data.test_packed import CUTOFF, assert_equal_batches, molecules, structures
+
+SLOW_WRITER = """
+import sys, time
+from schnetgeo.data.store import write_store
+from schnetgeo.datasets import Demo
+
+def parts():
+    for first in range(0, 1200, 100):
+        yield Demo("ethanol")[first : first + 100]
+        print("block", flush=True)
+        time.sleep(0.3)
+
+write_store(sys.argv[1], parts(), append=len(sys.argv) > 2)
+"""
+
+
+def packed(kind="crystals"):
+    parts = molecules() if kind == "molecules" else structures(kind == "crystals")
+    return PackedDataset.from_list(parts, where="own data")
+
+
+def halves(dataset):
+    return dataset[:4], dataset[4:]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def assert_same(store, dataset):
+    assert len(store) == len(dataset)
+    everything = list(range(len(dataset)))
+    assert_equal_batches(store.batch(everything[::-1]), dataset.batch(everything[::-1]))
+    for key in set(dataset.packed.keys()) - {"ptr"}:
+        ours, theirs = store.values(key), dataset.values(key)
+        assert torch.equal(ours, theirs) if torch.is_tensor(theirs) else ours == theirs
+
+
+@pytest.mark.parametrize("kind", ["molecules", "clusters", "crystals"])
+def test_store_is_the_data_set(tmp_path, kind):
+    dataset = packed(kind)
+    written = write_store(tmp_path / "a", halves(dataset))
+    for store in (written, Store(tmp_path / "a"), Store(str(tmp_path / "a"))):
+        assert_same(store, dataset)
+        assert_same(store[1:5][[2, 0]], dataset[[3, 1]])
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert store.where == "a"
+
+
+def test_blocks_of_one_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (2,))
+    dataset = packed()
+    assert_same(write_store(tmp_path / "a", [dataset[[5, 1, 3, 0, 2]]]), dataset[[5, 1, 3, 0, 2]])
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("kind", ["molecules", "crystals"])
+def test_edges(tmp_path, kind, on_disk):
+    dataset = packed(kind)
+    chosen = [4, 1, 2]
+    expected = dataset.with_edges(CUTOFF)
+    store = write_store(tmp_path / "a", halves(dataset))
+    built = store[chosen].with_edges(CUTOFF, on_disk=on_disk)
+    for position in ([0, 1, 2], [2, 0], []):
+        wanted = expected.batch([chosen[i] for i in position])
+        found = built.batch(position)
+        assert_equal_batches(found, wanted)
+        assert found.edge_index.is_contiguous()
+    assert (tmp_path / "a" / f"edges_{CUTOFF}").exists() == on_disk
+    assert not store.has("edge_index")
+    assert_equal_batches(pickle.loads(pickle.dumps(built)).batch([1, 0]), built.batch([1, 0]))
+    assert_equal_batches(built[1:].batch([1]), expected.batch([2]))
+
+
+def test_edges_on_disk_are_found_again(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "a", [packed()])
+    expected = store.with_edges(CUTOFF, on_disk=True).batch([2, 5])
+    monkeypatch.setattr("schnetgeo.data.store.local_edges", None)
+    assert_equal_batches(Store(tmp_path / "a").with_edges(CUTOFF).batch([2, 5]), expected)
+
+
+def test_many_atoms_keep_their_edges_on_disk(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "a", [packed()])
+    monkeypatch.setattr("schnetgeo.data.store._MANY", 26)
+    store[:5].with_edges(CUTOFF)
+    assert not (tmp_path / "a" / f"edges_{CUTOFF}").exists()  # 24 atoms
+    store.with_edges(CUTOFF)
+    assert (tmp_path / "a" / f"edges_{CUTOFF}").exists()  # 27
+
+
+def test_appended(tmp_path):
+    dataset = packed()
+    first, second = halves(dataset)
+    old = write_store(tmp_path / "a", [first])
+    old.with_edges(CUTOFF, on_disk=True)
+    new = write_store(tmp_path / "a", [second], append=True)
+    assert_same(old, first)  # what was opened before stays as it was
+    assert_same(new, dataset)
+    assert_same(pickle.loads(pickle.dumps(old)), first)
+    built = new.with_edges(CUTOFF)
+    assert_equal_batches(built.batch([5, 0]), dataset.with_edges(CUTOFF).batch([5, 0]))
+
+
+def test_notes(tmp_path):
+    write_store(tmp_path / "a", [packed()], units={"mu": "Debye"})
+    write_store(tmp_path / "a", [packed()], append=True)
+    assert Store(tmp_path / "a").notes == {"units": {"mu": "Debye"}}
+
+
+def test_writing_into_it_leaves_the_file_alone(tmp_path):
+    store = write_store(tmp_path / "a", [packed()])
+    before = files(tmp_path)
+    store.packed.pos += 1.0
+    store.batch([0]).pos.zero_()
+    assert files(tmp_path) == before
+
+
+def test_opening_reads_no_data(tmp_path):
+    write_store(tmp_path / "a", [packed()])
+    for path in (tmp_path / "a").iterdir():
+        if path.name not in (columns.HEADER, "ptr"):
+            path.write_bytes(b"\xff" * path.stat().st_size)  # NaN everywhere
+    assert bool(Store(tmp_path / "a").packed.pos.isnan().all())
+
+
+def test_larger_than_memory_opens(tmp_path):
+    write_store(tmp_path / "a", [packed()])
+    path = tmp_path / "a" / "more"
+    os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**43)  # 8 TiB of nothing
+    header = columns.read_header(tmp_path / "a")
+    header["columns"]["more"] = {"dtype": "<f4", "shape": [2**20], "rows": 2**21}
+    (tmp_path / "a" / columns.HEADER).write_text(json.dumps(header))
+    store = Store(tmp_path / "a")
+    assert store.batch([3]).more.shape == (1, 2**20)
+
+
+def test_workers_open_it_themselves(tmp_path):
+    store = write_store(tmp_path / "a", [packed()])[[4, 0, 3, 1]]
+    assert len(pickle.dumps(store)) < 4000
+    expected = store.batch([2, 3])
+    spawn = DataLoader(
+        range(4), 2, collate_fn=store.batch, num_workers=1, multiprocessing_context="spawn"
+    )
+    assert_equal_batches(list(spawn)[1], expected)
+    assert_equal_batches(list(PyGLoader(store, batch_size=2, num_workers=1))[1], expected)
+
+
+def test_distributed_sampler(tmp_path):
+    store = write_store(tmp_path / "a", [packed()])
+    seen = []
+    for rank in range(2):
+        sampler = DistributedSampler(store, num_replicas=2, rank=rank, shuffle=True, seed=3)
+        for batch in DataLoader(store, 2, sampler=sampler, collate_fn=lambda data: data):
+            seen += [int(data.mol_index) for data in batch]
+    assert sorted(seen) == list(range(6))
+
+
+def test_normalization_is_that_of_memory(tmp_path):
+    dataset = packed("molecules")
+    store = write_store(tmp_path / "a", [dataset])
+    expected = fit_normalization(dataset[1:], 20)
+    for ours, theirs in zip(fit_normalization(store[1:], 20), expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+def without_forces(dataset):
+    out = packed()
+    del out.packed.forces
+    return out
+
+
+def single(dataset):
+    out = packed()
+    out.packed.pos = out.packed.pos.float()
+    return out
+
+
+def double(dataset):
+    out = packed()
+    out.packed.forces = out.packed.forces.double()
+    return out
+
+
+def numbers(dataset):
+    out = packed()
+    out.packed.smiles = list(range(6))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without_forces,
+            r"own data: lacks 'forces', unlike the \d+ structures written before; give",
+        ),
+        (
+            double,
+            r"own data: forces has type <f8 and shape \[3\] a row, but <f4 and shape \[3\] in",
+        ),
+        (numbers, "own data: smiles holds ints; a store keeps tensors and text"),
+    ],
+)
+def test_parts_that_differ(tmp_path, change, message):
+    dataset = packed()
+    with pytest.raises(InputError, match=message):
+        write_store(tmp_path / "a", [dataset, change(dataset)])
+    assert list(tmp_path.iterdir()) == []
+    write_store(tmp_path / "a", [dataset])
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=message):
+        write_store(tmp_path / "a", [dataset, change(dataset)], append=True)
+    assert files(tmp_path) == before
+    assert_same(write_store(tmp_path / "a", [single(dataset)], append=True)[:6], dataset)
+
+
+def test_refuses_what_is_there_and_what_is_nothing(tmp_path):
+    write_store(tmp_path / "a", [packed()])
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="a: exists already; remove it or choose another name"):
+        write_store(tmp_path / "a", [packed()])
+    with pytest.raises(InputError, match="b: there are no structures to write"):
+        write_store(tmp_path / "b", [packed()[:0]])
+    with pytest.raises(InputError, match=f"b: is no data store: it has no {columns.HEADER}; make"):
+        write_store(tmp_path / "b", [packed()], append=True)
+    assert files(tmp_path) == before
+
+
+def cut_off(folder):
+    os.truncate(folder / "pos", 100)
+    return "a/pos: holds 100 bytes where header.json says 648: the file was cut off; get a fresh"
+
+
+def removed(folder):
+    (folder / "energy").unlink()
+    return "a/energy: cannot be read: No such file or directory; get a fresh copy or convert"
+
+
+def no_header(folder):
+    (folder / columns.HEADER).unlink()
+    return "a: is no data store: it has no header.json; make one with schnetgeo data convert"
+
+
+def broken_header(folder):
+    os.truncate(folder / columns.HEADER, 50)
+    return r"a/header.json: cannot be read \(.*\); convert the data again"
+
+
+def newer(folder):
+    header = json.loads((folder / columns.HEADER).read_text())
+    (folder / columns.HEADER).write_text(json.dumps(header | {"version": 2}))
+    return "has format 'schnetgeo columns', version 2; this is .* version 1: upgrade schnetgeo or"
+
+
+@pytest.mark.parametrize("damage", [cut_off, removed, no_header, broken_header, newer])
+def test_damaged(tmp_path, damage):
+    write_store(tmp_path / "a", [packed()])
+    message = damage(tmp_path / "a")
+    with pytest.raises(InputError, match=message):
+        Store(tmp_path / "a")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, OSError])
+def test_failing_source(tmp_path, error):
+    def parts():
+        yield packed()
+        raise error("no more")
+
+    with pytest.raises(error, match="no more"):
+        write_store(tmp_path / "a", parts())
+    assert list(tmp_path.iterdir()) == []
+    store = write_store(tmp_path / "a", [packed()])
+    before = files(tmp_path)
+    with pytest.raises(error, match="no more"):
+        write_store(tmp_path / "a", parts(), append=True)
+    assert files(tmp_path) == before
+    assert_same(store, packed())
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_full_disk(tmp_path, monkeypatch, where):
+    write_store(tmp_path / "a", [packed()])
+    before = files(tmp_path)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, where, full)
+    with pytest.raises(InputError, match="a.*: cannot be written: No space left on device; "):
+        write_store(tmp_path / "a", [packed()], append=True)
+    with pytest.raises(InputError, match="b.*: cannot be written: No space left on device; "):
+        write_store(tmp_path / "b", [packed()])
+    assert files(tmp_path) == before
+
+
+def test_really_full_disk(tmp_path):
+    """A file size limit is the full disk that needs no administrator."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from schnetgeo.data.store import write_store\n"
+        "from schnetgeo.datasets import Demo\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "write_store(sys.argv[1], [Demo('ethanol')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True
+    )
+    assert "a: cannot be written: File too large; what was there before is kept" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def start(path, *more) -> subprocess.Popen:
+    """A process that has written its first block and goes on slowly."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, str(path), *more], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "block\n"
+    return process
+
+
+def test_killed_while_writing(tmp_path):
+    process = start(tmp_path / "a")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(InputError, match="a: is no data store"):
+        Store(tmp_path / "a")
+    assert_same(write_store(tmp_path / "a", [packed()]), packed())
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_killed_while_appending(tmp_path):
+    from schnetgeo.datasets import Demo
+
+    frames = Demo("ethanol")[:150]
+    write_store(tmp_path / "a", [frames])
+    process = start(tmp_path / "a", "append")
+    while (tmp_path / "a" / "pos").stat().st_size <= frames.packed.pos[: 150 * 9].nbytes:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert_same(Store(tmp_path / "a"), frames)
+    more = Demo("ethanol")[1000:1100]
+    both = write_store(tmp_path / "a", [more], append=True)
+    assert_same(both[:150], frames)
+    assert_same(both[150:], more)
+
+
+def test_two_processes(tmp_path):
+    process = start(tmp_path / "a")
+    with pytest.raises(InputError, match="a: another process is writing it; wait until that is"):
+        write_store(tmp_path / "a", [packed()])
+    with pytest.raises(InputError, match="a: exists already"):
+        write_store(tmp_path / "a", [packed()], wait=True)
+    assert process.wait() == 0
+    assert len(Store(tmp_path / "a")) == 1200
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def _build(path):
+    return Store(path).with_edges(CUTOFF, on_disk=True).batch([0, 3]).edge_index
+
+
+def test_processes_that_need_the_same_edges(tmp_path):
+    dataset = packed()
+    write_store(tmp_path / "a", [dataset])
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.map(_build, [tmp_path / "a"] * 2)
+    for edge_index in found:
+        assert torch.equal(edge_index, dataset.with_edges(CUTOFF).batch([0, 3]).edge_index)
+
+
+def test_lock_ends_with_its_block(tmp_path):
+    path = tmp_path / "deep" / "file"
+    for _ in range(2):
+        with locked(path), pytest.raises(InputError, match="file: another process"), locked(path):
+            pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_store(tmp_path / "file" / "a", [packed()])
+
+
+def test_energies_are_exact(tmp_path):
+    dataset = packed()
+    dataset.packed.energy = torch.from_numpy(np.random.default_rng(0).normal(size=6)) * 1e5
+    store = write_store(tmp_path / "a", [dataset])
+    assert torch.equal(store.values("energy"), dataset.packed.energy)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.datasets import MD17 as PyGMD17
+from torch_geometric.datasets import QM9 as PyGQM9
+
+from schnetgeo.datasets import MD17, QM9, from_pyg
+from schnetgeo.datasets.pyg import QM9_COLUMNS
+from schnetgeo.errors import InputError
+from tests.datasets.published import md17_npz
+from tests.shared_data import shared
+
+
+def test_md17_by_what_pyg_documents(tmp_path):
+    raw = tmp_path / "ethanol" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "md17_ethanol.npz").write_bytes(md17_npz())
+    theirs = from_pyg(PyGMD17(str(tmp_path), "ethanol"))
+    ours = MD17(file=raw / "md17_ethanol.npz")
+    assert theirs.values("energy").dtype == torch.float64
+    torch.testing.assert_close(theirs.values("energy"), ours.values("energy"), rtol=0, atol=2e-4)
+    torch.testing.assert_close(theirs.values("forces").double(), ours.values("forces"), rtol=1e-6,
+                               atol=1e-7)  # fmt: skip
+    torch.testing.assert_close(theirs.values("pos").double(), ours.values("pos"), rtol=1e-6,
+                               atol=1e-6)  # fmt: skip
+    part = from_pyg(PyGMD17(str(tmp_path), "ethanol")[[4, 2]])
+    assert torch.equal(part.values("energy"), theirs.values("energy")[[4, 2]])
+
+
+def pyg_qm9(tmp_path, ours):
+    """PyG's own data set object, with the numbers that its reader would have found."""
+    names, conversion = QM9_COLUMNS, 1.0
+    structures = []
+    for k, data in enumerate(ours):
+        y = torch.stack([data[name] for name in names], 1).float() * conversion
+        edges = torch.zeros(2, 4, dtype=torch.long)
+        structures.append(Data(x=torch.zeros(len(data.z), 11), z=data.z, pos=data.pos.float(),
+                               edge_index=edges, edge_attr=torch.zeros(4, 4), y=y, idx=k,
+                               smiles=data.smiles, name=f"gdb_{k}"))  # fmt: skip
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "processed").mkdir()
+    for name in ("qm9_v3.pt", "gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt"):
+        (tmp_path / "raw" / name).touch()
+    InMemoryDataset.save(structures, str(tmp_path / "processed" / "data_v3.pt"))
+    return PyGQM9(str(tmp_path))
+
+
+def test_qm9_by_what_pyg_documents(tmp_path):
+    ours = QM9(file=shared("qm9_all_properties.npz"))[:20]
+    theirs = from_pyg(pyg_qm9(tmp_path, ours))
+    assert theirs.values("smiles") == ours.values("smiles")
+    for name in (*QM9_COLUMNS, "energy"):
+        torch.testing.assert_close(theirs.values(name), ours.values(name), rtol=1e-7, atol=0)
+    assert not theirs.has("x")
+
+
+def molecules(**changes):
+    z, pos = torch.tensor([8, 1]), torch.tensor([[0.0, 0, 0], [0, 0, 1]])
+    return [Data(**{"z": z, "pos": pos, "E": torch.tensor(-k - 0.5), "force": pos, **changes})
+            for k in range(3)]  # fmt: skip
+
+
+def test_any_objects_with_units_given():
+    units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", length_unit="Bohr")
+    dataset = from_pyg(molecules(cell=torch.eye(3) * 9), energy="E", **units)
+    expected = -(np.arange(3) + 0.5) * 27.211386245988
+    np.testing.assert_allclose(dataset.values("energy"), expected, rtol=1e-15)
+    assert float(dataset[1].pos[1, 2]) == pytest.approx(0.529177210903)
+    assert float(dataset[1].forces[1, 2]) == pytest.approx(51.42206747632)
+    assert bool(dataset[1].pbc.all())
+    assert float(dataset[1].cell[0, 0, 0]) == pytest.approx(9 * 0.529177210903)
+
+
+def test_columns_of_y():
+    own = molecules(y=torch.tensor([[1.0, 2.0]]), force=None)
+    dataset = from_pyg(own, energy="b", energy_unit="eV", columns=("a", "b"))
+    assert dataset.values("a").tolist() == [1, 1, 1]
+    assert dataset.values("energy").tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, dict(energy="E"), "list, structure 0: does not state the unit of its energy; give en"),
+        ({}, dict(), "structure 0: does not state the unit of its forces; give force_unit"),
+        ({}, dict(energy="U0"), "structure 0: has no energy named 'U0'; it has "),
+        ({}, dict(forces="F"), "structure 0: has no forces named 'F'"),
+        (dict(z=None), dict(), "structure 0: has no z or no pos; it is no molecule"),
+        ({}, dict(columns=("a",)), "structure 0: y must have 1 columns, a"),
+        ({}, dict(energy="E", energy_unit="cal"), "unknown energy unit 'cal'"),
+    ],
+)
+def test_refuses(changes, options, message):
+    with pytest.raises(InputError, match=message):
+        from_pyg(molecules(**changes), **options)
+    with pytest.raises(InputError, match="list: holds no structures"):
+        from_pyg([])

@@ -1,0 +1,100 @@
+"""What is written comes back to the last bit."""
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import Store
+from schnetgeo.datasets import AtomsFile, Demo
+from schnetgeo.datasets.write import write_dataset
+from schnetgeo.errors import InputError
+from tests.data.test_packed import structures
+from tests.data.test_store import assert_same
+
+NUMBERS = np.random.default_rng(0)
+
+
+def crystals(without=()):
+    """Crystals with every kind of field, float64 with all its digits."""
+    found = []
+    for data in structures(periodic=True):
+        count = data.z.numel()
+        data.forces = torch.from_numpy(NUMBERS.normal(size=(count, 3)))
+        data.energy = torch.from_numpy(NUMBERS.normal(size=1)) * 1e5
+        data.stress = (data.stress + data.stress.mT) / 2
+        data.tags = torch.arange(count)
+        data.momenta = torch.from_numpy(NUMBERS.normal(size=(count, 3)))
+        data.charged = torch.tensor([count > 3])
+        data.mu = torch.tensor([1 / 3], dtype=torch.float64) * count
+        data.name = f"CC(=O)O[{count}] \u00c5 and more"
+        found.append(data)
+    for data in found:
+        for name in without:
+            del data[name]
+    return PackedDataset.from_list(found, where="own data")
+
+
+@pytest.mark.parametrize("name", ["own.extxyz", "own.xyz", "own.db", "own.npz", "own", "o.store"])
+def test_round_trip(tmp_path, name):
+    dataset = crystals(["tags", "momenta"] if name == "own.npz" else [])
+    write_dataset(tmp_path / name, [dataset[:2], dataset[2:]])
+    path = tmp_path / name
+    again = Store(path) if path.is_dir() else AtomsFile(path)
+    if again.has("tags"):
+        again.packed.tags = again.packed.tags.long()  # ASE reads other formats in int32
+    assert_same(again, dataset)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["own.extxyz", "own.db", "own.npz"])
+def test_molecules(tmp_path, name):
+    dataset = Demo("molecules")[::50]
+    write_dataset(tmp_path / name, [dataset])
+    again = AtomsFile(tmp_path / name)
+    for key in ("z", "pos", "energy", "forces"):
+        assert torch.equal(again.values(key), dataset.values(key).to(again.values(key).dtype)), key
+    if name != "own.npz":
+        assert not again.values("pbc").any()
+        assert not again.values("cell").any()
+
+
+@pytest.mark.parametrize("name", ["own.extxyz", "own.db"])
+def test_ase_reads_it(tmp_path, name):
+    dataset = crystals()
+    write_dataset(tmp_path / name, [dataset])
+    for atoms, data in zip(ase.io.read(tmp_path / name, ":"), dataset, strict=True):
+        assert (atoms.get_forces() == data.forces.numpy()).all()
+        assert (atoms.get_stress(voigt=False) == data.stress[0].numpy()).all()
+        assert (atoms.cell.array == data.cell[0].numpy()).all()
+        assert (atoms.positions == data.pos.numpy()).all()
+        assert atoms.get_potential_energy() == float(data.energy)
+
+
+def test_appends_to_a_store(tmp_path):
+    dataset = crystals()
+    write_dataset(tmp_path / "own", [dataset[:2]])
+    write_dataset(tmp_path / "own", [dataset[2:]], append=True)
+    assert_same(Store(tmp_path / "own"), dataset)
+
+
+def test_refuses(tmp_path):
+    dataset = crystals()
+    with pytest.raises(InputError, match="own.cif: cannot write .cif; known: .extxyz, .xyz, .db"):
+        write_dataset(tmp_path / "own.cif", [dataset])
+    with pytest.raises(InputError, match="own.npz: only to a store can structures be appended"):
+        write_dataset(tmp_path / "own.npz", [dataset], append=True)
+    with pytest.raises(
+        InputError, match="own data: .npz has no place for 'momenta', which each atom"
+    ):
+        write_dataset(tmp_path / "own.npz", [dataset])
+    dataset.packed.vector = torch.ones(6, 3)
+    with pytest.raises(InputError, match="own data, structure 0: to_ase has no place for 'vector'"):
+        write_dataset(tmp_path / "own.db", [dataset])
+    assert list(tmp_path.iterdir()) == []
+    write_dataset(tmp_path / "own.db", [Demo("ethanol")[:1]])
+    before = (tmp_path / "own.db").read_bytes()
+    with pytest.raises(InputError, match="own.db: exists already; remove it or choose another"):
+        write_dataset(tmp_path / "own.db", [Demo("ethanol")])
+    assert (tmp_path / "own.db").read_bytes() == before
