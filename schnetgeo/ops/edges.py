@@ -35,16 +35,21 @@ class Edges(NamedTuple):
         """
         source, target = edge_index.contiguous()
         if source.device.type == "cpu":
-            _check(source, target, reverse)
-        count = torch.bincount(target, minlength=num)
-        return cls(source, target, torch.cat([count.new_zeros(1), count.cumsum(0)]), reverse)
+            _check(source, target, reverse, num)
+        start = torch.searchsorted(target, torch.arange(num + 1, device=target.device))
+        return cls(source, target, start, reverse)
 
 
-def _check(source: Tensor, target: Tensor, reverse: Tensor) -> None:
+def _check(source: Tensor, target: Tensor, reverse: Tensor, num: int) -> None:
     if bool((target[1:] < target[:-1]).any()):
         raise InputError(
             "edge_index[1], the targets, must not decrease; sort the edges by target, or take "
             "filters='exact'"
+        )
+    if target.numel() and not 0 <= int(target[0]) <= int(target[-1]) < num:
+        raise InputError(
+            f"edge_index[1], the targets, must lie in 0 … {num - 1} for {num} atoms, got "
+            f"{int(target[0])} … {int(target[-1])}"
         )
     back = source.index_select(0, reverse), target.index_select(0, reverse)
     if not (torch.equal(back[0], target) and torch.equal(back[1], source)):

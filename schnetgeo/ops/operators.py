@@ -50,7 +50,7 @@ def _conv(
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, table.size(0), (x, table, weights))
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)  # rows in order, whatever the strides of x
     kernels(x).conv(x, table, interval, weights, edges, out)
     return out
 
@@ -81,7 +81,7 @@ def _table(
 
 @_conv.register_fake
 def _(x, table, interval, weights, source, target, start, reverse):
-    return torch.empty_like(x)
+    return x.new_empty(x.shape)
 
 
 @_dot.register_fake

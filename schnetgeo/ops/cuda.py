@@ -1,0 +1,227 @@
+"""The spline operators as Triton kernels, for CUDA.
+
+A program sums the edges of one atom, or some of those in one interval of the table, for a block
+of channels, in an order that the edges alone decide: no atomic operations, so the same bits on
+every run. Offsets have 64 bits. An edge beyond the table gives NaN, since an error would have to
+wait for the device.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from schnetgeo.ops.edges import Edges
+
+_EDGES = 8  # that a program takes at once
+_CHANNELS = 128  # of a program, at most
+_SPLITS = 16  # programs of one interval, at most: bonds of one kind crowd into a few intervals
+
+
+def prepare(tensor: Tensor) -> Tensor:
+    """What the functions below take for a tensor that many calls share."""
+    return tensor.detach().contiguous()
+
+
+def conv(x, table, interval, weights, edges: Edges, out):
+    _run_conv(x, x, table, interval, weights, weights, edges, out, tangent=False)
+
+
+def conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
+    _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent=True)
+
+
+def slope(x, y, table, interval, slopes, edges: Edges, out):
+    tensors = x, y, table, interval, slopes, edges.source, edges.start
+    _launch(_slope, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+
+
+def dot(x, y, table, interval, edges: Edges, out):
+    tensors = x, y, table, interval, edges.source, edges.start
+    _launch(_dot, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+
+
+def table(x, y, interval, weights, edges: Edges, out):
+    _run_table(x, y, x, y, interval, weights, weights, edges, out, tangent=False)
+
+
+def table_tangent(x, y, dx, dy, interval, weights, dweights, edges: Edges, out):
+    _run_table(x, y, dx, dy, interval, weights, dweights, edges, out, tangent=True)
+
+
+def _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
+    tensors = x, dx, table, interval, weights, dweights, edges.source, edges.start
+    grid = x.size(0), _blocks(x.size(1))
+    _launch(_conv, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent)
+
+
+def _run_table(x, y, dx, dy, interval, weights, dweights, edges, out, tangent):
+    channels, intervals = x.size(1), max(out.size(0) - 3, 0)
+    key, order = interval.int().sort(stable=True)
+    first = torch.searchsorted(key, torch.arange(intervals + 1, dtype=key.dtype, device=key.device))
+    splits = min(_SPLITS, 1 + key.numel() // max(4 * intervals, 1))
+    parts = x.new_empty(intervals, splits, 4, channels)
+    tensors = x, y, dx, dy, weights, dweights, edges.source, edges.target, order, first
+    grid = intervals, _blocks(channels), splits
+    _launch(_table, grid, tensors, parts, channels, TANGENT=tangent)
+    sizes = dict(intervals=intervals, splits=splits, edges=key.numel())
+    _launch(_merge, (out.size(0), _blocks(channels)), (parts, first), out, channels, **sizes)
+
+
+def _blocks(channels: int) -> int:
+    return triton.cdiv(channels, _CHANNELS)
+
+
+def _launch(kernel, grid: tuple[int, ...], tensors, out: Tensor, channels: int, **constants):
+    constants |= dict(EDGES=_EDGES, BLOCK=min(triton.next_power_of_2(channels), _CHANNELS))
+    with torch.cuda.device_of(out):
+        arguments = *(tensor.contiguous() for tensor in tensors), out, channels
+        kernel[grid](*arguments, **constants, enable_fp_fusion=True)
+
+
+@triton.jit
+def _rows(matrix, row, f, channels, mask):
+    return tl.load(matrix + row[:, None] * channels + f[None, :], mask=mask, other=0)
+
+
+@triton.jit
+def _weight(weights, e, q, real):
+    return tl.load(weights + e * 4 + q, mask=real, other=0)[:, None]
+
+
+@triton.jit
+def _conv(
+    x, dx, table, interval, weights, dweights, source, start, out, channels, last,
+    TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64)
+    f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    sums = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
+    end = tl.load(start + i + 1)
+    for begin in range(tl.load(start + i), end, EDGES):
+        e = begin + tl.arange(0, EDGES)
+        real = e < end
+        j = tl.load(source + e, mask=real, other=0)
+        k = tl.load(interval + e, mask=real, other=0)
+        inside = (k >= 0) & (k <= last)
+        mask = (real & inside)[:, None] & (f < channels)[None, :]
+        filters = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
+        dfilters = filters
+        for q in tl.static_range(4):
+            c = _rows(table, k + q, f, channels, mask)
+            filters += _weight(weights, e, q, real) * c
+            if TANGENT:
+                dfilters += _weight(dweights, e, q, real) * c
+        sums += filters * _rows(dx, j, f, channels, mask)
+        if TANGENT:
+            sums += dfilters * _rows(x, j, f, channels, mask)
+        sums = tl.where(inside[:, None], sums, float("nan"))
+    tl.store(out + i * channels + f, tl.sum(sums, 0), mask=f < channels)
+
+
+@triton.jit
+def _slope(
+    x, y, table, interval, slopes, source, start, out, channels, last,
+    EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64)
+    end = tl.load(start + i + 1)
+    for begin in range(tl.load(start + i), end, EDGES):
+        e = begin + tl.arange(0, EDGES)
+        real = e < end
+        j = tl.load(source + e, mask=real, other=0)
+        k = tl.load(interval + e, mask=real, other=0)
+        inside = (k >= 0) & (k <= last)
+        total = tl.load(out + e, mask=real, other=0)
+        for block in range(0, channels, BLOCK):
+            f = block + tl.arange(0, BLOCK)
+            mask = (real & inside)[:, None] & (f < channels)[None, :]
+            filters = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
+            for q in tl.static_range(4):
+                filters += _weight(slopes, e, q, real) * _rows(table, k + q, f, channels, mask)
+            y_i = tl.load(y + i * channels + f, mask=f < channels, other=0)[None, :]
+            total += tl.sum(_rows(x, j, f, channels, mask) * y_i * filters, 1)
+        tl.store(out + e, tl.where(inside, total, float("nan")), mask=real)
+
+
+@triton.jit
+def _dot(
+    x, y, table, interval, source, start, out, channels, last,
+    EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64)
+    end = tl.load(start + i + 1)
+    for begin in range(tl.load(start + i), end, EDGES):
+        e = begin + tl.arange(0, EDGES)
+        real = e < end
+        j = tl.load(source + e, mask=real, other=0)
+        k = tl.load(interval + e, mask=real, other=0)
+        inside = (k >= 0) & (k <= last)
+        for q in tl.static_range(4):
+            total = tl.zeros((EDGES,), x.dtype.element_ty)
+            for block in range(0, channels, BLOCK):
+                f = block + tl.arange(0, BLOCK)
+                mask = (real & inside)[:, None] & (f < channels)[None, :]
+                y_i = tl.load(y + i * channels + f, mask=f < channels, other=0)[None, :]
+                c = _rows(table, k + q, f, channels, mask)
+                total += tl.sum(_rows(x, j, f, channels, mask) * y_i * c, 1)
+            tl.store(out + e * 4 + q, tl.where(inside, total, float("nan")), mask=real)
+
+
+@triton.jit
+def _table(
+    x, y, dx, dy, weights, dweights, source, target, order, first, parts, channels,
+    TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Sums of some edges of an interval, for each of the four coefficients they touch."""
+    k, part = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
+    splits = tl.num_programs(2).to(tl.int64)
+    f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    s0 = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
+    s1, s2, s3 = s0, s0, s0
+    end = tl.load(first + k + 1)
+    for begin in range(tl.load(first + k) + part * EDGES, end, splits * EDGES):
+        n = begin + tl.arange(0, EDGES)
+        real = n < end
+        e = tl.load(order + n, mask=real, other=0)
+        i = tl.load(target + e, mask=real, other=0)
+        j = tl.load(source + e, mask=real, other=0)
+        mask = real[:, None] & (f < channels)[None, :]
+        x_j = _rows(x, j, f, channels, mask)
+        product = x_j * _rows(y, i, f, channels, mask)
+        if TANGENT:
+            dy_i = _rows(dy, i, f, channels, mask)
+            moved = x_j * dy_i
+            product += _rows(dx, j, f, channels, mask) * dy_i
+            s0 += _weight(dweights, e, 0, real) * moved
+            s1 += _weight(dweights, e, 1, real) * moved
+            s2 += _weight(dweights, e, 2, real) * moved
+            s3 += _weight(dweights, e, 3, real) * moved
+        s0 += _weight(weights, e, 0, real) * product
+        s1 += _weight(weights, e, 1, real) * product
+        s2 += _weight(weights, e, 2, real) * product
+        s3 += _weight(weights, e, 3, real) * product
+    row = parts + (k * splits + part) * 4 * channels + f
+    tl.store(row, tl.sum(s0, 0), mask=f < channels)
+    tl.store(row + channels, tl.sum(s1, 0), mask=f < channels)
+    tl.store(row + channels + channels, tl.sum(s2, 0), mask=f < channels)
+    tl.store(row + channels + channels + channels, tl.sum(s3, 0), mask=f < channels)
+
+
+@triton.jit
+def _merge(
+    parts, first, out, channels, intervals, splits, edges,
+    EDGES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Sum what the programs of the last four intervals found for one coefficient."""
+    m = tl.program_id(0).to(tl.int64)
+    f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), parts.dtype.element_ty)
+    # the first three coefficients and the last three belong to fewer than four intervals
+    for q in range(tl.maximum(m - intervals + 1, 0), tl.minimum(m, 3) + 1):
+        for part in range(splits):
+            row = (((m - q) * splits + part) * 4 + q) * channels
+            total += tl.load(parts + row + f, mask=f < channels, other=0)
+    beyond = (tl.load(first) > 0) | (tl.load(first + intervals) < edges)
+    total = tl.where(beyond, float("nan"), total)
+    tl.store(out + m * channels + f, total, mask=f < channels)

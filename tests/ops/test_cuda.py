@@ -1,0 +1,183 @@
+"""The Triton kernels against plain torch: on a GPU, and on the CPU under Triton's interpreter.
+
+Triton decides on import whether it interprets, so `test_under_the_interpreter` runs this file
+again in a process of its own, as does TRITON_INTERPRET=1 python -m pytest tests/ops/test_cuda.py.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from schnetgeo.ops import reference
+from schnetgeo.ops.edges import Edges
+
+triton = pytest.importorskip("triton")
+
+from schnetgeo.ops import cuda  # noqa: E402
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
+KERNELS = ("_conv", "_slope", "_dot", "_table", "_merge")
+KNOTS = 12
+
+runs = pytest.mark.skipif(
+    not INTERPRETED and not torch.cuda.is_available(),
+    reason="no GPU; test_under_the_interpreter runs it on the CPU",
+)
+compiles = pytest.mark.skipif(INTERPRETED, reason="what is interpreted is not compiled")
+
+
+class Problem:
+    """Random arguments of all the functions, float64, on the CPU."""
+
+    def __init__(self, num: int, channels: int, pairs: float = 0.9):
+        generator = torch.Generator().manual_seed(num)
+        near = torch.rand(num, num, generator=generator).triu(1) > 1 - pairs
+        near[:, num // 2 :][: num // 2, :1] = False  # some degrees differ much
+        target, source = (near | near.T).nonzero().T
+        edge = torch.zeros(num, num, dtype=torch.long)
+        edge[target, source] = torch.arange(target.numel())
+        self.edges = Edges.of(torch.stack([source, target]), edge[source, target], num)
+        count = target.numel()
+
+        def random(*shape):
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        self.x, self.y, self.dx, self.dy = random(4, num, channels)
+        self.c = random(KNOTS, channels)
+        self.w, self.dw = random(2, count, 4)
+        self.w[::3] = 0  # edges at the cutoff
+        self.dw[::3] = 0
+        self.interval = torch.randint(KNOTS - 3, (count,), generator=generator)
+        self.interval[: count // 2] = 4  # bonds of one length
+
+    def run(self, kernels, name: str, dtype=torch.float64, device="cpu") -> torch.Tensor:
+        """What a function makes of ones: most overwrite them, `slope` adds to them."""
+        arguments, shape = {
+            "conv": ((self.x, self.c, self.interval, self.w), self.x.shape),
+            "conv_tangent": (
+                (self.x, self.dx, self.c, self.interval, self.w, self.dw),
+                self.x.shape,
+            ),
+            "slope": ((self.x, self.y, self.c, self.interval, self.w), self.interval.shape),
+            "dot": ((self.x, self.y, self.c, self.interval), self.w.shape),
+            "table": ((self.x, self.y, self.interval, self.w), self.c.shape),
+            "table_tangent": (
+                (self.x, self.y, self.dx, self.dy, self.interval, self.w, self.dw),
+                self.c.shape,
+            ),
+        }[name]
+        arguments = [
+            kernels.prepare(t.to(device, dtype if t.is_floating_point() else None))
+            for t in arguments
+        ]
+        edges = Edges(*(kernels.prepare(t.to(device)) for t in self.edges))
+        out = torch.ones(shape, dtype=dtype, device=device)
+        getattr(kernels, name)(*arguments, edges, out)
+        return out.cpu()
+
+
+def assert_agree(problem: Problem, name: str, dtype: torch.dtype):
+    found = problem.run(cuda, name, dtype, DEVICE)
+    expected = problem.run(reference, name)
+    assert found.dtype == dtype
+    scale = float(expected.abs().max()) if expected.numel() else 1.0
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-14}[dtype] * scale
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
+
+
+@runs
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("channels", [1, 7, 64, 130])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_agrees_with_plain_torch(name, channels, dtype):
+    assert_agree(Problem(12, channels), name, dtype)
+
+
+@runs
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(("num", "pairs"), [(0, 1.0), (1, 1.0), (2, 1.0), (5, 0.0), (5, 0.2)])
+def test_few_atoms_or_edges(name, num, pairs):
+    assert_agree(Problem(num, 7, pairs), name, torch.float64)
+
+
+@runs
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_rows_may_lie_anywhere_in_memory(name):
+    problem, spread = Problem(12, 7), Problem(12, 7)
+    for key in ("x", "y", "dx", "dy", "c", "w", "dw"):
+        setattr(spread, key, getattr(spread, key).t().contiguous().t())
+    spread.interval = spread.interval.repeat_interleave(2)[::2]
+    expected, found = problem.run(cuda, name, device=DEVICE), spread.run(cuda, name, device=DEVICE)
+    assert torch.equal(found, expected)
+
+
+@runs
+@pytest.mark.parametrize("interval", [-1, KNOTS - 3])
+def test_an_edge_beyond_the_table_gives_nan(interval):
+    problem = Problem(12, 7)
+    problem.interval[5] = interval
+    there = torch.arange(problem.interval.numel()) == 5
+    atom = torch.arange(12) == problem.edges.target[5]
+    for name in FUNCTIONS:
+        wrong = problem.run(cuda, name, device=DEVICE).isnan()
+        if name.startswith("conv"):
+            assert torch.equal(wrong, atom.unsqueeze(1).expand_as(wrong))
+        elif name.startswith("table"):
+            assert wrong.all()
+        else:
+            assert torch.equal(wrong.reshape(there.numel(), -1).all(1), there)
+            assert torch.equal(wrong.reshape(there.numel(), -1).any(1), there)
+
+
+@runs
+@pytest.mark.parametrize("name", ["conv_tangent", "table_tangent"])
+def test_the_same_bits_on_every_run(name):
+    problem = Problem(12, 64)
+    first, *others = (problem.run(cuda, name, torch.float32, DEVICE) for _ in range(3))
+    assert all(torch.equal(other, first) for other in others)
+
+
+@compiles
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("real", ["fp32", "fp64"])
+def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monkeypatch):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    function = getattr(cuda, kernel)
+    constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True}
+    constants = {k: v for k, v in constants.items() if k in function.arg_names}
+    whole = ("interval", "source", "target", "start", "order", "first")
+    types = dict.fromkeys(function.arg_names, f"*{real}")
+    types |= dict.fromkeys(set(whole) & set(types), "*i64")
+    types |= dict.fromkeys({"channels", "last", "intervals", "splits", "edges"} & set(types), "i32")
+    types |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(function, types, constants)
+    assembly = triton.compile(
+        source, target=GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": True}
+    ).asm
+    assert len(assembly["cubin"]) > 1000
+    products = re.findall(r"arith\.muli .*", assembly["ttir"])
+    assert products
+    assert not [p for p in products if re.search(r"\bi32|xi32", p)]
+
+
+@compiles
+def test_under_the_interpreter():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > len(FUNCTIONS) * 8
