@@ -92,16 +92,23 @@ def evaluate(graph: Graph, weights: Weights, cutoff: float, spacing: float) -> S
 
 
 @_compiled
-def starts(source, target, reverse, atoms):
+def starts(source, target, reverse, shift, atoms):
     """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
     out = np.zeros(atoms + 1, np.int64)
-    for e in range(target.shape[0]):
-        back = reverse[e]
-        ordered = e == 0 or target[e - 1] <= target[e]
-        if not ordered or source[back] != target[e] or target[back] != source[e]:
+    edges, last = target.shape[0], 0
+    for e in range(edges):
+        i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
+        inside = 0 <= back < edges and last <= i < atoms
+        if not inside or source[back] != i or target[back] != source[e]:
             out[0] = -1
             return out
-        out[target[e] + 1] += 1
+        if shift.shape[0]:
+            for k in range(3):
+                if shift[back, k] != -shift[e, k]:
+                    out[0] = -1
+                    return out
+        out[i + 1] += 1
+        last = i
     for i in range(atoms):
         out[i + 1] += out[i]
     return out
@@ -155,10 +162,10 @@ def _place(graph, weights, scratch, cutoff, spacing, begin, end):
             inverse = 1 / max(r, 1e-10)
             scratch.unit[e, 0], scratch.unit[e, 1] = dx * inverse, dy * inverse
             scratch.unit[e, 2] = dz * inverse
-            if r >= cutoff:
+            if not r < cutoff:
                 scratch.interval[e] = 0
-                scratch.weights[e] = 0
-                scratch.slopes[e] = 0
+                scratch.weights[e] = 0 * r  # NaN where a position is
+                scratch.slopes[e] = 0 * r
                 continue
             u = r / spacing
             k = min(int(u), last)
@@ -321,8 +328,11 @@ def _silu(h, first, powers):
 def _exp_minus(a, powers):
     """e⁻ᵃ for a ≥ 0: a power of two from a table times a polynomial, which vectorizes."""
     one = powers.dtype.type(1)
-    n = min(int(a * powers.dtype.type(1.4426950408889634) + one / 2), powers.shape[0] - 1)
-    r = n * powers.dtype.type(0.6931471805599453) - a
+    log2 = powers.dtype.type(0.6931471805599453)
+    end = log2 * (powers.shape[0] - 1)
+    a = a if a < end else end  # NaN too, which would point beyond the table
+    n = int(a * powers.dtype.type(1.4426950408889634) + one / 2)
+    r = n * log2 - a
     total = one
     for term in range(13, 0, -1):
         total = one + r / term * total
