@@ -46,18 +46,18 @@ def tabulate(model: SchNet, tolerance: float) -> Tables:
     Raises:
         InputError: if no table holds the tolerance, in the type of the model's numbers.
     """
-    number = math.ceil(model.cutoff / model.knots.spacing)
+    number = min(math.ceil(model.cutoff / model.knots.spacing), _FINEST)
     best = None
     while number <= _FINEST:
         table = _tables(model, number)
         error = _error(model, table, number)
         if error <= tolerance:
             return Tables(table, model.cutoff / number, error)
-        if best is not None and error > 0.9 * best:
+        if best is not None and not error < 0.9 * best:
             break  # rounding, which finer knots do not mend
         best, number = error, 2 * number
     raise InputError(
-        f"tolerance={tolerance} cannot be held: the best table errs by {min(best, error):.1e} in "
+        f"tolerance={tolerance} cannot be held: the best table errs by {best:.1e} in "
         f"{model.embedding.weight.dtype}; raise it, or freeze potential.double()"
     )
 
@@ -167,10 +167,19 @@ class FrozenPotential:
     def _graph(self, data: Data) -> whole.Graph:
         edge_index, z = data.edge_index.numpy(), data.z
         reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
+        if data.pos.shape != (z.numel(), 3):
+            raise InputError(
+                f"pos must have shape ({z.numel()}, 3), a row per atom, got {tuple(data.pos.shape)}"
+            )
+        offset, crossed = np.empty((0, 3)), np.empty((0, 3), np.int64)
+        if shift is not None:
+            crossed = shift.numpy()
+            cell = data.cell.double().index_select(0, batch_index(data))
+            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
-        start = whole.starts(*edge_index, reverse.numpy(), z.numel())
+        start = whole.starts(*edge_index, reverse.numpy(), crossed, z.numel())
         if start[0] < 0:
             ordered = sorted_edges(data)
             if ordered is not data:

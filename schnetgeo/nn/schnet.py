@@ -186,14 +186,19 @@ class SchNet(nn.Module):
     @property
     def has_slopes(self) -> bool:
         """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
-        return (
-            self.filters == "spline"
-            and type(self).forward is SchNet.forward
-            and type(self.readout) in (SumReadout, MeanReadout)
-            and all(i.conv.fused and not _watched(i) for i in self.interactions)
-            and not _watched(self.readout)
-            and not torch.compiler.is_compiling()
+        if (
+            self.filters != "spline"
+            or type(self).forward is not SchNet.forward
+            or type(self.readout) not in (SumReadout, MeanReadout)
+            or not all(_as_built(i) for i in self.interactions)
+        ):
+            return False
+        activations = [_activations(i) for i in self.interactions]
+        alike = len({tuple(map(type, a)) for a in activations}) == 1
+        bare = not any(
+            a._parameters or a._modules for a in (*activations[0], self.readout.activation)
         )
+        return alike and bare and not _watched(self) and not torch.compiler.is_compiling()
 
     def energy_and_slope(
         self, data: Data, distance: Float[Tensor, "E"], with_slope: bool = True
@@ -231,6 +236,28 @@ class SchNet(nn.Module):
         return sum_atoms(shares * y, batch, number), slope
 
 
-def _watched(module: nn.Module) -> bool:
-    """Whether hooks sit on the module or its children, which fused operators would pass by."""
-    return any(m._forward_hooks or m._forward_pre_hooks for m in module.children())
+def _as_built(interaction: nn.Module) -> bool:
+    """Whether an interaction is what the fused functions compute."""
+    conv = interaction.conv
+    if type(interaction) is not Interaction or type(conv).forward is not CFConv.forward:
+        return False
+    if not conv.fused or type(conv.filter) is not nn.Sequential:
+        return False
+    first, _, second, *last = conv.filter
+    dense = interaction.lin1, interaction.lin2, interaction.lin3, first, second
+    return len(last) < 2 and all(type(layer) is nn.Linear for layer in dense)
+
+
+def _activations(interaction: Interaction) -> list[nn.Module]:
+    _, first, _, *last = interaction.conv.filter
+    return [interaction.activation, first, *last]
+
+
+def _watched(model: nn.Module) -> bool:
+    """Whether hooks sit on a part of the model, which fused functions would pass by."""
+    parts = [model]
+    for m in parts:
+        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
+            return True
+        parts.extend(m._modules.values())
+    return False

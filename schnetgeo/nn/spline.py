@@ -55,7 +55,7 @@ class Knots:
         """Basis functions on the knots and on one more at each end."""
         key = numbers, like.dtype, like.device
         if self._kept[0] != key:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # training may need them next
                 m = torch.arange(numbers.start - 1, numbers.stop + 1, dtype=torch.float64)
                 self._kept = key, self.basis(m * self.spacing).to(like)
         return self._kept[1]
@@ -89,20 +89,21 @@ class PlacedFilters:
         first = self.numbers.start + 1
         # an edge at or beyond the cutoff has envelope 0: any place will do
         r = torch.where(distance < knots.cutoff, distance, first * knots.spacing)
-        interval, self.t = bspline.place(r * (1 / knots.spacing))
-        self.interval = (interval - first).clamp_(0, len(self.numbers) - 4)
+        u = r * (1 / knots.spacing) - first
+        self.interval = u.detach().long().clamp_(0, len(self.numbers) - 4)
+        self.t = u - self.interval
 
     @cached_property
     def edges(self) -> ops.Edges:
         """Sorted and symmetric, or an `InputError` says what is amiss."""
         data = self._data
-        reverse = data.get("edge_reverse")
+        reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
         if reverse is None:
-            shift = data.get("edge_shift")
-            if shift is None:
-                shift = data.edge_index.new_zeros(data.edge_index.size(1), 3)
-            reverse = reverse_edges(data.edge_index, shift, data.z.numel())
-        return ops.Edges.of(data.edge_index, reverse, data.z.numel())
+            none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
+            reverse = reverse_edges(
+                data.edge_index, none if shift is None else shift, data.z.numel()
+            )
+        return ops.Edges.of(data.edge_index, reverse, data.z.numel(), shift)
 
     @cached_property
     def weights(self) -> Float[Tensor, "E 4"]:

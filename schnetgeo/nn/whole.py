@@ -86,16 +86,23 @@ def evaluate(graph: Graph, weights: Weights, cutoff: float, spacing: float) -> S
 
 
 @serial
-def starts(source, target, reverse, atoms):
+def starts(source, target, reverse, shift, atoms):
     """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
     out = np.zeros(atoms + 1, np.int64)
-    for e in range(target.shape[0]):
-        back = reverse[e]
-        ordered = e == 0 or target[e - 1] <= target[e]
-        if not ordered or source[back] != target[e] or target[back] != source[e]:
+    edges, last = target.shape[0], 0
+    for e in range(edges):
+        i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
+        inside = 0 <= back < edges and last <= i < atoms
+        if not inside or source[back] != i or target[back] != source[e]:
             out[0] = -1
             return out
-        out[target[e] + 1] += 1
+        if shift.shape[0]:
+            for k in range(3):
+                if shift[back, k] != -shift[e, k]:
+                    out[0] = -1
+                    return out
+        out[i + 1] += 1
+        last = i
     for i in range(atoms):
         out[i + 1] += out[i]
     return out
@@ -132,10 +139,10 @@ def _place(graph, weights, scratch, cutoff, spacing):
             inverse = 1 / max(r, 1e-10)
             scratch.unit[e, 0], scratch.unit[e, 1] = dx * inverse, dy * inverse
             scratch.unit[e, 2] = dz * inverse
-            if r >= cutoff:
+            if not r < cutoff:
                 scratch.interval[e] = 0
-                scratch.weights[e] = 0
-                scratch.slopes[e] = 0
+                scratch.weights[e] = 0 * r  # NaN where a position is
+                scratch.slopes[e] = 0 * r
                 continue
             u = r / spacing
             k = min(int(u), last)

@@ -10,12 +10,6 @@ def coefficients(samples: Float[Tensor, "M+2 F"]) -> Float[Tensor, "M F"]:
     return samples[1:-1] * (8 / 6) - (samples[:-2] + samples[2:]) / 6
 
 
-def place(u: Float[Tensor, "E"]) -> tuple[Int[Tensor, "E"], Float[Tensor, "E"]]:
-    """The interval ⌊u⌋ that each place lies in, and where in it, 0 ≤ t < 1."""
-    interval = u.detach().floor()
-    return interval.long(), u - interval
-
-
 def weights(t: Float[Tensor, "E"], order: int = 0) -> Float[Tensor, "E 4"]:
     """B_q^(p)(t), the p-th derivative of the four B-splines that are not 0 in an interval.
 

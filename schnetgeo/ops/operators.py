@@ -49,8 +49,8 @@ def _conv(
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
-    _check(interval, edges, table.size(0), (x, table, weights))
-    out = x.new_empty(x.shape)  # rows in order, whatever the strides of x
+    _check(interval, edges, table.size(0), x, table=table, weights=weights)
+    out = x.new_empty(x.shape)  # empty_like keeps strides that kernels do not write through
     kernels(x).conv(x, table, interval, weights, edges, out)
     return out
 
@@ -61,7 +61,7 @@ def _dot(
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
-    _check(interval, edges, table.size(0), (x, y, table))
+    _check(interval, edges, table.size(0), x, y=y, table=table)
     out = x.new_empty(interval.numel(), 4)
     kernels(x).dot(x, y, table, interval, edges, out)
     return out
@@ -73,7 +73,7 @@ def _table(
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor, num_knots: int,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
-    _check(interval, edges, num_knots, (x, y, weights))
+    _check(interval, edges, num_knots, x, y=y, weights=weights)
     out = x.new_empty(num_knots, x.size(1))
     kernels(x).table(x, y, interval, weights, edges, out)
     return out
@@ -148,22 +148,28 @@ _dot.register_autograd(_dot_backward, setup_context=_keep_conv)
 _table.register_autograd(_table_backward, setup_context=_keep_table)
 
 
-def _check(interval: Tensor, edges: Edges, num_knots: int, floats: tuple[Tensor, ...]) -> None:
+def _check(interval: Tensor, edges: Edges, num_knots: int, x: Tensor, **others: Tensor) -> None:
     """Raise before a kernel reads beyond the end of a tensor."""
-    first = floats[0]
-    for tensor in floats:
-        if tensor.dtype != first.dtype or tensor.device != first.device:
-            raise RuntimeError(
-                f"tensors must share type and device, got {first.dtype} on {first.device} and "
-                f"{tensor.dtype} on {tensor.device}"
-            )
-    if edges.source.device != first.device or interval.device != first.device:
-        raise RuntimeError(f"edges must be on the device of the features, {first.device}")
+    if edges.source.device != x.device or interval.device != x.device:
+        raise RuntimeError(f"edges must be on the device of the features, {x.device}")
     if interval.shape != edges.source.shape:
         raise RuntimeError(f"{edges.source.numel()} edges, but {interval.numel()} intervals")
-    if edges.start.numel() != first.size(0) + 1:
-        raise RuntimeError(f"{first.size(0)} atoms, but edges of {edges.start.numel() - 1}")
-    if first.device.type == "cpu" and interval.numel():
+    if x.dim() != 2 or edges.start.numel() != x.size(0) + 1:
+        raise RuntimeError(
+            f"features {tuple(x.shape)}, but edges of {edges.start.numel() - 1} atoms"
+        )
+    shapes = {"y": x.shape, "table": (num_knots, x.size(1)), "weights": (interval.numel(), 4)}
+    for name, tensor in others.items():
+        if tensor.dtype != x.dtype or tensor.device != x.device:
+            raise RuntimeError(
+                f"tensors must share type and device, got {x.dtype} on {x.device} and "
+                f"{tensor.dtype} on {tensor.device}"
+            )
+        if tensor.shape != shapes[name]:
+            raise RuntimeError(
+                f"{name} must have shape {tuple(shapes[name])}, got {tuple(tensor.shape)}"
+            )
+    if x.device.type == "cpu" and interval.numel():
         low, high = interval.aminmax()
         if low < 0 or high > num_knots - 4:
             raise RuntimeError(

@@ -1,0 +1,37 @@
+"""Run by a test in a process of its own: the same bits whatever the number of threads."""
+
+import hashlib
+import os
+
+os.environ["NUMBA_NUM_THREADS"] = "2"
+
+import numba  # noqa: E402
+import torch  # noqa: E402
+
+from schnetgeo.ops import cpu  # noqa: E402
+from tests.ops.graphs import random_case  # noqa: E402
+
+
+def digest(case, threads: int) -> str:
+    numba.set_num_threads(threads)
+    x, y, table, interval, weights, edges = case
+    dx, dy, dweights = x.flip(0), y.flip(0), weights.flip(1)
+    found = hashlib.sha256()
+    calls = {
+        "conv": (x.shape, (x, table, interval, weights)),
+        "conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
+        "slope": (interval.shape, (x, y, table, interval, weights)),
+        "dot": (weights.shape, (x, y, table, interval)),
+        "table": (table.shape, (x, y, interval, weights)),
+        "table_tangent": (table.shape, (x, y, dx, dy, interval, weights, dweights)),
+    }
+    for name, (shape, arguments) in calls.items():
+        out = x.new_zeros(shape)
+        getattr(cpu, name)(*arguments, edges, out)
+        found.update(out.numpy().tobytes())
+    return found.hexdigest()
+
+
+for dtype in (torch.float32, torch.float64):
+    case = random_case(atoms=300, pairs=4000, channels=33, knots=500, dtype=dtype)
+    assert len({digest(case, threads) for threads in (1, 2, 2, 1)}) == 1, dtype
