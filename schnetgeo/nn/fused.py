@@ -70,11 +70,11 @@ class EnergyAndSlope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, y_bar: Tensor, v: Tensor):
         plan, tape, parameters = ctx.plan, ctx.tape, ctx.saved_tensors
-        dweights, bends = None, []
+        arrays, bends = plan.filters.arrays, []
         if plan.with_slope:
-            dweights = plan.filters.slopes * v.unsqueeze(1)
-            bends = _tangents(plan, tape, dweights, parameters)
-        return None, *_reverse(plan, tape, y_bar, dweights, bends, parameters)
+            arrays = plan.filters.tangent_arrays(v)
+            bends = _tangents(plan, tape, arrays, parameters)
+        return None, *_reverse(plan, tape, y_bar, arrays, bends, parameters)
 
 
 class _Pair(NamedTuple):
@@ -189,7 +189,7 @@ def _slopes(plan: Plan, tape: _Tape, parameters: tuple, out: Tensor) -> None:
             y_bar = torch.addmm(y_bar, now.p_bar.tangent, weights.w1)
 
 
-def _tangents(plan: Plan, tape: _Tape, dweights: Tensor, parameters: tuple) -> list[Tensor]:
+def _tangents(plan: Plan, tape: _Tape, arrays: tuple, parameters: tuple) -> list[Tensor]:
     """Carry the tangents that belong to the weights' through the layers.
 
     Returns what the curvature of each activation adds to the adjoint of its argument.
@@ -204,7 +204,7 @@ def _tangents(plan: Plan, tape: _Tape, dweights: Tensor, parameters: tuple) -> l
             now.x.tangent.zero_()
             now.p.tangent.zero_()
         filters.kernels.conv_tangent(
-            now.p.value, now.p.tangent, now.filter.table, *filters.tangent_arrays(dweights),
+            now.p.value, now.p.tangent, now.filter.table, *arrays,
             out=now.g.tangent,
         )  # fmt: skip
         dh = now.g.tangent @ weights.w2.t()
@@ -218,12 +218,12 @@ def _tangents(plan: Plan, tape: _Tape, dweights: Tensor, parameters: tuple) -> l
 
 
 def _reverse(
-    plan: Plan, tape: _Tape, y_bar: Tensor, dweights: Tensor | None, bends: list[Tensor],
+    plan: Plan, tape: _Tape, y_bar: Tensor, arrays: tuple, bends: list[Tensor],
     parameters: tuple,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients of Σ ȳ y + Σ seed ẏ, for x and each parameter."""
     layers, (r1, _, r2, _) = _by_layer(parameters)
-    last, filters, ops = tape.readout, plan.filters, plan.filters.kernels
+    last, ops = tape.readout, plan.filters.kernels
     r2_bar = y_bar @ last.q.value
     h_bar = torch.mul(last.first, torch.outer(y_bar, r2[0]), out=last.h_bar.value)
     if plan.with_slope:
@@ -241,13 +241,12 @@ def _reverse(
             h_bar += bends[index]
         g_bar, table_bar = torch.mm(h_bar, weights.w2, out=now.g_bar.value), torch.empty_like(table)
         if plan.with_slope:
-            arrays = filters.tangent_arrays(dweights)
             ops.conv_tangent(now.g_bar.tangent, g_bar, table, *arrays, out=now.p_bar.value)
             pairs = now.p.value, g_bar, now.p.tangent, now.g_bar.tangent
             ops.table_tangent(*pairs, *arrays, out=table_bar)
         else:
-            ops.conv(g_bar, table, *filters.arrays, out=now.p_bar.value)
-            ops.table(now.p.value, g_bar, *filters.arrays, out=table_bar)
+            ops.conv(g_bar, table, *arrays, out=now.p_bar.value)
+            ops.table(now.p.value, g_bar, *arrays, out=table_bar)
         p_bar = now.p_bar.value
         moving = index and plan.with_slope  # the embedding has no tangent
         gradients = [

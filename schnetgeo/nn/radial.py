@@ -1,6 +1,7 @@
 """Functions of the distance: the Gaussian basis and the envelopes that end it."""
 
 import math
+from functools import singledispatch
 
 import torch
 import torch.nn.functional as F
@@ -69,3 +70,20 @@ class NoEnvelope(nn.Module):
 
     def forward(self, distance: Float[Tensor, "E"]) -> Float[Tensor, "E"]:
         return (distance < self.cutoff).to(distance.dtype)
+
+
+@singledispatch
+def with_slope(envelope: nn.Module, distance: Float[Tensor, "E"]) -> tuple[Tensor, Tensor]:
+    """f(r) and f′(r), without a graph."""
+    with torch.enable_grad():
+        r = distance.detach().requires_grad_()
+        f = envelope(r)
+        (slope,) = torch.autograd.grad(f.sum(), r) if f.requires_grad else (torch.zeros_like(r),)
+    return f.detach(), slope
+
+
+@with_slope.register
+def _(envelope: CosineEnvelope, distance: Float[Tensor, "E"]) -> tuple[Tensor, Tensor]:
+    phase, inside = distance * (math.pi / envelope.cutoff), distance < envelope.cutoff
+    slope = torch.sin(phase) * (-0.5 * math.pi / envelope.cutoff)
+    return envelope(distance), slope * inside

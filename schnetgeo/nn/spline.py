@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from schnetgeo import ops
 from schnetgeo.data.neighbors import reverse_edges
 from schnetgeo.errors import InputError
+from schnetgeo.nn.radial import with_slope
 from schnetgeo.ops import bspline
 
 _ALIGN = 16  # knots; a range that seldom changes lets its basis functions be kept
@@ -111,16 +112,6 @@ class PlacedFilters:
         return self.envelope(self.distance).unsqueeze(-1) * bspline.weights(self.t)
 
     @cached_property
-    def slopes(self) -> Float[Tensor, "E 4"]:
-        """∂/∂r of the weights, f′(r) B_q(t) + f(r) B_q′(t) / h."""
-        with torch.enable_grad():
-            r = self.distance.detach().requires_grad_()
-            f = self.envelope(r)
-            (df,) = torch.autograd.grad(f.sum(), r) if f.requires_grad else (torch.zeros_like(r),)
-        f = f.detach().unsqueeze(-1) / self.knots.spacing
-        return df.unsqueeze(-1) * bspline.weights(self.t) + f * bspline.weights(self.t, 1)
-
-    @cached_property
     def basis(self) -> Float[Tensor, "M+2 K"]:
         """Basis functions on the knots."""
         return self.knots.samples(self.numbers, self.distance)
@@ -131,22 +122,35 @@ class PlacedFilters:
         return ops.kernels(self.distance)
 
     @cached_property
+    def weights_and_slopes(self) -> tuple[Float[Tensor, "E 4"], Float[Tensor, "E 4"]]:
+        """The weights and ∂/∂r of them, f′(r) B_q(t) + f(r) B_q′(t) / h, without a graph."""
+        f, df = with_slope(self.envelope, self.distance.detach())
+        weights, slopes = (f.new_empty(f.numel(), 4) for _ in range(2))
+        self.kernels.place(self.t, f, df, self.knots.spacing, weights, slopes)
+        return weights, slopes
+
+    @cached_property
     def arrays(self) -> tuple:
         """Arguments of `conv` and `table` that all layers share."""
         prepare = self.kernels.prepare
         edges = ops.Edges(*map(prepare, self.edges))
-        return prepare(self.interval), prepare(self.weights), edges
+        return prepare(self.interval), prepare(self.weights_and_slopes[0]), edges
 
     @cached_property
     def slope_arrays(self) -> tuple:
         """Those of `slope`."""
         interval, _, edges = self.arrays
-        return interval, self.kernels.prepare(self.slopes), edges
+        return interval, self.kernels.prepare(self.weights_and_slopes[1]), edges
 
-    def tangent_arrays(self, dweights: Float[Tensor, "E 4"]) -> tuple:
-        """Those of `conv_tangent` and `table_tangent`."""
+    def tangent_arrays(self, v: Float[Tensor, "E"]) -> tuple:
+        """Those of `conv_tangent` and `table_tangent` for tangents v of the distances."""
         interval, weights, edges = self.arrays
-        return interval, weights, self.kernels.prepare(dweights), edges
+        return (
+            interval,
+            weights,
+            self.kernels.prepare(self.weights_and_slopes[1] * v[:, None]),
+            edges,
+        )
 
     def table(self, network: nn.Module) -> Float[Tensor, "M C"]:
         """Coefficients of network(e), through which gradients flow to the network."""

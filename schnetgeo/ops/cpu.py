@@ -7,7 +7,8 @@ on the number of threads.
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit, prange, types
+from numba.extending import overload
 from torch import Tensor
 
 from schnetgeo.ops.edges import Edges
@@ -27,6 +28,10 @@ def match_threads() -> None:
 def prepare(tensor: Tensor) -> np.ndarray:
     """What the functions below take for a tensor: converting once saves microseconds a call."""
     return tensor.detach().contiguous().numpy()
+
+
+def place(t, f, df, spacing: float, weights, slopes):
+    _place(*_arrays(t, f, df), spacing, *_arrays(weights, slopes))
 
 
 def conv(x, table, interval, weights, edges: Edges, out):
@@ -79,6 +84,19 @@ _OPTIONS = dict(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
 )
 _compiled, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
+
+
+@_compiled
+def _place(t, f, df, spacing, weights, slopes):
+    one, inverse = t.dtype.type(1), t.dtype.type(1 / spacing)
+    for e in prange(t.shape[0]):
+        b_spline(t[e], f[e], weights[e])
+        b_spline(t[e], df[e], slopes[e])
+        s, factor = one - t[e], f[e] * inverse / 2
+        slopes[e, 0] -= factor * s * s
+        slopes[e, 1] += factor * (3 * t[e] * t[e] - 4 * t[e])
+        slopes[e, 2] += factor * (4 * s - 3 * s * s)
+        slopes[e, 3] += factor * t[e] * t[e]
 
 
 @_compiled
@@ -231,6 +249,35 @@ def _coefficients_adjoint(bar, out):
                 out[m, f] -= far * bar[m - 2, f]
 
 
+def _last_power(number):
+    """Of the series of the exponential that its type can tell from the function."""
+
+
+def _last_odd(number):
+    """Of the series of the logarithm."""
+
+
+@overload(_last_power, inline="always")
+def _(number):
+    last = 7 if number == types.float32 else 13
+    return lambda number: last
+
+
+@overload(_last_odd, inline="always")
+def _(number):
+    last = 15 if number == types.float32 else 35
+    return lambda number: last
+
+
+@serial
+def b_spline(t, factor, out):
+    """Write factor · B_q(t), q = 0 … 3."""
+    s, sixth = 1 - t, factor / 6
+    out[0], out[3] = sixth * s * s * s, sixth * t * t * t
+    out[1] = sixth * (4 - 6 * t * t) + 3 * out[3]
+    out[2] = sixth * (4 - 6 * s * s) + 3 * out[0]
+
+
 @serial
 def softplus_of(h, value, first, bits, power):
     """One row at a time; `power` shares the memory of `bits`, for as many numbers."""
@@ -240,8 +287,8 @@ def softplus_of(h, value, first, bits, power):
         small, sign = first[n], h[n]
         z = small / (2 + small)
         square = z * z
-        series = number(1 / 35)
-        for odd in range(33, 0, -2):  # ln(1 + y) = 2 artanh(y / (2 + y))
+        series = number(0)
+        for odd in range(_last_odd(sign), 0, -2):  # ln(1 + y) = 2 artanh(y / (2 + y))
             series = series * square + number(1) / odd
         sigmoid = 1 / (1 + small)
         first[n] = sigmoid if sign > 0 else small * sigmoid
@@ -260,7 +307,7 @@ def exp_minus(h, out, bits, power):
         bits[n] = (bias - int(twos)) << mantissa
     for n in range(h.shape[0]):
         r, total = out[n], one
-        for term in range(13, 0, -1):
+        for term in range(_last_power(r), 0, -1):
             total = one + r * (one / term) * total
         out[n] = total * power[n]
 

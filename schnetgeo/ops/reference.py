@@ -20,6 +20,21 @@ def prepare(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def place(
+    t: Float[Tensor, "E"],
+    f: Float[Tensor, "E"],
+    df: Float[Tensor, "E"],
+    spacing: float,
+    weights: Float[Tensor, "E 4"],
+    slopes: Float[Tensor, "E 4"],
+) -> None:
+    """Weights = f B(t),  slopes = df B(t) + f B′(t) / spacing."""
+    values = bspline.weights(t)
+    torch.mul(f.unsqueeze(1), values, out=weights)
+    torch.mul(f.unsqueeze(1) / spacing, bspline.weights(t, 1), out=slopes)
+    slopes.addcmul_(df.unsqueeze(1), values)
+
+
 def conv(
     x: Float[Tensor, "N F"],
     table: Float[Tensor, "M F"],
