@@ -127,7 +127,7 @@ def _parser() -> Parser:
     # the wide Gaussians of the papers make smooth filters, which err less on unseen frames
     add_model(parser, channels=64, num_layers=3, gamma=10.0)
     parser.add_class_arguments(Training, None)
-    parser.set_defaults(lr=5e-3)
+    parser.set_defaults(lr=3e-3)
     return parser
 
 

@@ -56,7 +56,11 @@ class Scratch(NamedTuple):
     x: np.ndarray  # (N, F) features, later their adjoints
     p: np.ndarray  # (L, N, F)
     first: np.ndarray  # (L, N, F)
-    g_bar: np.ndarray  # (L, N, F)
+    g: np.ndarray  # (N, F)
+    h: np.ndarray  # (N, F)
+    g_bar: np.ndarray  # (N, F)
+    hidden: np.ndarray  # (N, R)
+    hidden_first: np.ndarray  # (N, R)
     y: np.ndarray  # (N,)
     forces: np.ndarray  # (N, 3)
     power: np.ndarray  # (max(F, R),) powers of two
@@ -67,12 +71,14 @@ class Scratch(NamedTuple):
         atoms, edges = graph.z.shape[0], graph.source.shape[0]
         layers, channels = weights.b1.shape
         dtype = weights.tables.dtype
-        features = (np.empty((layers, atoms, channels), dtype) for _ in range(3))
+        by_layer = (np.empty((layers, atoms, channels), dtype) for _ in range(2))
+        features = (np.empty((atoms, channels), dtype) for _ in range(3))
+        hidden = (np.empty((atoms, weights.s1.shape[0]), dtype) for _ in range(2))
         power = np.empty(max(channels, weights.s1.shape[0]), dtype)
         return cls(
             np.empty((edges, 3), dtype), np.empty(edges, dtype), np.empty(edges, np.int64),
             np.empty((edges, 4), dtype), np.empty((edges, 4), dtype), np.empty(edges, dtype),
-            np.empty((atoms, channels), dtype), *features,
+            np.empty((atoms, channels), dtype), *by_layer, *features, *hidden,
             np.empty(atoms, dtype), np.empty((atoms, 3), dtype),
             power, power.view(np.int32 if power.itemsize == 4 else np.int64),
         )  # fmt: skip
@@ -156,76 +162,80 @@ def _place(graph, weights, scratch, cutoff, spacing):
             d[1], d[2] = (3 * t * t - 4 * t) / 2 * h, (4 * s - 3 * s * s) / 2 * h
         scratch.x[i] = weights.embedding[graph.z[i]]
         scratch.p[0, i] = weights.b1[0]
-        _add_product(scratch.x[i], weights.w1[0], scratch.p[0, i])
+    _add_products(scratch.x, weights.w1[0], scratch.p[0])
 
 
 @serial
 def _forth(graph, weights, scratch, layer):
     """Add lin3(act(lin2(conv(p)))) to x; p of the next layer, or the readout and its adjoint."""
-    channels = scratch.x.shape[1]
-    g, h = np.empty(channels, scratch.x.dtype), np.empty(channels, scratch.x.dtype)
-    hidden = np.empty(weights.s1.shape[0], scratch.x.dtype)
-    first = np.empty(weights.s1.shape[0], scratch.x.dtype)
-    table = weights.tables[layer]
-    for i in range(graph.z.shape[0]):
-        g[:] = 0
+    x, table, g, h = scratch.x, weights.tables[layer], scratch.g, scratch.h
+    for i in range(x.shape[0]):
+        g[i] = 0
+        h[i] = weights.b2[layer]
+        x[i] += weights.b3[layer]
         for e in range(graph.start[i], graph.start[i + 1]):
-            _add_filtered(scratch.p[layer, graph.source[e]], table, scratch.interval[e],
-                          scratch.weights[e], g)  # fmt: skip
-        h[:] = weights.b2[layer]
-        _add_product(g, weights.w2[layer], h)
-        softplus_of(h, h, scratch.first[layer, i], scratch.bits, scratch.power)
-        x = scratch.x[i]
-        x += weights.b3[layer]
-        _add_product(h, weights.w3[layer], x)
-        if layer + 1 < weights.b1.shape[0]:
-            scratch.p[layer + 1, i] = weights.b1[layer + 1]
-            _add_product(x, weights.w1[layer + 1], scratch.p[layer + 1, i])
-            continue
-        hidden[:] = weights.s1
-        _add_product(x, weights.r1, hidden)
+            _add_filtered(
+                scratch.p[layer, graph.source[e]], table, scratch.interval[e], scratch.weights[e],
+                g[i],
+            )  # fmt: skip
+    _add_products(g, weights.w2[layer], h)
+    for i in range(x.shape[0]):
+        softplus_of(h[i], h[i], scratch.first[layer, i], scratch.bits, scratch.power)
+    _add_products(h, weights.w3[layer], x)
+    if layer + 1 < weights.b1.shape[0]:
+        scratch.p[layer + 1] = weights.b1[layer + 1]
+        _add_products(x, weights.w1[layer + 1], scratch.p[layer + 1])
+    else:
+        _readout(graph, weights, scratch)
+        _adjoint(weights, scratch, layer)
+
+
+@serial
+def _readout(graph, weights, scratch):
+    """Atomic energies, and the adjoint of x in its place."""
+    x, hidden, first = scratch.x, scratch.hidden, scratch.hidden_first
+    hidden[:] = weights.s1
+    _add_products(x, weights.r1, hidden)
+    for i in range(x.shape[0]):
         if weights.silu:
-            _silu(hidden, first, scratch.bits, scratch.power)
+            _silu(hidden[i], first[i], scratch.bits, scratch.power)
         else:
-            softplus_of(hidden, hidden, first, scratch.bits, scratch.power)
+            softplus_of(hidden[i], hidden[i], first[i], scratch.bits, scratch.power)
         scratch.y[i] = weights.s2
-        for f in range(hidden.shape[0]):
-            scratch.y[i] += hidden[f] * weights.r2[f]
-            first[f] *= weights.r2[f] * graph.share[i]
-        x[:] = 0
-        _add_product(first, weights.r1_back, x)
-        _adjoint(weights, scratch, layer, i, h)
+        for f in range(hidden.shape[1]):
+            scratch.y[i] += hidden[i, f] * weights.r2[f]
+            first[i, f] *= weights.r2[f] * graph.share[i]
+    x[:] = 0
+    _add_products(first, weights.r1_back, x)
 
 
 @serial
 def _back(graph, weights, scratch, layer):
     """Slopes along the edges, adjoints of x, and of the convolution of the layer before."""
-    channels = scratch.x.shape[1]
-    p_bar, q_bar = np.empty(channels, scratch.x.dtype), np.empty(channels, scratch.x.dtype)
-    table, g_bar = weights.tables[layer], scratch.g_bar[layer]
-    for i in range(graph.z.shape[0]):
-        p_bar[:] = 0
+    table, g_bar, p_bar = weights.tables[layer], scratch.g_bar, scratch.g
+    for i in range(p_bar.shape[0]):
+        p_bar[i] = 0
         for e in range(graph.start[i], graph.start[i + 1]):
             j, k = graph.source[e], scratch.interval[e]
             scratch.slope[e] += _filtered_dot(
                 scratch.p[layer, j], g_bar[i], table, k, scratch.slopes[e]
             )
             if layer:
-                _add_filtered(g_bar[j], table, k, scratch.weights[e], p_bar)
-        if layer:
-            _add_product(p_bar, weights.w1_back[layer], scratch.x[i])
-            _adjoint(weights, scratch, layer - 1, i, q_bar)
+                _add_filtered(g_bar[j], table, k, scratch.weights[e], p_bar[i])
+    if layer:
+        _add_products(p_bar, weights.w1_back[layer], scratch.x)
+        _adjoint(weights, scratch, layer - 1)
 
 
 @serial
-def _adjoint(weights, scratch, layer, i, q_bar):
-    """g_bar of a layer from the adjoint of its result."""
+def _adjoint(weights, scratch, layer):
+    """The adjoint of a layer's convolution from that of its result."""
+    q_bar, g_bar = scratch.h, scratch.g_bar
     q_bar[:] = 0
-    _add_product(scratch.x[i], weights.w3_back[layer], q_bar)
-    for f in range(q_bar.shape[0]):
-        q_bar[f] *= scratch.first[layer, i, f]
-    scratch.g_bar[layer, i] = 0
-    _add_product(q_bar, weights.w2_back[layer], scratch.g_bar[layer, i])
+    g_bar[:] = 0
+    _add_products(scratch.x, weights.w3_back[layer], q_bar)
+    q_bar *= scratch.first[layer]
+    _add_products(q_bar, weights.w2_back[layer], g_bar)
 
 
 @serial
@@ -240,20 +250,28 @@ def _forces(graph, scratch):
 
 
 @serial
-def _add_product(x, weight, out):
-    """Add x W to out for one atom, eight rows of W at a time."""
-    whole = x.shape[0] // 8 * 8
-    for k in range(0, whole, 8):
-        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
-        x4, x5, x6, x7 = x[k + 4], x[k + 5], x[k + 6], x[k + 7]
-        w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-        w4, w5, w6, w7 = weight[k + 4], weight[k + 5], weight[k + 6], weight[k + 7]
-        for f in range(out.shape[0]):
-            low = x0 * w0[f] + x1 * w1[f] + x2 * w2[f] + x3 * w3[f]
-            out[f] += low + (x4 * w4[f] + x5 * w5[f] + x6 * w6[f] + x7 * w7[f])
-    for k in range(whole, x.shape[0]):
-        for f in range(out.shape[0]):
-            out[f] += x[k] * weight[k, f]
+def _add_products(x, weight, out):
+    """Add x W to out, three atoms and four rows of W at a time."""
+    atoms, inputs = x.shape
+    for i in range(0, atoms - 2, 3):
+        a, b, c = x[i], x[i + 1], x[i + 2]
+        out_a, out_b, out_c = out[i], out[i + 1], out[i + 2]
+        for k in range(0, inputs - 3, 4):
+            a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            c0, c1, c2, c3 = c[k], c[k + 1], c[k + 2], c[k + 3]
+            w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            for f in range(out_a.shape[0]):
+                v0, v1, v2, v3 = w0[f], w1[f], w2[f], w3[f]
+                out_a[f] += a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
+                out_b[f] += b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
+                out_c[f] += c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
+    for i in range(atoms):
+        # what the blocks above left: all rows of the last atoms, the last rows of the others
+        first = 0 if i >= atoms // 3 * 3 else inputs // 4 * 4
+        for k in range(first, inputs):
+            for f in range(out.shape[1]):
+                out[i, f] += x[i, k] * weight[k, f]
 
 
 @serial
