@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase.build import molecule
+from torch_geometric.data import Batch
 
-from schnetgeo.ops import reference
+import schnetgeo as sg
+from schnetgeo.data.neighbors import with_edges
+from schnetgeo.ops import backend, reference
 from schnetgeo.ops.edges import Edges
 
 triton = pytest.importorskip("triton")
@@ -134,6 +138,26 @@ def test_an_edge_beyond_the_table_gives_nan(interval):
         else:
             assert torch.equal(wrong.reshape(there.numel(), -1).all(1), there)
             assert torch.equal(wrong.reshape(there.numel(), -1).any(1), there)
+
+
+@runs
+def test_a_training_step_of_schnet(monkeypatch):
+    torch.manual_seed(0)
+    molecules = [sg.from_ase(molecule(name)) for name in ("H2O", "CH3")]
+    model = sg.SchNet(channels=5, num_layers=2, num_basis=5, cutoff=3.0, spacing=0.3)
+    potential = sg.Potential(model).double()
+
+    def step(device):
+        batch = with_edges(Batch.from_data_list(molecules), 3.0).to(device)
+        prediction = potential.to(device)(batch)
+        loss = prediction.energy.sum() + prediction.forces.square().sum()
+        gradients = torch.autograd.grad(loss, list(potential.parameters()))
+        return [t.cpu() for t in (prediction.energy, prediction.forces, *gradients)]
+
+    expected = step("cpu")
+    if INTERPRETED:
+        monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
+    torch.testing.assert_close(step(DEVICE), expected, rtol=1e-9, atol=1e-11)
 
 
 @compiles
