@@ -105,7 +105,8 @@ def test_every_import_from_outside_is_required():
     setup.read(ROOT / "setup.cfg")
     lines = setup["options"]["install_requires"].split()
     required = {split_requirement(line)[0].replace("-", "_") for line in lines}
-    optional = {"torch_cluster", "torch_scatter", "PIL"}  # PIL comes with pillow
+    # PIL comes with pillow, triton with torch for CUDA
+    optional = {"torch_cluster", "torch_scatter", "PIL", "triton"}
     for path in SOURCES:
         outside = {m.partition(".")[0] for m in imports(path)} - sys.stdlib_module_names
         assert outside - {"schnetgeo"} <= required | optional, path

@@ -1,0 +1,89 @@
+"""Which implementation of the operators runs, and what it is given."""
+
+import importlib.util
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from schnetgeo import ops
+from schnetgeo.errors import InputError
+from schnetgeo.ops import backend, bspline
+
+RING = torch.tensor([[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]])
+BACK = torch.tensor([2, 4, 0, 5, 1, 3])
+
+
+@pytest.fixture
+def _afresh():
+    backend._kernels.cache_clear()
+    yield
+    backend._kernels.cache_clear()
+
+
+def tensor_on(device: str, dtype: torch.dtype = torch.float32):
+    """What `kernels` looks at; a device that this machine need not have."""
+    return SimpleNamespace(device=torch.device(device), dtype=dtype)
+
+
+@pytest.mark.usefixtures("_afresh")
+@pytest.mark.parametrize(
+    ("device", "name"), [("cpu", "cpu"), ("cuda", "cuda"), ("mps", "reference")]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_each_device_has_its_kernels(device, name, dtype):
+    if device == "cuda":
+        pytest.importorskip("triton")
+    assert ops.kernels(tensor_on(device, dtype)).__name__ == f"schnetgeo.ops.{name}"
+
+
+def test_half_precision_runs_in_plain_torch():
+    assert ops.kernels(tensor_on("cpu", torch.bfloat16)).__name__ == "schnetgeo.ops.reference"
+
+
+@pytest.mark.usefixtures("_afresh")
+@pytest.mark.parametrize(("device", "package"), [("cpu", "numba"), ("cuda", "triton")])
+def test_a_missing_compiler_is_told_once(device, package, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
+    )
+    with pytest.warns(UserWarning, match=f"{package} is not installed.* on {device}; install"):
+        found = ops.kernels(tensor_on(device))
+    assert found.__name__ == "schnetgeo.ops.reference"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ops.kernels(tensor_on(device)) is found
+
+
+def test_features_stored_by_columns():
+    generator = torch.Generator().manual_seed(0)
+    x, y, table = (torch.randn(n, 5, generator=generator) for n in (3, 3, 9))
+    edges = ops.Edges.of(RING, BACK, 3)
+    interval = torch.tensor([0, 5, 0, 3, 5, 3])
+    weights = bspline.weights(torch.rand(6, generator=generator))
+    rows = x, y, table, weights
+    columns = [t.t().contiguous().t() for t in rows]
+
+    def results(x, y, table, weights):
+        return (
+            ops.conv(x, table, interval, weights, edges),
+            ops.dot(x, y, table, interval, edges),
+            ops.table(x, y, interval, weights, edges, 9),
+        )
+
+    for found, expected in zip(results(*columns), results(*rows), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_edges_of_each_atom():
+    edges = ops.Edges.of(RING, BACK, 5)
+    assert edges.start.tolist() == [0, 2, 4, 6, 6, 6]
+    assert ops.Edges.of(RING[:, :0], BACK[:0], 2).start.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("shift", "message"), [(0, r"0 … 1 for 2 atoms, got 0 … 2"), (-1, "-1")])
+def test_edges_of_atoms_that_are_not_there(shift, message):
+    with pytest.raises(InputError, match=message):
+        ops.Edges.of(RING + shift, BACK, 2)
