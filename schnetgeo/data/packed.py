@@ -70,7 +70,9 @@ class PackedDataset(Dataset):
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
         index = self._index()
-        return self._pick(field, index, _rows(self.packed.ptr, index))
+        return _chosen(
+            self.packed[field], _rows(self.packed.ptr, index) if field in PER_ATOM else index
+        )
 
     def blocks(self, size: int = _BLOCK) -> Iterator["PackedDataset"]:
         """The same structures in order, `size` at a time: for sums over more than memory holds."""
@@ -155,16 +157,12 @@ class PackedDataset(Dataset):
 
     def _picked(self, index: np.ndarray) -> dict[str, Tensor | list]:
         """All attributes but `ptr` and the edges of the structures `index`."""
-        keys = [key for key in self.packed.keys() if key != "ptr" and key not in PER_EDGE]
         rows = _rows(self.packed.ptr, index)
-        return {key: self._pick(key, index, rows) for key in keys}
-
-    def _pick(self, key: str, index: np.ndarray, rows: np.ndarray) -> Tensor | list:
-        """One attribute of the structures `index`, whose atoms are `rows`."""
-        value = self.packed[key]
-        if torch.is_tensor(value):
-            return value.index_select(0, torch.from_numpy(rows if key in PER_ATOM else index))
-        return [value[i] for i in index.tolist()]
+        return {
+            key: _chosen(value, rows if key in PER_ATOM else index)
+            for key, value in self.packed.to_dict().items()
+            if key != "ptr" and key not in PER_EDGE
+        }
 
     def _assemble(self, index: np.ndarray) -> Batch:
         fields = self._picked(index)
@@ -185,7 +183,8 @@ class PackedDataset(Dataset):
                 slices[key], increments[key] = first, own[key]
         fields["batch"] = number[:-1].repeat_interleave(ptr.diff())
         # PyG's own constructor inspects its signature each time, longer than all the rest takes
-        batch = type.__call__(_BATCH, **fields, ptr=ptr)
+        batch = type.__call__(_BATCH)
+        batch.stores[0].update({**fields, "ptr": ptr})
         batch._num_graphs, batch._slice_dict, batch._inc_dict = index.size, slices, increments
         return batch
 
@@ -257,6 +256,12 @@ def _offsets(sizes: Tensor) -> Tensor:
 def _sizes(ptr: Tensor, index: np.ndarray) -> Tensor:
     ptr = ptr.numpy()
     return torch.from_numpy(ptr[index + 1] - ptr[index])
+
+
+def _chosen(value: Tensor | Sequence, rows: np.ndarray) -> Tensor | list:
+    if torch.is_tensor(value):
+        return value.index_select(0, torch.from_numpy(rows))
+    return [value[i] for i in rows.tolist()]
 
 
 def _rows(ptr: Tensor, index: np.ndarray) -> np.ndarray:
