@@ -27,6 +27,7 @@ from schnetgeo.nn.schnet import SchNet
 from schnetgeo.ops import bspline
 
 _FINEST = 2**16  # knots of a table
+_NO_SHIFT = np.empty((0, 3), np.int64)
 _PROBES = 8  # places per interval where a table is compared with the network
 
 
@@ -87,7 +88,8 @@ def _error(model: SchNet, tables: Tensor, number: int) -> float:
         exact = torch.func.jvp(filter, (r,), (torch.ones_like(r),))
         for order, want in enumerate(exact):
             got = bspline.values(table, interval, bspline.weights(t, order)) / spacing**order
-            worst = max(worst, float((got - want).abs().max() / want.abs().max()))
+            error = float((got - want).abs().max() / want.abs().max().clamp(min=1e-30))
+            worst = error if not error <= worst else worst  # NaN stays
     return worst
 
 
@@ -124,6 +126,7 @@ class FrozenPotential:
         self._references = potential.references.energies.numpy()
         self._scale = float(potential.scale)
 
+    @torch.no_grad()
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU; `forces` cost nothing more."""
         check_elements(data, self.max_z)
@@ -151,20 +154,20 @@ class FrozenPotential:
             raise InputError(
                 f"pos must have shape ({z.numel()}, 3), a row per atom, got {tuple(data.pos.shape)}"
             )
-        offset, crossed = np.empty((0, 3)), np.empty((0, 3), np.int64)
-        if shift is not None:
-            crossed = shift.numpy()
-            cell = data.cell.double().index_select(0, batch_index(data))
-            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
+        crossed = _NO_SHIFT if shift is None else shift.numpy()
         start = whole.starts(*edge_index, reverse.numpy(), crossed, z.numel())
         if start[0] < 0:
             raise InputError(
-                "edge_reverse must point from each edge j → i to the edge i → j; give every edge "
-                "its reverse"
+                f"edge_index must lie in 0 … {z.numel() - 1}, and edge_reverse must point from "
+                "each edge j → i to the edge i → j; give every edge its reverse"
             )
+        offset = np.empty((0, 3))
+        if shift is not None:
+            cell = data.cell.double().index_select(0, batch_index(data))
+            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         share = self._share(data, number)
         pos = data.pos.detach().double().numpy()
         graph = whole.Graph(z.numpy(), pos, edge_index[0], start, reverse.numpy(), offset, share)
