@@ -29,6 +29,7 @@ from schnetgeo.ops import bspline
 
 _SMALL = 96  # atoms, up to which one compiled function is fastest
 _FINEST = 2**16  # knots of a table
+_NO_SHIFT = np.empty((0, 3), np.int64)
 _PROBES = 8  # places per interval where a table is compared with the network
 
 
@@ -77,7 +78,7 @@ def _tables(model: SchNet, number: int) -> Tensor:
 
 def _error(model: SchNet, tables: Tensor, number: int) -> float:
     """Largest errors of values and of slopes between the knots, relative to the largest."""
-    spacing, worst = model.cutoff / number, 0.0
+    spacing, errors = model.cutoff / number, []
     interval = torch.arange(0, number, max(1, number // 512)).repeat_interleave(_PROBES)
     t = ((torch.arange(interval.numel()) % _PROBES) + 0.5).double() / _PROBES
     r = (interval + t) * spacing
@@ -89,8 +90,8 @@ def _error(model: SchNet, tables: Tensor, number: int) -> float:
         exact = torch.func.jvp(filter, (r,), (torch.ones_like(r),))
         for order, want in enumerate(exact):
             got = bspline.values(table, interval, bspline.weights(t, order)) / spacing**order
-            worst = max(worst, float((got - want).abs().max() / want.abs().max()))
-    return worst
+            errors.append((got - want).abs().max() / want.abs().max().clamp(min=1e-30))
+    return float(torch.stack(errors).max())
 
 
 def _networks(model: SchNet) -> list[nn.Module]:
@@ -146,6 +147,7 @@ class FrozenPotential:
             self._weights = _weights(model, tables.coefficients, float(potential.scale))
         self._references = potential.references.energies.numpy()
 
+    @torch.no_grad()
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU."""
         if self._weights is None or data.z.numel() > _SMALL:
@@ -171,22 +173,18 @@ class FrozenPotential:
             raise InputError(
                 f"pos must have shape ({z.numel()}, 3), a row per atom, got {tuple(data.pos.shape)}"
             )
-        offset, crossed = np.empty((0, 3)), np.empty((0, 3), np.int64)
-        if shift is not None:
-            crossed = shift.numpy()
-            cell = data.cell.double().index_select(0, batch_index(data))
-            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
+        crossed = _NO_SHIFT if shift is None else shift.numpy()
         start = whole.starts(*edge_index, reverse.numpy(), crossed, z.numel())
         if start[0] < 0:
             ordered = sorted_edges(data)
             if ordered is not data:
                 return self._graph(ordered)
             raise InputError(
-                "edge_reverse must point from each edge j → i to the edge i → j; give every edge "
-                "its reverse"
+                f"edge_index must lie in 0 … {z.numel() - 1}, and edge_reverse must point from "
+                "each edge j → i to the edge i → j; give every edge its reverse"
             )
         offset = np.empty((0, 3))
         if shift is not None:

@@ -79,8 +79,8 @@ class SchNet(nn.Module):
         max_z: rows of the embedding; atomic numbers must lie below.
         filters: "spline" runs the filter networks on knots and interpolates; "exact" runs them
             on every edge. The weights are the same.
-        spacing: distance of the knots in Å; `None` is a tenth of a Gaussian's width, which leaves
-            3e-5 of the forces.
+        spacing: distance of the knots in Å; `None` is 0.08 of a Gaussian's width, which leaves
+            1e-5 to 3e-5 of the forces and at most 4e-5 of a parameter's gradient.
 
     Raises:
         InputError: if an argument breaks its rule.
@@ -130,7 +130,7 @@ class SchNet(nn.Module):
         self.embedding = nn.Embedding(max_z, channels)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
         self.envelope = envelope(cutoff)
-        spacing = spacing or 0.1 / math.sqrt(2 * self.basis.gamma)
+        spacing = spacing or 0.08 / math.sqrt(2 * self.basis.gamma)
         self.knots = Knots(self.basis, cutoff, spacing)
         make_conv = conv or partial(
             CFConv, activation=activation, last_activation=filter_last_activation
