@@ -14,6 +14,7 @@ from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, frozen, whole
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.ops.cpu import softplus_of
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals, random_cluster
 
@@ -81,9 +82,9 @@ def test_holds_the_tolerance(variant):
     data = batch_of(boxed, nacl())
     expected = exact(data, stress=True)
     for tolerance in (1e-4, 1e-7):
-        fast = fast.freeze(tolerance) if tolerance == 1e-4 else fast.potential.freeze(tolerance)
-        assert fast.error <= tolerance
-        assert_within(fast(data, stress=True), expected, 3 * tolerance)
+        frozen = fast.freeze(tolerance)
+        assert frozen.error <= tolerance
+        assert_within(frozen(data, stress=True), expected, 3 * tolerance)
 
 
 @few_examples
@@ -124,21 +125,24 @@ def test_float32():
 
 
 @pytest.mark.parametrize("size", [130, 333])
-def test_many_atoms_take_all_cores(monkeypatch, size):
-    """The same bits on every run, and what one core gives but for the order of its sums."""
+def test_many_atoms_equal_the_one_compiled_function(monkeypatch, size):
+    """The same bits on every run, and what small systems get but for the order of sums."""
     data = with_edges(from_ase(random_cluster(np.random.default_rng(0), size)), 4.0)
-    calls, parallel = [], whole._all_cores
-    monkeypatch.setattr(whole, "_all_cores", lambda *a: calls.append(1) or parallel(*a))
-    for fast, rounding in ((FROZEN, 1e-14), (FROZEN_FLOAT, 1e-5)):
+    for fast, rounding in ((FROZEN, 1e-13), (FROZEN_FLOAT, 1e-5)):
         many, again = fast(data), fast(data)
-        assert calls
         with monkeypatch.context() as patch:
-            patch.setattr(whole, "_PARALLEL_FROM", 10**6)
+            patch.setattr(frozen, "_SMALL", 10**6)
             one = fast(data)
         for first, second in zip(many[:2], again[:2], strict=True):
             assert torch.equal(first, second)
         assert_within(one[:2], many[:2], rounding)
-    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("name", ["activation", "readout_activation"])
+def test_other_activations_take_the_fused_pass(name):
+    exact, fast = (bare(filters, **{name: nn.Tanh}) for filters in ("exact", "spline"))
+    data = from_ase(rattled("CH3CH2OH"))
+    assert_within(fast.freeze(1e-7)(data), exact(data), 3e-7)
 
 
 def sampled_error(potential, coefficients, spacing, count=20_000):
@@ -242,13 +246,8 @@ def with_hook():
         (lambda: small("exact"), "freeze is for a SchNet .* with filters='spline'"),
         (lambda: small(conv=Gate), "freeze is for a SchNet of CFConv layers"),
         (with_hook, "without hooks"),
-        (lambda: small(activation=nn.Tanh), "freeze knows ShiftedSoftplus here, got Tanh"),
-        (
-            lambda: small(readout_activation=nn.Tanh),
-            "freeze knows ShiftedSoftplus or SiLU here, got Tanh",
-        ),
     ],
-    ids=["baseline", "exact", "conv", "hook", "activation", "readout"],
+    ids=["baseline", "exact", "conv", "hook"],
 )
 def test_other_models_are_refused(make, message):
     with pytest.raises(InputError, match=message):
@@ -315,19 +314,24 @@ def test_activations_of_huge_numbers(dtype):
     assert_within((found.energy, found.forces.double()), expected[:2], 1e-3)
 
 
+def softplus(h, first, bits, power):
+    softplus_of(h, h, first, bits, power)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_activations_equal_those_of_torch(dtype):
     finfo = torch.finfo(dtype)
     h = torch.cat([torch.linspace(-120, 120, 4001), torch.tensor([-1e30, -1e4, -0.0, 1e4, 1e30])])
     h = h.to(dtype)
-    powers = (FROZEN if dtype == torch.float64 else FROZEN_FLOAT)._weights.powers
+    power = np.empty(h.numel(), h.numpy().dtype)
+    bits = power.view(np.int64 if dtype == torch.float64 else np.int32)
     cases = {
-        whole._softplus: lambda x: torch.nn.functional.softplus(x, threshold=700) - np.log(2),
+        softplus: lambda x: torch.nn.functional.softplus(x, threshold=700) - np.log(2),
         whole._silu: lambda x: x * torch.sigmoid(x),
     }
     for function, activation in cases.items():
         value, first = h.numpy().copy(), np.empty_like(h.numpy())
-        function(value, first, powers)
+        function(value, first, bits, power)
         wide = h.double()
         expected, slope = torch.func.jvp(activation, (wide,), (torch.ones_like(wide),))
         for found, want in ((value, expected), (first, slope)):

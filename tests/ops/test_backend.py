@@ -83,7 +83,7 @@ def test_edges_of_each_atom():
     assert ops.Edges.of(RING[:, :0], BACK[:0], 2).start.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("shift", "message"), [(0, r"0 … 1 for 2 atoms, got 0 … 2"), (-1, "-1")])
+@pytest.mark.parametrize(("shift", "message"), [(0, r"0 … 1, got targets 0 … 2"), (-1, "-1")])
 def test_edges_of_atoms_that_are_not_there(shift, message):
     with pytest.raises(InputError, match=message):
         ops.Edges.of(RING + shift, BACK, 2)
