@@ -117,20 +117,27 @@ def with_edges(data: Data, cutoff: float, backend: str | None = None) -> Data:
 def sorted_edges(data: Data) -> Data:
     """The same data if its edges are sorted by target, else a copy where they are.
 
+    Edges without `edge_reverse` are sorted by source and shift too, as `reverse_edges` needs them.
     Not looked at on a GPU, which would have to be waited for.
     """
     source, target = data.edge_index
-    if target.device.type != "cpu" or not bool((target[1:] < target[:-1]).any()):
+    if target.device.type != "cpu":
+        return data
+    given = data.get("edge_reverse") is not None
+    if given and not bool((target[1:] < target[:-1]).any()):
         return data
     shift = data.get("edge_shift")
     if shift is None:
         shift = source.new_zeros(source.numel(), 3)
-    order = _edge_key(source, target, shift, data.z.numel()).argsort()
+    key = _edge_key(source, target, shift, data.z.numel())
+    if not given and not bool((key[1:] < key[:-1]).any()):
+        return data
+    order = key.argsort()
     data = copy.copy(data)
     for key in data.keys():  # noqa: SIM118
         if data.is_edge_attr(key):
             data[key] = data[key].index_select(data.__cat_dim__(key, data[key]), order)
-    if data.get("edge_reverse") is not None:
+    if given:
         data.edge_reverse = reverse_edges(data.edge_index, shift[order], data.z.numel())
     return data
 

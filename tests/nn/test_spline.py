@@ -338,6 +338,21 @@ def test_edges_of_a_skin_change_nothing(atoms):
     torch.testing.assert_close(found.forces, expected.forces, rtol=1e-12, atol=1e-12)
 
 
+def test_edges_sorted_by_target_alone():
+    """As other neighbor lists give them, of images of one atom too."""
+    for atoms in (rattled("CH3CH2OH"), Atoms("Ne", cell=[2.5, 2.6, 2.7], pbc=True)):
+        potential, data = Potential(small()).eval(), with_edges(from_ase(atoms), 4.0)
+        expected, target = potential(data), data.edge_index[1]
+        order = (target * data.num_edges - torch.arange(data.num_edges)).argsort()
+        data.edge_index = data.edge_index[:, order]
+        if data.get("edge_shift") is not None:
+            data.edge_shift = data.edge_shift[order]
+        del data.edge_reverse
+        assert torch.equal(data.edge_index[1], target)
+        found = potential(data)
+        torch.testing.assert_close(found.forces, expected.forces, rtol=1e-12, atol=1e-12)
+
+
 @few_examples
 @given(atoms=st.one_of(clusters(8), crystals(3)), seed=st.integers(0, 99), reverse=st.booleans())
 def test_edges_in_any_order(atoms, seed, reverse):
