@@ -11,13 +11,16 @@ import torch_geometric
 
 import schnetgeo
 
+_SUBJECTS = ("molecule", "target", "fold")
 _COLUMNS = {
-    "molecule": "molecule",
     "model": "model",
+    "task": "task",
+    "seed": "seed",
     "num_train": "training",
     "num_test": "test",
     "parameters": "parameters",
     "steps": "steps",
+    "stopped_by": "stopped by",
     "seconds": "seconds",
 }
 _ERRORS = {
@@ -45,18 +48,22 @@ def versions() -> dict[str, str]:
     }
 
 
+def subject(row: dict) -> str:
+    """The molecule, target or fold of a row."""
+    return next(row[name] for name in _SUBJECTS if name in row)
+
+
 def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: errors in both units, published values behind their own models."""
-    header = list(_COLUMNS.values())
-    header += [f"{name}, {kcal} ({mev})" for name, kcal, mev in _ERRORS.values()]
-    cells = []
-    for row in rows:
-        line = [_text(row[key]) for key in _COLUMNS]
-        cells.append(line + [_both(row.get(key)) for key in _ERRORS])
-    for molecule, source, values in _published(rows):
-        line = [molecule, source] + [""] * (len(_COLUMNS) - 2)
-        cells.append(line + [_both(values.get(key)) for key in _ERRORS])
-    return header, cells
+    """Header and cells: errors in both units, published values behind the rows."""
+    header = [next(name for name in _SUBJECTS if name in rows[0]), *_COLUMNS.values()]
+    errors = {k: f"{n}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
+    if any("mae" in row for row in rows):
+        errors["mae"] = "MAE"
+    lines = [([subject(row), *(_text(row[k]) for k in _COLUMNS)], row) for row in rows]
+    blank = [""] * (len(_COLUMNS) - 1)
+    lines += [([name, source, *blank], values) for name, source, values in _published(rows)]
+    cells = [line + [_error(key, values) for key in errors] for line, values in lines]
+    return header + list(errors.values()), cells
 
 
 def markdown(rows: list[dict]) -> str:
@@ -70,7 +77,7 @@ def markdown(rows: list[dict]) -> str:
     )
 
 
-def html(rows: list[dict], title: str) -> str:
+def html(rows: list[dict], title: str, details: list[dict] | None = None) -> str:
     """One self-contained page."""
     header, cells = table(rows)
     head = "".join(f"<th>{escape(h)}</th>" for h in header)
@@ -109,18 +116,28 @@ molecule, force per component.</p>
 """
 
 
-def _published(rows: list[dict]) -> list[tuple[str, str, dict[str, float]]]:
-    grouped: dict[tuple[str, str], dict[str, float]] = {}
+def _published(rows: list[dict]) -> list[tuple[str, str, dict]]:
+    grouped: dict[tuple[str, str], dict] = {}
     for row in rows:
         for number in row["published"]:
             name = number["split"].partition(";")[0]
-            group = grouped.setdefault((row["molecule"], f"published: {name}"), {})
-            group[number["quantity"]] = number["value"]
+            group = grouped.setdefault((subject(row), f"published: {name}"), {})
+            group[number["quantity"]] = in_columns_unit(number)
+            group["unit"] = number["unit"]
     return [(*key, values) for key, values in grouped.items()]
 
 
-def _both(kcal: float | None) -> str:
-    return "" if kcal is None else f"{kcal:.3f} ({kcal * _MEV:.1f})"
+def in_columns_unit(number: dict) -> float:
+    """A published value in the unit of its column: kcal/mol where it is printed in meV."""
+    return number["value"] / _MEV if number["unit"] == "meV" else number["value"]
+
+
+def _error(key: str, values: dict) -> str:
+    if key not in values:
+        return ""
+    if key == "mae":
+        return f"{values[key]:.4g} {values['unit']}"
+    return f"{values[key]:.3f} ({values[key] * _MEV:.1f})"
 
 
 def _text(value) -> str:

@@ -115,7 +115,7 @@ def fit(
     trainer.strategy.barrier()
     fitted = module.average.eval().to(device)
     fitted.load_state_dict(read_model(out / MODEL)[1])
-    if training.task == "forces" and train.has("energy"):
+    if training.task == "forces" and train.has("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **best.notes)

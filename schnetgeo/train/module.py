@@ -77,6 +77,7 @@ class PotentialModule(L.LightningModule):
         return batch
 
     def on_train_end(self):
+        self.diverged = self.diverged or not self._finite()
         self.save_checkpoint()
 
     def training_step(self, batch: Batch, index: int):
@@ -132,8 +133,8 @@ class PotentialModule(L.LightningModule):
         torch._foreach_lerp_(average, weights, 1 - decay)
 
     def save_checkpoint(self):
-        """Replace the checkpoint, unless this is the step it was resumed from."""
-        if self.global_step in (0, self._resumed_from):
+        """Replace the checkpoint, unless this is the step it was resumed from, or has diverged."""
+        if self.global_step in (0, self._resumed_from) or not self._finite():
             return
         part = self.checkpoint.with_suffix(".part")
         try:
@@ -146,6 +147,9 @@ class PotentialModule(L.LightningModule):
                 f"{self.checkpoint}: cannot be written: {error.strerror}; the checkpoint before "
                 "it is kept"
             ) from None
+
+    def _finite(self) -> bool:
+        return all(bool(weight.isfinite().all()) for weight in self._weights[0])
 
     def on_save_checkpoint(self, checkpoint: dict):
         checkpoint["seconds"] = self.seconds

@@ -138,7 +138,7 @@ def test_ethanol_is_compared_with_the_papers(ethanol):
     rows = results(ethanol / "out")
     assert [len(row["published"]) for row in rows] == [0, 0, 0, 4]
     for number in rows[3]["published"]:
-        assert set(number) == {"value", "quantity", "unit", "split", "source"}
+        assert set(number) == {"value", "quantity", "unit", "split", "source", "confidence"}
     first = rows[3]["published"][0]
     assert (first["value"], first["unit"]) == (0.08, "kcal/mol")
 

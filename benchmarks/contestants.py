@@ -1,0 +1,114 @@
+"""What a suite compares: two closed forms, the baseline, SchNet, its presets, and your models."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.errors import InputError
+from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
+from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.train.metrics import Predictions
+
+_MAX_Z = 119
+
+
+class ClosedForm(NamedTuple):
+    """Energies without a training, and how many numbers they rest on."""
+
+    energy: torch.Tensor  # (B,), float64
+    parameters: int
+
+
+class Contestant(NamedTuple):
+    """A row of the table: either a closed form, or a model that is built and trained."""
+
+    name: str
+    folder: str  # below that of the case; "" is the folder itself
+    closed_form: Callable[[PackedDataset, PackedDataset], ClosedForm] | None = None
+    build: Callable[[dict, bool], nn.Module] | None = None
+    classes: tuple[type, ...] = ()  # what a model file needs to load
+
+
+def mean_predictor(train: PackedDataset, test: PackedDataset) -> ClosedForm:
+    """The mean energy of the training structures."""
+    return ClosedForm(train.values("energy").mean().expand(len(test)), 1)
+
+
+def composition_model(train: PackedDataset, test: PackedDataset) -> ClosedForm:
+    """A least-squares energy for each element; what references alone explain."""
+    references = fit_composition(compositions(train, _MAX_Z), train.values("energy"))
+    energy = compositions(test, _MAX_Z).double() @ references
+    return ClosedForm(energy, int((references != 0).sum()))
+
+
+def without_forces(closed: ClosedForm, test: PackedDataset) -> Predictions:
+    """The energies, and forces of zero where there are any to compare with."""
+    forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
+    return Predictions(closed.energy, forces)
+
+
+BUILT_IN = {
+    "mean": Contestant("mean predictor", "mean", mean_predictor),
+    "composition": Contestant("linear composition", "composition", composition_model),
+    "baseline": Contestant("baseline", "baseline", build=lambda arguments, mean: Baseline()),
+    "SchNet": Contestant("SchNet", "", build=lambda arguments, mean: _schnet(mean, **arguments)),
+}
+
+
+def contestant(name: str) -> Contestant:
+    """What a word of --models stands for.
+
+    Args:
+        name: one of `BUILT_IN`, a preset of SchNet, or the dotted path of a class: a model that is
+            built without arguments, or a `RadialConv` that a SchNet is built with.
+
+    Raises:
+        InputError: for another word; lists the known ones.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if name in PRESETS:
+        preset = lambda arguments, mean: _schnet(mean, **PRESETS[name])  # noqa: E731
+        return Contestant(f"SchNet {name}", name, build=preset)
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        known = ", ".join([*BUILT_IN, *PRESETS])
+        raise InputError(f"unknown model {name!r}; known: {known}, or a path like my_models.MyNet")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"models: there is no class {name}: {error}") from None
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        raise InputError(f"models: {name} is no torch.nn.Module; give the path of one")
+    return Contestant(
+        name, name, build=lambda a, mean: _own(found, name, a, mean), classes=(found,)
+    )
+
+
+def _schnet(mean: bool, **arguments) -> SchNet:
+    """With the mean over atoms as readout where the property does not grow with the molecule."""
+    return SchNet(**{**arguments, "readout": MeanReadout} if mean else arguments)
+
+
+def _own(found: type[nn.Module], name: str, arguments: dict, mean: bool) -> nn.Module:
+    if issubclass(found, RadialConv):
+        return _schnet(mean, **{**arguments, "conv": found})
+    try:
+        model = found()
+    except TypeError as error:
+        raise InputError(
+            f"models: {name} cannot be built without arguments ({error}); give each a default"
+        ) from None
+    for attribute in ("cutoff", "max_z", "arguments"):
+        if not hasattr(model, attribute):
+            raise InputError(
+                f"models: {name} has no attribute {attribute!r}; a model has cutoff (Å or None), "
+                "max_z and arguments, what it was built with"
+            )
+    return model

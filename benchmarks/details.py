@@ -1,0 +1,132 @@
+"""What the report draws of one row: samples and sums that stay small whatever the test set."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.train.metrics import Predictions
+from schnetgeo.units import KCAL_MOL
+
+_POINTS = 400  # of a parity plot
+_BINS = 41
+_WORST = 3
+_MAX_Z = 119
+
+
+def details(
+    predicted: Predictions,
+    test: PackedDataset,
+    train: PackedDataset,
+    unit: float = KCAL_MOL,
+) -> dict:
+    """Parity, errors and the worst structures of predictions on test structures.
+
+    Energies are less what a composition model of the training structures gives, so that a parity
+    plot shows what there was to learn.
+
+    Args:
+        predicted: for the structures of `test`.
+        test: with labels.
+        train: what the model was trained on.
+        unit: of the numbers to draw, in the unit of the labels: kcal/mol in eV, or 1.
+    """
+    found = {}
+    worst = torch.zeros(len(test), dtype=torch.float64)
+    if test.has("energy"):
+        counts, error = compositions(test, _MAX_Z), predicted.energy - test.values("energy")
+        explained = counts.double() @ _explained(train)
+        pair = test.values("energy") - explained, predicted.energy - explained
+        found["energy"] = _compared(*(value / unit for value in pair))
+        worst = (error / unit).abs()
+        found["by_size"] = _means(worst, test.num_atoms)
+        found["by_element"] = [
+            [z, *_mean(worst[counts[:, z] > 0])] for z in counts.any(0).nonzero().flatten().tolist()
+        ]
+    if test.has("forces") and predicted.forces is not None:
+        forces = test.values("forces").double(), predicted.forces.double()
+        found["forces"] = _compared(*((value / unit).flatten() for value in forces))
+        error = (forces[1] - forces[0]).abs().mean(1) / unit
+        found["by_element_forces"] = _means(error, test.values("z"))
+        owner = torch.arange(len(test)).repeat_interleave(test.num_atoms)
+        worst = worst.new_zeros(len(test)).index_add(0, owner, error) / test.num_atoms
+    found["worst"] = _worst(worst, predicted, test, unit)
+    return found
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """Errors on validation structures by step, of the logs of a training."""
+    points = {}
+    for path in sorted(folder.glob("logs/version_*/metrics.csv")):
+        with open(path) as file:
+            for line in csv.DictReader(file):
+                values = {k: float(v) for k, v in line.items() if v and k.startswith("val_")}
+                if values and np.isfinite(list(values.values())).all():
+                    points[int(line["step"])] = values
+    steps = sorted(points)
+    chosen = steps[:: max(1, len(steps) // 200)]  # a long training validates often
+    return [{"step": step, **points[step]} for step in chosen]
+
+
+def _explained(train: PackedDataset) -> Tensor:
+    """Energy of each element; fewer structures tell it as well."""
+    some = train[torch.linspace(0, len(train) - 1, min(len(train), 5000)).long()]
+    return fit_composition(compositions(some, _MAX_Z), some.values("energy"))
+
+
+def _compared(reference: Tensor, predicted: Tensor) -> dict:
+    """A sample of pairs, and how many errors are in each of the bins."""
+    chosen = np.random.default_rng(0).permutation(len(reference))[:_POINTS]
+    error = (predicted - reference).numpy()
+    edge = float(np.quantile(np.abs(error), 0.99)) or 1.0
+    count, _ = np.histogram(error, _BINS, (-edge, edge))
+    return {
+        "points": _rounded(torch.stack([reference, predicted], 1)[chosen]),
+        "edge": _rounded(torch.tensor(edge)),
+        "histogram": count.tolist(),
+        "outside": int(len(error) - count.sum()),
+    }
+
+
+def _means(error: Tensor, group: Tensor) -> list[list]:
+    """Value of the group, mean error, and how many there are."""
+    return [[int(k), *_mean(error[group == k])] for k in group.unique()]
+
+
+def _mean(error: Tensor) -> list:
+    return [_rounded(error.double().mean()), len(error)]
+
+
+def _worst(error: Tensor, predicted: Predictions, test: PackedDataset, unit: float) -> list[dict]:
+    found = []
+    first = torch.cat([torch.zeros(1, dtype=torch.int64), test.num_atoms.cumsum(0)])
+    for index in error.argsort(descending=True, stable=True)[:_WORST].tolist():
+        data = test[index]
+        position = data.pos.double()
+        structure = {
+            "index": int(test.indices()[index]),
+            "z": data.z.tolist(),
+            "pos": _rounded(position - position.mean(0)),
+            "error": _rounded(error[index]),
+        }
+        if test.has("energy"):
+            off = predicted.energy[index] - test.values("energy")[index]
+            structure["energy_error"] = _rounded(off / unit)
+        if test.has("forces") and predicted.forces is not None:
+            own = predicted.forces[first[index] : first[index + 1]]
+            structure["forces"] = [_rounded(data.forces / unit), _rounded(own / unit)]
+        found.append(structure)
+    return found
+
+
+def _rounded(value: Tensor):
+    """Numbers of four digits, for pictures."""
+    return _nested(value.detach().double().tolist())
+
+
+def _nested(value):
+    return [_nested(v) for v in value] if isinstance(value, list) else float(f"{value:.4g}")

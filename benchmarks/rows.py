@@ -1,0 +1,87 @@
+"""A file for each finished row, so that a suite goes on where it was interrupted."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.errors import InputError
+from schnetgeo.files import write_whole
+from schnetgeo.train import Training
+
+_NO_EFFECT = ("devices", "threads", "progress", "checkpoint_every")
+
+
+class Entry(NamedTuple):
+    """One finished row."""
+
+    place: str  # folder of the case, model and subject: a newer row replaces one at its place
+    training: str  # stands for model, options and training structures
+    key: str  # stands for the structures tested as well
+    row: dict  # what results.json says
+    details: dict  # what the report draws
+
+
+def training_key(
+    dataset: str, model: str, arguments: dict, training: Training, parts: tuple[PackedDataset, ...]
+) -> str:
+    """Digits that differ where a training does: another model, option or structure."""
+    options = {k: v for k, v in asdict(training).items() if k not in _NO_EFFECT}
+    about = [dataset, model, {k: str(v) for k, v in arguments.items()}, options]
+    return _digest(json.dumps(about, sort_keys=True), *map(data_key, parts))
+
+
+def row_key(training: str, subject: str, test: PackedDataset) -> str:
+    """The same for a row: a training and what it is tested on."""
+    return _digest(training, subject, data_key(test))
+
+
+def data_key(dataset: PackedDataset) -> str:
+    """Digits that stand for the structures and labels of a data set, in their order."""
+    content = hashlib.sha256(str(len(dataset)).encode())
+    for block in dataset.blocks():
+        for name in ("z", "pos", "energy", "forces"):
+            if block.has(name):
+                content.update(block.values(name).numpy().tobytes())
+    return content.hexdigest()[:16]
+
+
+def read_entries(out: Path) -> dict[str, Entry]:
+    """The finished rows of a folder by their place.
+
+    Raises:
+        InputError: for a file that is none of this version.
+    """
+    entries = {}
+    for path in sorted((out / "rows").glob("*.json")):
+        try:
+            entry = Entry(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: no row of this version ({error}); delete it") from None
+        entries[entry.place] = entry
+    return entries
+
+
+def write_entry(out: Path, entry: Entry) -> None:
+    """Keep a finished row."""
+    content = json.dumps(entry._asdict(), ensure_ascii=False, allow_nan=False)
+    write_whole(_path(out, entry.place), content.encode())
+
+
+def forget(out: Path, folder: str, model: str) -> None:
+    """Drop the rows of a model file that a training is about to replace."""
+    for place in read_entries(out):
+        if place.split("|")[:2] == [folder, model]:
+            _path(out, place).unlink(missing_ok=True)
+
+
+def _path(out: Path, place: str) -> Path:
+    name = re.sub(r"[^\w.-]+", "_", place)
+    return out / "rows" / f"{name}-{_digest(place)[:6]}.json"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("|".join(texts).encode()).hexdigest()[:16]

@@ -1,0 +1,190 @@
+"""The engine that the benchmarks share: several cases, finished rows, divergence, own models."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import schnetgeo as sg
+from benchmarks import suite
+from benchmarks.md17 import main
+from schnetgeo.nn import Baseline
+from schnetgeo.train import PotentialModule, fit
+
+FEW = (
+    "--demo --num-val 10 --num-test 50 --max-steps 20 --validate-every 10 --model.channels 8 "
+    "--model.num-layers 1 --model.num-basis 8 --progress false"
+)
+
+
+def run(command: str, folder: Path) -> list[dict]:
+    main([*FEW.split(), *command.split(), "--out", str(folder)])
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The folders that trainings of this test are made in."""
+    folders = []
+
+    def counted(*arguments):
+        folders.append(arguments[4])
+        return fit(*arguments)
+
+    monkeypatch.setattr(suite, "fit", counted)
+    return folders
+
+
+def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
+    rows = run("--models mean SchNet --num-train 20 40 --seed 0 1", tmp_path)
+    cases = [(row["num_train"], row["seed"], row["model"]) for row in rows]
+    models = ("mean predictor", "SchNet")
+    assert cases == [(n, seed, m) for n in (20, 40) for seed in (0, 1) for m in models]
+    errors = [row["energy_mae_kcal_mol"] for row in rows if row["model"] == "SchNet"]
+    assert len(set(errors)) == 4
+    for size in (20, 40):
+        for seed in (0, 1):
+            assert (tmp_path / f"train{size}" / f"seed{seed}" / "model.safetensors").exists()
+
+
+def test_finished_rows_are_skipped(tmp_path, trainings):
+    first = run("--models mean SchNet --num-train 20", tmp_path)
+    assert run("--models mean SchNet --num-train 20", tmp_path) == first
+    assert trainings == [tmp_path]
+    rows = run("--models mean SchNet --num-train 20 --seed 0 1", tmp_path)
+    assert trainings == [tmp_path, tmp_path / "seed1"]
+    assert rows[:2] == first
+    assert [row["seed"] for row in rows] == [0, 0, 1, 1]
+
+
+def test_rows_of_earlier_calls_stay_in_the_results(tmp_path):
+    first = run("--models mean --num-train 20", tmp_path)
+    rows = run("--models mean composition --num-train 30", tmp_path)
+    assert [row["model"] for row in rows] == ["mean predictor", "linear composition"]
+    rows = run("--models SchNet --num-train 30", tmp_path)
+    assert [row["model"] for row in rows] == ["SchNet", "linear composition", "mean predictor"]
+    assert first[0]["num_train"] == 20
+
+
+def test_another_option_is_another_training(tmp_path, capsys):
+    run("--models SchNet --num-train 20", tmp_path)
+    with pytest.raises(SystemExit):
+        run("--models SchNet --num-train 20 --lr 0.1", tmp_path)
+    assert "holds a training already" in capsys.readouterr().err
+    rows = run("--models SchNet --num-train 20 --lr 0.1 --overwrite", tmp_path)
+    assert len(rows) == 1
+
+
+def test_another_test_set_needs_no_training(tmp_path, trainings):
+    first, *_ = run("--models SchNet --num-train 20", tmp_path)
+    second, *others = run("--models SchNet --num-train 20 --num-test 60", tmp_path)
+    assert len(trainings) == 1
+    assert (second["num_test"], others) == (60, [])
+    assert second["energy_mae_kcal_mol"] != first["energy_mae_kcal_mol"]
+    assert second["steps"] == first["steps"] == 20
+
+
+def test_a_model_that_diverges_is_a_row_and_the_suite_goes_on(tmp_path):
+    rows = run("--models SchNet paper2017 mean --num-train 20 --lr 1e30 --task energy", tmp_path)
+    assert [row["stopped_by"] for row in rows] == ["diverged", "diverged", "closed form"]
+    assert "energy_mae_kcal_mol" not in rows[0]
+    assert rows[2]["energy_mae_kcal_mol"] > 0
+    assert rows[0]["steps"] == 20
+    assert "diverged" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "last.ckpt").exists()  # no step of it was good
+
+
+def test_the_last_good_weights_are_kept(tmp_path, monkeypatch):
+    end_of_step = PotentialModule.on_train_batch_end
+
+    def poison(self, *args):
+        end_of_step(self, *args)
+        if self.global_step == 13:
+            next(self.potential.parameters()).data.fill_(torch.nan)
+
+    monkeypatch.setattr(PotentialModule, "on_train_batch_end", poison)
+    row, *_ = run("--models SchNet --num-train 20 --checkpoint-every 5", tmp_path)
+    assert (row["steps"], row["stopped_by"]) == (20, "diverged")
+    assert row["energy_mae_kcal_mol"] > 0  # of the weights with the lowest validation loss
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 10
+    assert all(v.isfinite().all() for v in checkpoint["state_dict"].values())
+
+
+def test_presets_and_models_by_dotted_path(tmp_path):
+    model = f"{__name__}.Small"
+    rows = run(f"--models schnetpack {model} {__name__}.Layer --num-train 20", tmp_path)
+    assert [row["model"] for row in rows] == ["SchNet schnetpack", model, f"{__name__}.Layer"]
+    assert rows[0]["parameters"] == sg.nn.num_parameters(sg.SchNet.preset("schnetpack"))
+    assert rows[1]["parameters"] == 1160
+    own = sg.load(tmp_path / f"{__name__}.Layer" / "model.safetensors", classes=[Layer])
+    assert (own.model.arguments["conv"], own.model.arguments["channels"]) == (Layer, 8)
+
+
+class Small(Baseline):
+    """A model of one's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.arguments = {}
+
+
+class Layer(sg.RadialConv):
+    """A layer of one's own."""
+
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis)
+        self.filter = nn.Linear(num_basis, channels)
+
+    def message(self, x_j, W):
+        return x_j * W
+
+
+class Wide(nn.Module):
+    """Cannot be built without arguments."""
+
+    def __init__(self, channels):
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--models schnet", "unknown model 'schnet'; known: mean, composition, baseline, SchNet"),
+        ("--models lost.Net", "there is no class lost.Net"),
+        ("--models json.dumps", "json.dumps is no torch.nn.Module"),
+        ("--models torch.nn.ReLU", "torch.nn.ReLU has no attribute 'cutoff'"),
+        (f"--models {__name__}.Wide", "cannot be built without arguments"),
+        ("--models mean --num-train 40 9999", "cannot split 1200 structures into num_train=9999"),
+        ("--models mean --num-train forty", "--num-train"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit) as exit:
+        run(options, tmp_path / "out")
+    error = capsys.readouterr().err
+    assert exit.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_row_file_says_so(tmp_path, capsys):
+    run("--models mean --num-train 20", tmp_path)
+    file = next((tmp_path / "rows").iterdir())
+    file.write_text("{}")
+    with pytest.raises(SystemExit):
+        run("--models mean --num-train 20", tmp_path)
+    assert "no row of this version" in capsys.readouterr().err
+
+
+def test_own_models_lie_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    text = "from schnetgeo.nn import Baseline\n\n\nclass Mine(Baseline):\n    pass\n"
+    (tmp_path / "my_models_of_a_test.py").write_text(text)
+    rows = run("--models my_models_of_a_test.Mine --num-train 20", tmp_path / "out")
+    assert rows[0]["model"] == "my_models_of_a_test.Mine"
