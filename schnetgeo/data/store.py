@@ -53,10 +53,12 @@ class Store(PackedDataset):
         Raises:
             InputError: if they are to be kept on disk and cannot be written.
         """
+        if not isinstance(self.packed, _Mapped):  # read into memory from a published file
+            return super().with_edges(cutoff)
         folder = self.path / f"edges_{float(cutoff)}"
         if on_disk is None:
             on_disk = folder.exists() or int(self.num_atoms.sum()) > _MANY
-        if not on_disk or not isinstance(self.packed, _Mapped):
+        if not on_disk:
             return super().with_edges(cutoff)
         whole = copy.copy(self)
         whole._indices = None
