@@ -115,13 +115,8 @@ _TABLE_5 = {
 }
 
 
-def qm9(target: str, num_train: int | None = None) -> list[Published]:
-    """Errors on QM9; of U0 by training size too.
-
-    Args:
-        target: such as "U0".
-        num_train: give those of models trained on the nearest number of molecules alone.
-    """
+def qm9(target: str) -> list[Published]:
+    """Errors on a target of QM9, such as "U0"; of that one by training size too."""
     found = []
     if target == "U0":
         found = [
@@ -136,7 +131,7 @@ def qm9(target: str, num_train: int | None = None) -> list[Published]:
             split = f"{_on(number, 'molecules')}; table of all targets"
             row = "QM9", target, model, value, unit, quantity, number, split, source, confidence
             found.append(Published(*row))
-    return found if num_train is None else _nearest(found, num_train)
+    return found
 
 
 def md17(molecule: str, task: str = "", num_train: int | None = None) -> list[Published]:

@@ -72,7 +72,7 @@ def _labeled(molecules: PackedDataset, target: str) -> PackedDataset:
 
 
 def _published(target: str, task: str, num_train: int) -> list[Published]:
-    return published.qm9(target, num_train)
+    return published.qm9(target)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Result rows as a Markdown table and as a page that opens without a network."""
+"""Result rows as a table, and what the numbers depend on."""
 
 import os
 import platform
-from html import escape
 
 import ase
 import lightning
@@ -75,45 +74,6 @@ def markdown(rows: list[dict]) -> str:
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
         for line in lines
     )
-
-
-def html(rows: list[dict], title: str, details: list[dict] | None = None) -> str:
-    """One self-contained page."""
-    header, cells = table(rows)
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
-    )
-    sources = sorted({p["source"] for row in rows for p in row["published"]})
-    notes = "".join(f"<li>{escape(s)}</li>" for s in sources)
-    run = rows[-1]
-    facts = f"task {run['task']}, seed {run['seed']}, {run['hardware']}; " + ", ".join(
-        f"{k} {v}" for k, v in run["versions"].items()
-    )
-    said = "".join(
-        f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r.get("note")})
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 72rem; color: #222 }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .4rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
-th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
-.wide {{ overflow-x: auto }}
-</style></head><body>
-<h1>{escape(title)}</h1>
-<div class="wide"><table><thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody></table></div>
-<p>Mean absolute errors on frames that were in neither training nor validation: energy per
-molecule, force per component.</p>
-{said}
-<p>{escape(facts)}</p>
-<ul>{notes}</ul>
-</body></html>
-"""
 
 
 def _published(rows: list[dict]) -> list[tuple[str, str, dict]]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from benchmarks.contestants import Contestant, contestant, without_forces
 from benchmarks.details import details, history
+from benchmarks.page import page
 from benchmarks.published import Published
-from benchmarks.report import hardware, html, markdown, versions
+from benchmarks.report import hardware, markdown, versions
 from benchmarks.rows import Entry, forget, read_entries, row_key, training_key, write_entry
 from schnetgeo._version import __version__
 from schnetgeo.cli import add_model, check_device, is_first_process
@@ -328,5 +329,5 @@ def _picture(case: Case, folder: Path) -> None:
 def _report(out: Path, entries: list[Entry]) -> None:
     rows = [entry.row for entry in entries]
     write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
-    page = html(rows, rows[0]["dataset"], [entry.details for entry in entries])
-    write_whole(out / "report.html", page.encode())
+    text = page(rows, [entry.details for entry in entries], f"{rows[0]['dataset']} benchmark")
+    write_whole(out / "report.html", text.encode())

@@ -173,3 +173,8 @@ def test_missing_files(tmp_path, folder):
     archive = write_tar(tmp_path / "short.tar.gz", {"iso17/reference.db": b""})
     with pytest.raises(InputError, match="short.tar.gz: has no member 'iso17/test_within.db'"):
         ISO17(tmp_path / "data", file=archive)
+
+
+def test_edges_of_what_was_read_from_a_file(folder):
+    dataset = ISO17(file=folder, fold="test_within").with_edges(5.0)
+    assert dataset.batch([0, 3]).edge_index.size(1) > 0

@@ -1,0 +1,166 @@
+"""A report as one page that needs no network: tables, plots, and structures to turn."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.data.colors import jmol_colors
+
+from benchmarks.report import in_columns_unit, subject, table
+from schnetgeo.units import KCAL_MOL
+
+_QUANTITIES = {
+    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),
+    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å"),
+    "mae": ("MAE", ""),
+}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; padding: 0 1rem; max-width: 76rem;
+  color: #222 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
+th { cursor: pointer }
+.wide { overflow-x: auto }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start }
+svg text { font-size: 11px; fill: currentColor } svg .title { font-weight: 600; font-size: 13px }
+canvas { border: 1px solid #ddd; cursor: grab; touch-action: none } figure { margin: 0 }
+figcaption { font-size: .85rem; max-width: 360px }
+"""
+# the browser itself refuses whatever the page would load
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+
+
+def page(rows: list[dict], details: list[dict], title: str) -> str:
+    """The report of a suite.
+
+    Args:
+        rows: of results.json.
+        details: of each row, what `benchmarks.details` gathers.
+        title: head of the page.
+    """
+    curves, fits = learning_curves(rows)
+    drawn = [k for k, d in enumerate(details) if d]
+    facts = {
+        "rows": [details[k] for k in drawn],
+        "curves": curves,
+        "elements": _elements(details),
+        "kcal": 1 / KCAL_MOL,
+    }
+    # "<" would end the script element early
+    content = json.dumps(facts, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    choices = "".join(f"<option>{escape(_name(rows[k]))}</option>" for k in drawn)
+    run = rows[0]
+    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    notes = "".join(f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r["note"]}))
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<style>{_STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+<div class="wide">{_table(*table(rows))}</div>
+<p>Mean absolute errors on structures that were in neither training nor validation: energy per
+structure, force per component. A click on a head sorts.</p>
+{notes}
+<p>{escape(run["hardware"])}; {escape(versions)}</p>
+<h2>Learning curves</h2>
+<div class="plots" id="curves"></div>
+{_fits(fits)}
+<h2>One row</h2>
+<p><label>Row <select id="choice">{choices}</select></label></p>
+<div class="plots" id="plots"></div>
+<h3>Worst structures</h3>
+<p>Arrows are forces, <span style="color:#1f4e9c">reference</span> and
+<span style="color:#d6186f">predicted</span>. Drag or use the arrow keys to turn, the wheel to
+zoom.</p>
+<div class="plots" id="worst"></div>
+<h2>Published values</h2>
+<div class="wide">{_published(rows)}</div>
+<script type="application/json" id="data">{content}</script>
+<script>{Path(__file__).with_name("page.js").read_text()}</script>
+</body></html>
+"""
+
+
+def learning_curves(rows: list[dict]) -> tuple[list[dict], list[list[str]]]:
+    """Errors over training size, and error ∝ N^−α fitted to three sizes or more.
+
+    The residual is the root mean square of ln(error / fit).
+    """
+    curves, fits = [], []
+    for name in dict.fromkeys(map(subject, rows)):
+        own = [row for row in rows if subject(row) == name]
+        for quantity, (title, unit) in _QUANTITIES.items():
+            series = []
+            for model in dict.fromkeys(row["model"] for row in own):
+                errors = _by_size([r for r in own if r["model"] == model], quantity)
+                if len(errors) > 1:
+                    series.append({"name": model, "points": errors, "line": True})
+                if len(errors) > 2:
+                    fits.append([name, model, title, *_power_law(errors)])
+            if series:
+                unit = unit or next(row["unit"] for row in own if quantity in row)
+                curves.append({"title": f"{name}: {title}", "unit": unit, "series": series})
+    return curves, fits
+
+
+def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:
+    """Training size and the mean error over seeds, of what did not diverge."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row.get(quantity):
+            found.setdefault(row["num_train"], []).append(row[quantity])
+    return [[size, float(np.mean(found[size]))] for size in sorted(found)]
+
+
+def _power_law(errors: list[list[float]]) -> list[str]:
+    size, error = np.log(np.array(errors)).T
+    slope, offset = np.polyfit(size, error, 1)
+    residual = np.sqrt(np.mean((error - slope * size - offset) ** 2))
+    return [f"{-slope:.3f}", f"{residual:.3f}"]
+
+
+def _fits(fits: list[list[str]]) -> str:
+    if not fits:
+        return "<p>Three training sizes or more give an exponent.</p>"
+    return _table(["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"], fits)
+
+
+def _published(rows: list[dict]) -> str:
+    header = ["subject", "split", "quantity", "value", "unit", "in the table", "source", "how sure"]
+    cells = {}
+    for row in rows:
+        for n in row["published"]:
+            line = [subject(row), n["split"], n["quantity"], f"{n['value']:g}", n["unit"]]
+            cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], n["confidence"]])] = None
+    return _table(header, list(cells)) if cells else "<p>None for this level of theory.</p>"
+
+
+def _table(header: list[str], cells: list) -> str:
+    head = "".join(f'<th tabindex="0">{escape(h)}</th>' for h in header)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
+    )
+    return (
+        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+    )
+
+
+def _name(row: dict) -> str:
+    return f"{subject(row)}, {row['model']}, {row['num_train']:,} training, seed {row['seed']}"
+
+
+def _elements(details: list[dict]) -> dict[int, list]:
+    """Symbol, covalent radius in Å and color of all elements that are drawn."""
+    present = {z for d in details for w in d.get("worst", []) for z in w["z"]}
+    for d in details:
+        for name in ("by_element", "by_element_forces"):
+            present |= {line[0] for line in d.get(name, [])}
+    return {z: [chemical_symbols[z], float(covalent_radii[z]), _color(z)] for z in sorted(present)}
+
+
+def _color(z: int) -> str:
+    red, green, blue = (255 * jmol_colors[min(z, len(jmol_colors) - 1)]).astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
