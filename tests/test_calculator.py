@@ -74,6 +74,15 @@ def test_a_file_and_its_potential_agree(tmp_path):
     assert_as_potential(atoms, of)
 
 
+@pytest.mark.parametrize("atoms", [molecule("CH3CONH2"), silicon()], ids=["molecule", "crystal"])
+def test_frozen_potentials(atoms):
+    frozen = potential().freeze(1e-6)
+    atoms.calc = sg.Calculator(frozen, skin=0.6)
+    for _ in range(2):
+        assert_as_potential(atoms, frozen)
+        atoms.rattle(0.02, seed=3)
+
+
 def test_float32_models_give_float64_arrays():
     atoms = silicon()
     atoms.calc = sg.Calculator(potential().float())
