@@ -40,15 +40,15 @@ def interleaved(steps: dict[str, Step], seconds: float, wait: Callable = lambda:
 
     A turn is as many runs as fit into 20 ms, so that small cases find warm caches, as in use.
     """
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {name: [] for name in steps}
     turns = {}
     for name, run in steps.items():
         run(), run(), wait()  # compiles, fills caches
         turns[name] = max(1, round(0.02 / _seconds(run, 1, wait)))
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[name]) < 3:
+    while time.perf_counter() < end or min(map(len, times.values())) < 3:
         for name, run in steps.items():
-            times.setdefault(name, []).append(1e3 * _seconds(run, turns[name], wait))
+            times[name].append(1e3 * _seconds(run, turns[name], wait))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -174,6 +174,9 @@ def markdown(results: dict) -> str:
     if "collation" in results:
         ms = results["collation"]
         text += f"; 100 molecules collated in {_ms(ms['schnetgeo'])}, by PyG in {_ms(ms['PyG'])}"
+    if "growth_us_per_atom" in results:
+        per_atom = (f"{us:.0f} µs for {n:,}" for n, us in results["growth_us_per_atom"].items())
+        text += f"; energy and forces of crystals take, per atom, {', '.join(per_atom)} atoms"
     if "lightning" in results:
         ms = results["lightning"]
         text += f"; Lightning takes {ms['Lightning'] / ms['bare loop']:.2f} times a bare loop"
@@ -203,7 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--readme", type=str | None, help="file whose table to replace")
     parser.add_argument("--peak", type=str, nargs=2, help="measure the memory of one contender")
     flag(parser, "--keep_denormals", "leave numbers below 1e-38 to the processor")
-    flag(parser, "--no_extras", "without collation, Lightning, growth and memory")
+    flag(parser, "--memory", "peak memory too, of each contender in a process of its own")
+    flag(parser, "--no_extras", "without collation, Lightning and growth")
     options = parser.parse_args(arguments)
     # before the first parallel region: threads inherit it
     torch.set_flush_denormal(not options.keep_denormals)
@@ -216,7 +220,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = {"hardware": hardware(), "versions": versions(), "cases": []}
     for case in CASES:
         if case.name in options.cases:
-            row = measure(case, options.device, options.seconds, extras)
+            row = measure(case, options.device, options.seconds, options.memory)
             results["cases"].append(row)
             print(json.dumps(row), flush=True)
     if extras:

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+import torch
+
+from benchmarks import contenders, speed
+from schnetgeo.data import with_edges
+
+
+@pytest.fixture(autouse=True)
+def denormals():
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two small cases instead of the large ones."""
+    train = contenders.Case(
+        "train", "2 ethanols", lambda: contenders.ethanols(2), 8, 1, 8, 4.0, True
+    )
+    energy = train._replace(name="energy", forces=False)
+    single = train._replace(name="one", data=contenders.ethanol, train=False)
+    cases = (train, energy, single)
+    monkeypatch.setattr(speed, "CASES", cases)
+    return cases
+
+
+def test_writes_rows_and_the_table_of_a_readme(tmp_path, small, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
+    out = tmp_path / "out"
+    options = f"--seconds 0.05 --no-extras --out {out} --readme {readme} --cases train energy one"
+    speed.main(options.split())
+    rows = json.loads((out / "results.json").read_text())["cases"]
+    assert [row["case"] for row in rows] == ["train", "energy", "one"]
+    for row in rows:
+        assert {"schnetgeo", "PyG", "matrix products"} <= row["milliseconds"].keys()
+        assert all(time > 0 for time in row["milliseconds"].values())
+    assert "schnetgeo, frozen" in rows[2]["milliseconds"]
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- speed -->\n| case |")
+    assert text.endswith("<!-- /speed -->\nafter\n")
+    assert "old" not in text
+    assert "2 ethanols" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "contender", ["schnetgeo", "schnetgeo, exact filters", "PyG", "SchNetPack"]
+)
+def test_every_contender_computes_the_same_task(small, contender):
+    """A training step moves the weights, and the contenders are asked for as many numbers."""
+    case = small[0]
+    data = contenders.prepare(case)
+    try:
+        step = contenders.step(case, contender, data)
+    except ImportError:
+        pytest.skip("SchNetPack is not installed")
+    step()
+    step()
+
+
+def test_the_box_is_periodic_and_dense():
+    data = with_edges(contenders.box(8), 5.0)
+    assert data.z.numel() == 64
+    assert data.edge_index.size(1) / 64 == pytest.approx(56, abs=2)
+
+
+def test_turns_alternate():
+    order = []
+    found = speed.interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0)
+    assert found.keys() == {"a", "b"}
+    assert "".join(order).count("ba") >= 2
