@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.db import connect
 
+from benchmarks.peers import provide_removed_names
 from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17, from_schnetpack
 from schnetgeo.datasets import qm9 as qm9_module
 from schnetgeo.datasets import rmd17 as rmd17_module
@@ -24,7 +25,6 @@ from tests.datasets.published import (
     uncharacterized_txt,
     write_tar,
 )
-from tests.peers import provide_removed_names
 from tests.shared_data import shared
 
 UNITS = {
