@@ -47,11 +47,14 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
         "rows": [details[k] for k in drawn],
         "curves": curves,
         "elements": _elements(details),
-        "kcal": 1 / KCAL_MOL,
+        "kcal": KCAL_MOL,
     }
     # "<" would end the script element early
     content = json.dumps(facts, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    choices = "".join(f"<option>{escape(_name(rows[k]))}</option>" for k in drawn)
+    shown = max(drawn, key=lambda k: (rows[k]["steps"] > 0, k), default=None)
+    choices = "".join(
+        f"<option{' selected' * (k == shown)}>{escape(_name(rows[k]))}</option>" for k in drawn
+    )
     run = rows[0]
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     notes = "".join(f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r["note"]}))
