@@ -104,9 +104,21 @@ def learning_curves(rows: list[dict]) -> tuple[list[dict], list[list[str]]]:
                 if len(errors) > 2:
                     fits.append([name, model, title, *_power_law(errors)])
             if series:
+                series += _published_points(own, quantity)
                 unit = unit or next(row["unit"] for row in own if quantity in row)
                 curves.append({"title": f"{name}: {title}", "unit": unit, "series": series})
     return curves, fits
+
+
+def _published_points(rows: list[dict], quantity: str) -> list[dict]:
+    """A series for each published model whose training size is known."""
+    found: dict[str, set] = {}
+    for row in rows:
+        for n in row["published"]:
+            if n["quantity"] == quantity and n["num_train"]:
+                name = f"published: {n['split'].partition(', ')[0]}"
+                found.setdefault(name, set()).add((n["num_train"], in_columns_unit(n)))
+    return [{"name": name, "points": sorted(points)} for name, points in found.items()]
 
 
 def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:

@@ -82,15 +82,31 @@ def test_details_by_hand():
     assert with_carbon == [[6, pytest.approx(share, rel=1e-3), int(carbon.sum())]]
 
 
+MEV = {
+    "quantity": "energy_mae_kcal_mol", "value": 43.3641042418, "unit": "meV", "num_train": 50_000,
+    "split": "SchNet, 50,000 training molecules",
+}  # fmt: skip
+
+
 def test_exponent_of_a_power_law():
     rows = [
-        {"molecule": "a", "model": "m", "num_train": n, "energy_mae_kcal_mol": e, "seed": s}
+        {
+            "molecule": "a",
+            "model": "m",
+            "num_train": n,
+            "energy_mae_kcal_mol": e,
+            "seed": s,
+            "published": [MEV],
+        }
         for n in (100, 200, 400)
         for s, e in ((0, 30 * n**-0.7), (1, 34 * n**-0.7))
     ]
     curves, fits = learning_curves(rows)
     assert fits == [["a", "m", "energy MAE", "0.700", "0.000"]]
     assert curves[0]["series"][0]["points"][0] == [100, pytest.approx(32 * 100**-0.7)]
+    published = curves[0]["series"][1]
+    assert published["name"] == "published: SchNet"
+    assert published["points"] == [(50_000, pytest.approx(1.0))]
     rows[0].pop("energy_mae_kcal_mol")  # diverged
     assert learning_curves(rows)[0][0]["series"][0]["points"][0][1] == 34 * 100**-0.7
 
