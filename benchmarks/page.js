@@ -27,20 +27,33 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // ---- plots: strings of SVG
 const W = 380, H = 290, LEFT = 62, BOTTOM = 44, TOP = 28, RIGHT = 12;
+function rounded(low, high, log) {
+  const found = [], step = 10 ** Math.floor(Math.log10((high - low) / 3)), nice = [1, 2, 5].map((m) => m * step);
+  const by = nice.find((v) => (high - low) / v < 6) || 10 * step;
+  if (log) {
+    for (let k = Math.floor(low); k <= high; k++) for (const m of [1, 2, 5]) found.push(Math.log10(m) + k);
+    const within = found.filter((t) => t >= low && t <= high);
+    if (within.length > 1) return within.length > 7 ? within.filter((t) => Number.isInteger(t)) : within;
+    return [low, (low + high) / 2, high];
+  }
+  for (let k = Math.ceil(low / by); k * by <= high; k++) found.push(k * by);
+  return found;
+}
 function axis(values, log, from, to) {
   const f = log ? Math.log10 : (v) => v;
   let [low, high] = [Math.min(...values.map(f)), Math.max(...values.map(f))];
   const pad = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
   [low, high] = [low - pad, high + pad];
   const at = (v) => from + ((f(v) - low) / (high - low)) * (to - from);
-  const ticks = [0, 1, 2, 3, 4].map((k) => low + ((k + 0.5) * (high - low)) / 5);
-  return { at, ticks: ticks.map((t) => (log ? 10 ** t : t)) };
+  return { at, ticks: rounded(low, high, log).map((t) => (log ? 10 ** t : t)) };
 }
-function frame(title, xlabel, ylabel, x, y, inside) {
+function frame(title, xlabel, ylabel, x, y, inside, names = []) {
+  const height = H + 15 * names.length;
+  inside += names.map((n, k) => `<text x="${LEFT}" y="${H + 7 + 15 * k}" style="fill:${COLORS[k % COLORS.length]}">${text(n)}</text>`).join("");
   const ticks =
     x.ticks.map((t) => `<text x="${x.at(t)}" y="${H - BOTTOM + 15}" text-anchor="middle">${short(t)}</text>`).join("") +
     y.ticks.map((t) => `<text x="${LEFT - 5}" y="${y.at(t) + 4}" text-anchor="end">${short(t)}</text>`).join("");
-  return `<svg viewBox="0 0 ${W} ${H}" width="${W}" height="${H}" role="img" aria-label="${text(title)}">
+  return `<svg viewBox="0 0 ${W} ${height}" width="${W}" height="${height}" role="img" aria-label="${text(title)}">
 <rect x="${LEFT}" y="${TOP}" width="${W - LEFT - RIGHT}" height="${H - TOP - BOTTOM}" fill="none" stroke="#999"/>
 <text x="${LEFT}" y="17" class="title">${text(title)}</text>${ticks}
 <text x="${(LEFT + W) / 2}" y="${H - 8}" text-anchor="middle">${text(xlabel)}</text>
@@ -62,9 +75,8 @@ function plot(title, xlabel, ylabel, series, { logx, logy, diagonal } = {}) {
     if (s.line) inside += `<polyline points="${at.map((p) => p.join(",")).join(" ")}" fill="none" stroke="${color}"/>`;
     const r = s.line ? 3 : diagonal ? 1.6 : 4;
     inside += at.map((p) => `<circle cx="${p[0]}" cy="${p[1]}" r="${r}" fill="${color}" fill-opacity="0.7"/>`).join("");
-    if (s.name) inside += `<text x="${W - RIGHT - 6}" y="${TOP + 16 + 15 * k}" text-anchor="end" fill="${color}">${text(s.name)}</text>`;
   });
-  return frame(title, xlabel, ylabel, x, y, inside);
+  return frame(title, xlabel, ylabel, x, y, inside, series.map((s) => s.name).filter(Boolean));
 }
 function histogram(title, unit, part) {
   const n = part.histogram.length, most = Math.max(...part.histogram), step = (2 * part.edge) / n;

@@ -47,11 +47,14 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
         "rows": [details[k] for k in drawn],
         "curves": curves,
         "elements": _elements(details),
-        "kcal": 1 / KCAL_MOL,
+        "kcal": KCAL_MOL,
     }
     # "<" would end the script element early
     content = json.dumps(facts, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    choices = "".join(f"<option>{escape(_name(rows[k]))}</option>" for k in drawn)
+    shown = max(drawn, key=lambda k: (rows[k]["steps"] > 0, k), default=None)
+    choices = "".join(
+        f"<option{' selected' * (k == shown)}>{escape(_name(rows[k]))}</option>" for k in drawn
+    )
     run = rows[0]
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     notes = "".join(f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r["note"]}))
@@ -101,9 +104,21 @@ def learning_curves(rows: list[dict]) -> tuple[list[dict], list[list[str]]]:
                 if len(errors) > 2:
                     fits.append([name, model, title, *_power_law(errors)])
             if series:
+                series += _published_points(own, quantity)
                 unit = unit or next(row["unit"] for row in own if quantity in row)
                 curves.append({"title": f"{name}: {title}", "unit": unit, "series": series})
     return curves, fits
+
+
+def _published_points(rows: list[dict], quantity: str) -> list[dict]:
+    """A series for each published model whose training size is known."""
+    found: dict[str, set] = {}
+    for row in rows:
+        for n in row["published"]:
+            if n["quantity"] == quantity and n["num_train"]:
+                name = f"published: {n['split'].partition(', ')[0]}"
+                found.setdefault(name, set()).add((n["num_train"], in_columns_unit(n)))
+    return [{"name": name, "points": sorted(points)} for name, points in found.items()]
 
 
 def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:

@@ -26,7 +26,7 @@ class Published(NamedTuple):
     def as_row(self) -> dict:
         """What results.json says of it."""
         row = self._asdict()
-        for name in ("dataset", "subject", "model", "num_train"):
+        for name in ("dataset", "subject", "model"):
             del row[name]
         return {**row, "split": f"{self.model}, {self.split}"}
 
@@ -46,7 +46,7 @@ _QM9_U0 = [
     ("DTNN", 50_000, 0.94, f"Schütt et al., Nat. Commun. 8, 13890 (2017), as quoted in {_SCHNET}"),
     ("DTNN", 100_000, 0.84, f"Schütt et al., Nat. Commun. 8, 13890 (2017), as quoted in {_SCHNET}"),
     ("enn-s2s", 110_462, 0.45, f"Gilmer et al., ICML 2017, as quoted in {_SCHNET}"),
-    ("enn-s2s, 5 models", 110_462, 0.33, f"Gilmer et al., ICML 2017, as quoted in {_SCHNET}"),
+    ("enn-s2s-ens5", 110_462, 0.33, f"Gilmer et al., ICML 2017, as quoted in {_SCHNET}"),
 ]
 # the columns of _QM9_TARGETS: model, training molecules, source, confidence
 _QM9_MODELS = [

@@ -300,7 +300,7 @@ def _entry(case: Case, model: Contestant, subject: str, run: Run, entry: Entry, 
         "split": case.split.digest,
         "note": case.note,
     }  # fmt: skip
-    drawn = {"kind": case.subject.column, "unit": _unit(case.subject.unit)}
+    drawn = {"unit": _unit(case.subject.unit)}
     if sound:
         factor = KCAL_MOL if case.subject.unit == "eV" else 1.0
         drawn |= details(predicted, test, case.train, factor)

@@ -138,7 +138,9 @@ def test_ethanol_is_compared_with_the_papers(ethanol):
     rows = results(ethanol / "out")
     assert [len(row["published"]) for row in rows] == [0, 0, 0, 4]
     for number in rows[3]["published"]:
-        assert set(number) == {"value", "quantity", "unit", "split", "source", "confidence"}
+        assert set(number) == {
+            "value", "quantity", "unit", "split", "source", "confidence", "num_train",
+        }  # fmt: skip
     first = rows[3]["published"][0]
     assert (first["value"], first["unit"]) == (0.08, "kcal/mol")
 

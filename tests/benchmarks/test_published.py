@@ -28,7 +28,9 @@ def test_every_number_has_unit_split_source_and_confidence(number):
     assert number.confidence in CONFIDENCE
     assert number.num_train is None or f"{number.num_train:,}" in number.split
     row = number.as_row()
-    assert set(row) == {"value", "quantity", "unit", "split", "source", "confidence"}
+    assert set(row) == {
+            "value", "quantity", "unit", "split", "source", "confidence", "num_train",
+        }  # fmt: skip
     assert row["split"].startswith(number.model)
 
 

@@ -1,0 +1,172 @@
+"""The report: what it holds, and that its script runs, with Node.js and in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.details import details
+from benchmarks.md17 import main
+from benchmarks.page import learning_curves, page
+from schnetgeo.datasets import Demo
+from schnetgeo.train.metrics import Predictions
+from schnetgeo.units import KCAL_MOL
+
+FEW = (
+    "--demo --models mean SchNet --num-train 20 40 80 --num-val 10 --max-steps 20 "
+    "--validate-every 5 --model.channels 8 --model.num-layers 1 --model.num-basis 8 "
+    "--progress false"
+)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of a suite of three training sizes."""
+    folder = tmp_path_factory.mktemp("suite")
+    main([*FEW.split(), "--out", str(folder)])
+    return folder / "report.html"
+
+
+def facts(path: Path) -> dict:
+    """The numbers that a page draws."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text())
+    return json.loads(found[1])
+
+
+def test_it_is_small_and_refuses_to_load_anything(report):
+    text = report.read_text()
+    assert len(text) < 5_000_000
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href)\s*=|@import|url\(|https?://|fetch\(|import\(", text)
+    rows = facts(report)["rows"]
+    assert len(rows) == 6
+    assert [len(row["worst"]) for row in rows] == [3] * 6
+    assert [point["step"] for point in rows[1]["history"]] == [5, 10, 15, 20]
+
+
+def test_size_does_not_grow_with_the_test_set():
+    data = Demo("molecules")
+    predicted = Predictions(data.values("energy") + 1, data.values("forces"))
+    found = details(predicted, data, data[:500])
+    assert len(found["energy"]["points"]) == len(found["forces"]["points"]) == 400
+    assert len(json.dumps(found)) < 60_000
+
+
+def test_details_by_hand():
+    data = Demo("molecules")[:200]
+    off = torch.zeros(200, dtype=torch.float64)
+    off[7] = 5 * KCAL_MOL
+    forces = data.values("forces").clone()
+    ends = data.num_atoms.cumsum(0)
+    forces[ends[6] : ends[7]] += 2 * KCAL_MOL  # of structure 7 alone
+    found = details(Predictions(data.values("energy") + off, forces), data, data)
+    sizes = data.num_atoms
+    number = int((sizes == sizes[7]).sum())
+    assert [int(sizes[7]), pytest.approx(5 / number, rel=1e-3), number] in found["by_size"]
+    assert found["worst"][0]["index"] == 7
+    assert found["worst"][0]["energy_error"] == 5.0
+    assert found["worst"][0]["error"] == pytest.approx(2, rel=1e-3)
+    shift = np.array(found["worst"][0]["forces"][1]) - np.array(found["worst"][0]["forces"][0])
+    assert shift == pytest.approx(2, abs=0.1)
+    assert sum(found["energy"]["histogram"]) + found["energy"]["outside"] == 200
+    with_carbon = [line for line in found["by_element"] if line[0] == 6]
+    carbon = torch.stack([(batch.z == 6).any() for batch in data])
+    share = 5 / int(carbon.sum()) if carbon[7] else 0
+    assert with_carbon == [[6, pytest.approx(share, rel=1e-3), int(carbon.sum())]]
+
+
+MEV = {
+    "quantity": "energy_mae_kcal_mol", "value": 43.3641042418, "unit": "meV", "num_train": 50_000,
+    "split": "SchNet, 50,000 training molecules",
+}  # fmt: skip
+
+
+def test_exponent_of_a_power_law():
+    rows = [
+        {
+            "molecule": "a",
+            "model": "m",
+            "num_train": n,
+            "energy_mae_kcal_mol": e,
+            "seed": s,
+            "published": [MEV],
+        }
+        for n in (100, 200, 400)
+        for s, e in ((0, 30 * n**-0.7), (1, 34 * n**-0.7))
+    ]
+    curves, fits = learning_curves(rows)
+    assert fits == [["a", "m", "energy MAE", "0.700", "0.000"]]
+    assert curves[0]["series"][0]["points"][0] == [100, pytest.approx(32 * 100**-0.7)]
+    published = curves[0]["series"][1]
+    assert published["name"] == "published: SchNet"
+    assert published["points"] == [(50_000, pytest.approx(1.0))]
+    rows[0].pop("energy_mae_kcal_mol")  # diverged
+    assert learning_curves(rows)[0][0]["series"][0]["points"][0][1] == 34 * 100**-0.7
+
+
+def test_text_of_users_is_text(report):
+    rows = json.loads((report.parent / "results.json").read_text())[:1]
+    rows[0]["note"] = rows[0]["molecule"] = "</script><b>"
+    assert "</script><b>" not in page(rows, [{"unit": "</script><b>"}], "</script><b>")
+
+
+def test_its_script_runs(report):
+    if not shutil.which("node"):
+        pytest.skip("there is no Node.js to run the script with")
+    stub = Path(__file__).with_name("page_stub.js")
+    run = subprocess.run(["node", stub, report], capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    seen = json.loads(run.stdout)
+    assert seen["sorted"] == [["30", "200", "1,000", ""], ["1,000", "200", "30", ""]]
+    # parity and errors of both, by element, size, element; validation errors of a trained model
+    assert [row["plots"] for row in seen["rows"]] == [7, 9, 7, 9, 7, 9]
+    for row in seen["rows"]:
+        assert (row["curves"], row["views"], row["broken"]) == (2, 3, False)
+    assert len(seen["start"]) == len(seen["turned"]) == 9
+    moved = np.abs(np.array(seen["start"]) - np.array(seen["turned"])).max()
+    assert moved > 10  # pixels
+
+
+PROBE = """
+<pre id="seen"></pre><script>
+const errors = []; addEventListener("error", (e) => errors.push(e.message));
+addEventListener("load", () => {
+  const canvas = document.getElementById("view0"), before = canvas.toDataURL();
+  const at = (type, x) => canvas.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: 9 }));
+  at("pointerdown", 0); at("pointermove", 70);
+  const table = document.querySelector("table.sortable"), heads = table.tHead.rows[0].cells;
+  const column = [...heads].findIndex((h) => h.textContent === "training");
+  heads[column].click();
+  document.getElementById("seen").textContent = JSON.stringify({
+    errors, turned: canvas.toDataURL() !== before,
+    sizes: [...table.tBodies[0].rows].map((r) => r.cells[column].textContent),
+    loads: performance.getEntriesByType("resource").length,
+    svgs: document.querySelectorAll("#plots svg").length,
+  });
+});
+</script></body>
+"""
+
+
+def test_in_a_browser(report, tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    probed = tmp_path / "report.html"
+    probed.write_text(report.read_text().replace("</body>", PROBE))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+               f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=5000", "--dump-dom",
+               probed.as_uri()]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in run.stderr
+    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', run.stdout)[1])
+    assert seen == {
+        "errors": [], "turned": True, "sizes": ["20", "20", "40", "40", "80", "80"], "loads": 0,
+        "svgs": 9,
+    }  # fmt: skip
