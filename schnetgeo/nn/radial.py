@@ -79,7 +79,7 @@ def with_slope(envelope: nn.Module, distance: Float[Tensor, "E"]) -> tuple[Tenso
         r = distance.detach().requires_grad_()
         f = envelope(r)
         (slope,) = torch.autograd.grad(f.sum(), r) if f.requires_grad else (torch.zeros_like(r),)
-    return f.detach(), slope
+    return f.detach().to(distance.dtype), slope
 
 
 @with_slope.register
