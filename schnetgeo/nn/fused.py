@@ -13,7 +13,7 @@ from functools import singledispatch
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -75,6 +75,25 @@ class EnergyAndSlope(torch.autograd.Function):
             arrays = plan.filters.tangent_arrays(v)
             bends = _tangents(plan, tape, arrays, parameters)
         return None, *_reverse(plan, tape, y_bar, arrays, bends, parameters)
+
+
+def energy_and_slope(
+    plan: Plan, ptr: Int[Tensor, "B+1"] | None, x: Tensor, *parameters: Tensor | None
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "E"]]:
+    """`EnergyAndSlope`, compiled as a whole where the CPU's threads can share the structures.
+
+    Args:
+        plan, x, parameters: as for `EnergyAndSlope`.
+        ptr: first atom of each structure; `None` where that is not known.
+    """
+    on_numba = plan.filters.kernels.__name__ == "schnetgeo.ops.cpu"
+    if on_numba and ptr is not None and plan.tables is None:
+        from schnetgeo.nn import compiled  # which needs Numba
+
+        batch = compiled.prepare(plan, ptr)
+        if batch is not None:
+            return compiled.CompiledEnergyAndSlope.apply(plan, *batch, x, *parameters)
+    return EnergyAndSlope.apply(plan, x, *parameters)
 
 
 class _Pair(NamedTuple):

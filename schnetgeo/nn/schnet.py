@@ -13,7 +13,7 @@ from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 from schnetgeo.nn.conv import CFConv, RadialConv
-from schnetgeo.nn.fused import EnergyAndSlope, Plan
+from schnetgeo.nn.fused import Plan, energy_and_slope
 from schnetgeo.nn.mlp import ShiftedSoftplus, dense
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import MeanReadout, SumReadout, sum_atoms
@@ -231,7 +231,7 @@ class SchNet(nn.Module):
             layers += i.lin1, i.lin2, i.lin3, *i.conv.layers
         parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
         plan = Plan(placed, *activations, shares, with_slope, tables)
-        y, slope = EnergyAndSlope.apply(plan, self.embedding(data.z), *parameters)
+        y, slope = energy_and_slope(plan, data.get("ptr"), self.embedding(data.z), *parameters)
         slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope
 

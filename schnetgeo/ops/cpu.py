@@ -15,7 +15,6 @@ from schnetgeo.ops.edges import Edges
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
 _CHUNK = 2048  # numbers that one thread takes through an activation
-_INTEGERS = {4: np.empty(0, np.int32), 8: np.empty(0, np.int64)}
 
 
 def match_threads() -> None:
@@ -63,7 +62,7 @@ def table_tangent(x, y, dx, dy, interval, weights, dweights, edges: Edges, out):
 def softplus(h, value, first, second):
     """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
     h, *out = (t.reshape(-1) for t in _arrays(h, value, first, second))
-    _softplus(h, *out, _INTEGERS[h.itemsize])
+    _softplus(h, *out)
 
 
 def coefficients(samples, out):
@@ -83,10 +82,10 @@ def _arrays(*tensors) -> list[np.ndarray]:
 _OPTIONS = dict(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
 )
-_compiled, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
+parallel, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
 
 
-@_compiled
+@parallel
 def _place(t, f, df, spacing, weights, slopes):
     one, inverse = t.dtype.type(1), t.dtype.type(1 / spacing)
     for e in prange(t.shape[0]):
@@ -99,7 +98,7 @@ def _place(t, f, df, spacing, weights, slopes):
         slopes[e, 3] += factor * t[e] * t[e]
 
 
-@_compiled
+@parallel
 def _conv(x, table, interval, weights, source, start, out):
     for i in prange(x.shape[0]):
         out[i] = 0
@@ -111,7 +110,7 @@ def _conv(x, table, interval, weights, source, start, out):
                 out[i, f] += x[j, f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
 
 
-@_compiled
+@parallel
 def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out):
     for i in prange(x.shape[0]):
         out[i] = 0
@@ -125,7 +124,7 @@ def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out)
                 out[i, f] += x[j, f] * (d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3)
 
 
-@_compiled
+@parallel
 def _slope(x, y, table, interval, slopes, source, start, out):
     zero = x.dtype.type(0)
     for i in prange(x.shape[0]):
@@ -139,7 +138,7 @@ def _slope(x, y, table, interval, slopes, source, start, out):
             out[e] += total
 
 
-@_compiled
+@parallel
 def _dot(x, y, table, interval, source, start, out):
     zero = x.dtype.type(0)
     for i in prange(x.shape[0]):
@@ -155,7 +154,7 @@ def _dot(x, y, table, interval, source, start, out):
             out[e, 0], out[e, 1], out[e, 2], out[e, 3] = s0, s1, s2, s3
 
 
-@_compiled
+@parallel
 def _table(x, y, interval, weights, source, target, out):
     order, first = _by_interval(interval, out.shape[0])
     out[:] = 0
@@ -185,7 +184,7 @@ def _table(x, y, interval, weights, source, target, out):
                     out[k + q] += sums[q]
 
 
-@_compiled
+@parallel
 def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, out):
     order, first = _by_interval(interval, out.shape[0])
     out[:] = 0
@@ -216,18 +215,18 @@ def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, ou
                     out[k + q] += sums[q]
 
 
-@_compiled
-def _softplus(h, value, first, second, integers):
+@parallel
+def _softplus(h, value, first, second):
     for chunk in prange((h.shape[0] + _CHUNK - 1) // _CHUNK):
         part = slice(chunk * _CHUNK, min((chunk + 1) * _CHUNK, h.shape[0]))
-        bits = np.empty(_CHUNK, integers.dtype)
-        softplus_of(h[part], value[part], first[part], bits, bits.view(h.dtype))
+        power = np.empty(_CHUNK, h.dtype)
+        softplus_of(h[part], value[part], first[part], power.view(integers(h)), power)
         sigmoid, curvature = first[part], second[part]
         for n in range(sigmoid.shape[0]):
             curvature[n] = sigmoid[n] - sigmoid[n] * sigmoid[n]
 
 
-@_compiled
+@parallel
 def _coefficients(samples, out):
     near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
     for m in prange(out.shape[0]):
@@ -235,7 +234,7 @@ def _coefficients(samples, out):
             out[m, f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
 
 
-@_compiled
+@parallel
 def _coefficients_adjoint(bar, out):
     near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
     for m in prange(out.shape[0]):
@@ -249,12 +248,22 @@ def _coefficients_adjoint(bar, out):
                 out[m, f] -= far * bar[m - 2, f]
 
 
+def integers(array):
+    """The type of integers as wide as its numbers."""
+
+
 def _last_power(number):
     """Of the series of the exponential that its type can tell from the function."""
 
 
 def _last_odd(number):
     """Of the series of the logarithm."""
+
+
+@overload(integers, inline="always")
+def _(array):
+    kind = np.int32 if array.dtype == types.float32 else np.int64
+    return lambda array: kind
 
 
 @overload(_last_power, inline="always")

@@ -1,0 +1,146 @@
+"""A training step of SchNet as two compiled functions, which threads share by blocks of structures.
+
+The derivatives are those of `nn/fused.py`, where they are explained. There each operator runs over
+all atoms; here all operators run over one block of structures after the other, so that what they
+pass on stays in the cache, threads meet once per pass, and no time goes into dispatch.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numba import get_num_threads, prange
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from schnetgeo.nn.fused import Plan
+from schnetgeo.nn.mlp import ShiftedSoftplus
+from schnetgeo.nn.parameters import Sizes, filters_reverse, tabulate
+from schnetgeo.nn.tangents import reverse_blocks
+from schnetgeo.nn.whole import Graph, Tape, energies, slopes
+from schnetgeo.ops.cpu import match_threads, parallel, serial
+
+_BLOCK = 32  # atoms at least, so that rows of weights are read for several atoms at once
+_SHARE = 1.25  # of the mean share of a thread that one structure may have
+_READOUTS = (ShiftedSoftplus, nn.SiLU)  # activations
+
+
+class Blocks(NamedTuple):
+    """Structures in a row, cut into blocks, and blocks shared by threads."""
+
+    first: np.ndarray  # (blocks + 1,) atom
+    tasks: np.ndarray  # (threads + 1,) block
+
+
+def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
+    """Edges and blocks of a batch; `None` where the compiled functions do not serve.
+
+    That is so for other activations than SchNet's, and where threads could not share the
+    structures, as for a single crystal.
+    """
+    activations = {type(a) for a in (plan.activation, *plan.filter_activations)}
+    if activations != {ShiftedSoftplus} or type(plan.readout_activation) not in _READOUTS:
+        return None
+    interval, weights, edges = plan.filters.arrays
+    slopes = plan.filters.slope_arrays[1] if plan.with_slope else weights
+    graph = Graph(edges.source, edges.start, interval, weights, slopes, plan.seed.numpy())
+    match_threads()
+    threads = min(get_num_threads(), max(1, ptr.numel() - 1))
+    blocks = Blocks(*_blocks(ptr.numpy(), graph.source, graph.start, threads))
+    return (graph, blocks) if blocks.first[0] == 0 else None
+
+
+class CompiledEnergyAndSlope(torch.autograd.Function):
+    """As `fused.EnergyAndSlope`, for a batch on the CPU whose activations are `suitable`."""
+
+    @staticmethod
+    def forward(ctx, plan: Plan, graph: Graph, cut: Blocks, x: Tensor, *parameters: Tensor | None):
+        layers, channels = (len(parameters) - 4) // 10, x.size(1)
+        sizes = Sizes(layers, channels, plan.filters.basis.size(1), parameters[-4].size(0))
+        flat = torch.cat([_flat(p, channels) for p in parameters]).numpy()
+        basis, activated = plan.filters.basis.numpy(), len(plan.filter_activations) > 1
+        silu = type(plan.readout_activation) is nn.SiLU
+        weights, filters = sizes.weights(basis), sizes.filters(basis, activated)
+        shape = layers, x.size(0), channels, sizes.hidden
+        tape = Tape.empty(shape, len(graph.source), flat.dtype, plan.with_slope)
+        tape.x[0] = x.detach().numpy()
+        tabulate(flat, sizes, weights, filters, basis, activated)
+        _forward(weights, graph, tape, cut, silu, plan.with_slope)
+        ctx.kept = sizes, basis, weights, filters, graph, tape, cut
+        ctx.flags = activated, plan.with_slope
+        ctx.shapes = [None if p is None else p.shape for p in parameters]
+        return torch.from_numpy(tape.y), torch.from_numpy(tape.slope)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, y_bar: Tensor, v: Tensor):
+        sizes, basis, weights, filters, graph, tape, cut = ctx.kept
+        activated, with_slope = ctx.flags
+        threads = len(cut.tasks) - 1
+        gradient = np.empty((threads, sizes.total), tape.y.dtype)
+        tables = np.empty((threads, *weights.tables.shape), tape.y.dtype)
+        x_bar = np.empty(tape.x.shape[1:], tape.y.dtype)
+        bars = y_bar.contiguous().numpy(), v.contiguous().numpy()
+        _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope)
+        filters_reverse(sizes, filters, basis, tables, gradient, activated)
+        parts = torch.from_numpy(gradient[0]).split([_size(s, sizes) for s in ctx.shapes])
+        own = [None if s is None else p.view(s) for p, s in zip(parts, ctx.shapes, strict=True)]
+        return None, None, None, torch.from_numpy(x_bar), *own
+
+
+def _flat(parameter: Tensor | None, channels: int) -> Tensor:
+    """A bias that is not there is 0."""
+    return torch.zeros(channels) if parameter is None else parameter.detach().reshape(-1)
+
+
+def _size(shape: torch.Size | None, sizes: Sizes) -> int:
+    return sizes.channels if shape is None else shape.numel()
+
+
+@serial
+def _blocks(ptr, source, start, threads):
+    """First atoms of the blocks and first blocks of the threads; −1 first where there are none."""
+    structures = ptr.shape[0] - 1
+    first, number = np.empty(structures + 1, np.int64), 0
+    work = np.empty(structures + 1, np.int64)  # done before each block
+    first[0], work[0] = 0, 0
+    largest = 0
+    for b in range(structures):
+        for e in range(start[ptr[b]], start[ptr[b + 1]]):
+            if not ptr[b] <= source[e] < ptr[b + 1]:
+                first[0] = -1
+        if ptr[b + 1] - first[number] >= _BLOCK or b == structures - 1:
+            number += 1
+            first[number] = ptr[b + 1]
+            work[number] = 8 * ptr[b + 1] + start[ptr[b + 1]]
+            largest = max(largest, work[number] - work[number - 1])
+    if largest * threads > _SHARE * work[number] + 8 * _BLOCK:
+        first[0] = -1
+    tasks, block = np.zeros(threads + 1, np.int64), 0
+    for task in range(threads):
+        while block < number and work[block + 1] * threads <= work[number] * (task + 1):
+            block += 1
+        tasks[task + 1] = block
+    tasks[threads] = number
+    return first[: number + 1], tasks
+
+
+@parallel
+def _forward(weights, graph, tape, cut, silu, with_slope):
+    for task in prange(cut.tasks.shape[0] - 1):
+        for block in range(cut.tasks[task], cut.tasks[task + 1]):
+            atoms = cut.first[block], cut.first[block + 1]
+            energies(weights, graph, tape, atoms, silu)
+            if with_slope:
+                slopes(weights, graph, tape, atoms)
+
+
+@parallel
+def _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope):
+    for task in prange(cut.tasks.shape[0] - 1):
+        gradient[task] = 0
+        tables[task] = 0
+        first = cut.first[cut.tasks[task] : cut.tasks[task + 1] + 1]
+        into = gradient[task], tables[task], x_bar
+        reverse_blocks(sizes, weights, graph, tape, first, bars, into, with_slope)
