@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 from jsonargparse import Namespace
 
 from benchmarks import published
@@ -53,11 +55,21 @@ def _subjects(options: Namespace) -> Iterator[Subject]:
             "one for each"
         )
     for index, molecule in enumerate(options.molecules):
+        said = ""
         if options.data:
             data = read_files([options.data[index]], options)
+            said = theory(options.data[index])
         else:
             data = open_dataset("MD17", root=options.root, molecule=molecule)
-        yield Subject("MD17", "molecule", molecule, data, published.md17)
+        yield Subject("MD17", "molecule", molecule, data, published.md17, note=said)
+
+
+def theory(file: str) -> str:
+    """What an .npz says of its labels, or nothing."""
+    if Path(file).suffix != ".npz":
+        return ""
+    with np.load(file) as arrays:
+        return f"labels are {arrays['theory'].astype(str)}" if "theory" in arrays.files else ""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A report as one page that needs no network: tables, plots, and structures to turn."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from benchmarks.report import in_columns_unit, subject, table
+from benchmarks.report import in_columns_unit, notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
 _QUANTITIES = {
@@ -55,18 +56,16 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
     choices = "".join(
         f"<option{' selected' * (k == shown)}>{escape(_name(rows[k]))}</option>" for k in drawn
     )
-    run = rows[0]
+    run, foot = rows[0], [f"{mark} {note}" for mark, note in notes(rows).items()]
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
-    notes = "".join(f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r["note"]}))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
-<div class="wide">{_table(*table(rows))}</div>
+<div class="wide">{_table(*table(rows), foot)}</div>
 <p>Mean absolute errors on structures that were in neither training nor validation: energy per
 structure, force per component. A click on a head sorts.</p>
-{notes}
 <p>{escape(run["hardware"])}; {escape(versions)}</p>
 <h2>Learning curves</h2>
 <div class="plots" id="curves"></div>
@@ -153,13 +152,15 @@ def _published(rows: list[dict]) -> str:
     return _table(header, list(cells)) if cells else "<p>None for this level of theory.</p>"
 
 
-def _table(header: list[str], cells: list) -> str:
+def _table(header: list[str], cells: list, foot: Sequence[str] = ()) -> str:
     head = "".join(f'<th tabindex="0">{escape(h)}</th>' for h in header)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
     )
+    below = "".join(f'<tr><td colspan="{len(header)}">{escape(s)}</td></tr>' for s in foot)
     return (
-        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>'
+        f"<tfoot>{below}</tfoot></table>"
     )
 
 

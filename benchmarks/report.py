@@ -26,6 +26,7 @@ _ERRORS = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV"),
     "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
 }
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MEV = 43.3641042418  # per kcal/mol
 
 
@@ -53,27 +54,38 @@ def subject(row: dict) -> str:
 
 
 def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: errors in both units, published values behind the rows."""
+    """Header and cells: errors in both units, marks of notes, published values behind."""
     header = [next(name for name in _SUBJECTS if name in rows[0]), *_COLUMNS.values()]
     errors = {k: f"{n}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
-    lines = [([subject(row), *(_text(row[k]) for k in _COLUMNS)], row) for row in rows]
+    marks = {note: f" {mark}" for mark, note in notes(rows).items()} | {None: ""}
+    lines = [
+        ([subject(row) + marks[row["note"]], *(_text(row[k]) for k in _COLUMNS)], row)
+        for row in rows
+    ]
     blank = [""] * (len(_COLUMNS) - 1)
     lines += [([name, source, *blank], values) for name, source, values in _published(rows)]
     cells = [line + [_error(key, values) for key in errors] for line, values in lines]
     return header + list(errors.values()), cells
 
 
+def notes(rows: list[dict]) -> dict[str, str]:
+    """What the rows say of their data, by the mark that a row bears: ¹, ², …"""
+    said = dict.fromkeys(row["note"] for row in rows if row["note"])
+    return {str(k).translate(_RAISED): note for k, note in enumerate(said, 1)}
+
+
 def markdown(rows: list[dict]) -> str:
-    """A table for a README or a terminal."""
+    """A table for a README or a terminal, and below it what the marks of rows stand for."""
     header, cells = table(rows)
     widths = [max(len(line[k]) for line in [header, *cells]) for k in range(len(header))]
     lines = [header, ["-" * w for w in widths], *cells]
-    return "\n".join(
+    text = [
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
         for line in lines
-    )
+    ]
+    return "\n".join([*text, *(f"\n{mark} {note}" for mark, note in notes(rows).items())])
 
 
 def _published(rows: list[dict]) -> list[tuple[str, str, dict]]:

@@ -91,6 +91,8 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
                         help="structures to test on; all others unless given")  # fmt: skip
     parser.add_argument("--seed", type=int, nargs="+", default=[0],
                         help="of weights, split and order of batches, one or several")  # fmt: skip
+    parser.add_argument("--note", type=str, default="",
+                        help="a caveat of the data, to stand in the table")  # fmt: skip
     parser.add_argument("--baseline_minutes", type=float, default=1.0,
                         help="at most, for the baseline")  # fmt: skip
     parser.add_argument("--out", type=str, default="runs/" + prog.rpartition(".")[2],
@@ -116,7 +118,8 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
     """Train and test every model on every case, and write results.json and report.html.
 
     A row whose model, options and structures are those of a finished row in `options.out` is taken
-    from there. A model that diverges is a row that says so.
+    from there, with the published values and notes of today. A model that diverges is a row that
+    says so.
 
     Raises:
         InputError: before the first training, for whatever would stop a later one.
@@ -135,18 +138,16 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
     for case, model, (training, keys) in pending:
         for subject, key in keys.items():
             place = "|".join((case.folder, model.name, subject))
-            places.append(place)
-            if place in entries and entries[place].key == key:
-                continue
-            found = [e for e in entries.values() if e.key == key]
-            if found:
-                places[-1] = found[0].place
-                continue
-            run = _run(case, model, options, training, entries)
-            made = _entry(case, model, subject, run, Entry(place, training, key, {}, {}), out)
-            entries[place] = made
-            if is_first_process():
-                write_entry(out, made)
+            found = _finished(entries, place, key)
+            if found is None:
+                run = _run(case, model, options, training, entries)
+                entry = _entry(case, model, subject, run, Entry(place, training, key, {}, {}), out)
+            else:
+                entry = found._replace(row=found.row | _remarks(case, model, subject))
+            places.append(entry.place)
+            entries[entry.place] = entry
+            if is_first_process() and entry != found:
+                write_entry(out, entry)
         if model is models[-1] and is_first_process():
             _picture(case, out / case.folder)
             _report(out, [entries[p] for p in dict.fromkeys([*places, *entries])])
@@ -181,7 +182,7 @@ def _case(
     empty = [name for name, indices in tests.items() if not len(indices)]
     if empty:
         raise InputError(f"{data.where}: no frame is left to test on; lower num_train or num_val")
-    said = "; ".join(filter(None, (subject.note, note("random", data)))) or None
+    said = "; ".join(filter(None, (options.note, subject.note, note("random", data)))) or None
     parts = data[split.train], data[split.val], {k: data[i] for k, i in tests.items()}
     return Case(subject, split, *parts, training, folder, said)
 
@@ -207,6 +208,20 @@ def _keys(case: Case, model: Contestant, options: Namespace) -> tuple[str, dict[
         (case.train, case.val),
     )
     return training, {name: row_key(training, name, test) for name, test in case.tests.items()}
+
+
+def _finished(entries: dict[str, Entry], place: str, key: str) -> Entry | None:
+    """The row at this place or, with another name, at another."""
+    candidates = [entries[place]] if place in entries else []
+    return next((e for e in [*candidates, *entries.values()] if e.key == key), None)
+
+
+def _remarks(case: Case, model: Contestant, subject: str) -> dict:
+    """What a row says that no training finds."""
+    numbers = []
+    if not model.closed_form and model.name != "baseline":
+        numbers = case.subject.published(subject, case.training.task, len(case.train))
+    return {"published": [number.as_row() for number in numbers], "note": case.note}
 
 
 def _known(entries: dict[str, Entry], keys: tuple[str, dict[str, str]]) -> bool:
@@ -277,9 +292,6 @@ def _entry(case: Case, model: Contestant, subject: str, run: Run, entry: Entry, 
     predicted = run.predict(test)
     found = errors(predicted, test)
     sound = all(math.isfinite(value) for value in found if value is not None)
-    numbers = []
-    if not model.closed_form and model.name != "baseline":
-        numbers = case.subject.published(subject, training.task, len(case.train))
     row = {
         "dataset": case.subject.dataset,
         case.subject.column: subject,
@@ -296,9 +308,8 @@ def _entry(case: Case, model: Contestant, subject: str, run: Run, entry: Entry, 
         "hardware": hardware(),
         "versions": versions(),
         **(_as_row(found, case.subject.unit) if sound else {}),
-        "published": [number.as_row() for number in numbers],
         "split": case.split.digest,
-        "note": case.note,
+        **_remarks(case, model, subject),
     }  # fmt: skip
     drawn = {"unit": _unit(case.subject.unit)}
     if sound:

@@ -1,6 +1,7 @@
 """The engine that the benchmarks share: several cases, finished rows, divergence, own models."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import schnetgeo as sg
-from benchmarks import suite
+from benchmarks import published, suite
 from benchmarks.md17 import main
 from schnetgeo.nn import Baseline
 from schnetgeo.train import PotentialModule, fit
@@ -67,6 +68,48 @@ def test_rows_of_earlier_calls_stay_in_the_results(tmp_path):
     rows = run("--models SchNet --num-train 30", tmp_path)
     assert [row["model"] for row in rows] == ["SchNet", "linear composition", "mean predictor"]
     assert first[0]["num_train"] == 20
+
+
+def test_a_caveat_stands_below_the_table_and_marks_its_rows(tmp_path, capsys):
+    run("--models mean --num-train 20", tmp_path)
+    capsys.readouterr()
+    caveat = "energies-of-a-model"
+    rows = run(f"--models composition --num-train 20 --note {caveat}", tmp_path)
+    assert rows[0]["note"].startswith(f"{caveat}; frames of a trajectory")
+    assert rows[1]["note"].startswith("frames of a trajectory")
+    table, _, below = capsys.readouterr().out.partition("\n\n")
+    assert "| ethanol (GFN2-xTB) ¹ | linear composition " in table
+    assert below.startswith(f"¹ {caveat}; frames of a trajectory")
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>ethanol (GFN2-xTB) ¹</td><td>linear composition</td>" in page
+    assert "<td>ethanol (GFN2-xTB) ²</td><td>mean predictor</td>" in page
+    assert re.search(rf"<tfoot><tr><td colspan=\"12\">¹ {caveat}; .*</tfoot></table>", page)
+
+
+def test_a_finished_row_gets_the_notes_and_published_values_of_today(tmp_path, monkeypatch):
+    first = run("--models SchNet --num-train 20", tmp_path)
+    monkeypatch.setattr(suite, "fit", None)
+    number = published.md17("ethanol")[0]
+    monkeypatch.setattr(published, "md17", lambda *subject: [number])
+    rows = run("--models SchNet --num-train 20 --note seen", tmp_path)
+    assert rows[0]["published"] == [number.as_row()]
+    assert rows[0]["note"].startswith("seen; ")
+    assert first == [rows[0] | {"published": [], "note": first[0]["note"]}]
+    stored = json.loads(next((tmp_path / "rows").iterdir()).read_text())
+    assert stored["row"] == rows[0]
+
+
+def test_a_configuration_file_has_one_number_or_several(tmp_path, capsys):
+    config = tmp_path / "suite.yaml"
+    config.write_text("num_train: 20\nseed: [0, 1]\nmodels: mean\n")
+    rows = run(f"--config {config}", tmp_path / "out")
+    assert [(r["model"], r["num_train"], r["seed"]) for r in rows] == [
+        ("mean predictor", 20, 0), ("mean predictor", 20, 1),
+    ]  # fmt: skip
+    config.write_text("num_train: forty\n")
+    with pytest.raises(SystemExit):
+        run(f"--config {config}", tmp_path / "out")
+    assert "--num-train element 1: Expected a int. Got value: forty" in capsys.readouterr().err
 
 
 def test_another_option_is_another_training(tmp_path, capsys):
