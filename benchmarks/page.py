@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
+from benchmarks.learning_curve import QUANTITIES, Fit, curves, fits
 from benchmarks.report import in_columns_unit, notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
-_QUANTITIES = {
-    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),
-    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å"),
-    "mae": ("MAE", ""),
-}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; padding: 0 1rem; max-width: 76rem;
   color: #222 }
@@ -42,11 +37,10 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
         details: of each row, what `benchmarks.details` gathers.
         title: head of the page.
     """
-    curves, fits = learning_curves(rows)
     drawn = [k for k, d in enumerate(details) if d]
     facts = {
         "rows": [details[k] for k in drawn],
-        "curves": curves,
+        "curves": curves(rows),
         "elements": _elements(details),
         "kcal": KCAL_MOL,
     }
@@ -69,7 +63,7 @@ structure, force per component. A click on a head sorts.</p>
 <p>{escape(run["hardware"])}; {escape(versions)}</p>
 <h2>Learning curves</h2>
 <div class="plots" id="curves"></div>
-{_fits(fits)}
+{_fits(fits(rows))}
 <h2>One row</h2>
 <p><label>Row <select id="choice">{choices}</select></label></p>
 <div class="plots" id="plots"></div>
@@ -86,60 +80,14 @@ zoom.</p>
 """
 
 
-def learning_curves(rows: list[dict]) -> tuple[list[dict], list[list[str]]]:
-    """Errors over training size, and error ∝ N^−α fitted to three sizes or more.
-
-    The residual is the root mean square of ln(error / fit).
-    """
-    curves, fits = [], []
-    for name in dict.fromkeys(map(subject, rows)):
-        own = [row for row in rows if subject(row) == name]
-        for quantity, (title, unit) in _QUANTITIES.items():
-            series = []
-            for model in dict.fromkeys(row["model"] for row in own):
-                errors = _by_size([r for r in own if r["model"] == model], quantity)
-                if len(errors) > 1:
-                    series.append({"name": model, "points": errors, "line": True})
-                if len(errors) > 2:
-                    fits.append([name, model, title, *_power_law(errors)])
-            if series:
-                series += _published_points(own, quantity)
-                unit = unit or next(row["unit"] for row in own if quantity in row)
-                curves.append({"title": f"{name}: {title}", "unit": unit, "series": series})
-    return curves, fits
-
-
-def _published_points(rows: list[dict], quantity: str) -> list[dict]:
-    """A series for each published model whose training size is known."""
-    found: dict[str, set] = {}
-    for row in rows:
-        for n in row["published"]:
-            if n["quantity"] == quantity and n["num_train"]:
-                name = f"published: {n['split'].partition(', ')[0]}"
-                found.setdefault(name, set()).add((n["num_train"], in_columns_unit(n)))
-    return [{"name": name, "points": sorted(points)} for name, points in found.items()]
-
-
-def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:
-    """Training size and the mean error over seeds, of what did not diverge."""
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        if row.get(quantity):
-            found.setdefault(row["num_train"], []).append(row[quantity])
-    return [[size, float(np.mean(found[size]))] for size in sorted(found)]
-
-
-def _power_law(errors: list[list[float]]) -> list[str]:
-    size, error = np.log(np.array(errors)).T
-    slope, offset = np.polyfit(size, error, 1)
-    residual = np.sqrt(np.mean((error - slope * size - offset) ** 2))
-    return [f"{-slope:.3f}", f"{residual:.3f}"]
-
-
-def _fits(fits: list[list[str]]) -> str:
-    if not fits:
+def _fits(found: list[Fit]) -> str:
+    if not found:
         return "<p>Three training sizes or more give an exponent.</p>"
-    return _table(["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"], fits)
+    header = ["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"]
+    return _table(header, [
+        [f.subject, f.model, QUANTITIES[f.quantity][0], f"{f.exponent:.3f}", f"{f.residual:.3f}"]
+        for f in found
+    ])  # fmt: skip
 
 
 def _published(rows: list[dict]) -> str:

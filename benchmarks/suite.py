@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.contestants import Contestant, contestant, without_forces
 from benchmarks.details import details, history
+from benchmarks.learning_curve import fits
 from benchmarks.page import page
 from benchmarks.published import Published
 from benchmarks.report import hardware, markdown, versions
@@ -152,7 +153,8 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
             _picture(case, out / case.folder)
             _report(out, [entries[p] for p in dict.fromkeys([*places, *entries])])
     if is_first_process():
-        print(markdown([entries[place].row for place in places]))
+        rows = [entries[place].row for place in places]
+        print("\n\n".join([markdown(rows), *map(str, fits(rows))]))
         print(f"\n{out / 'results.json'}, report.html")
 
 
@@ -339,6 +341,9 @@ def _picture(case: Case, folder: Path) -> None:
 
 def _report(out: Path, entries: list[Entry]) -> None:
     rows = [entry.row for entry in entries]
-    write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
+    laws = [law._asdict() for law in fits(rows)]
+    for name, content in (("results", rows), ("learning_curve", laws)):
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_whole(out / f"{name}.json", text.encode())
     text = page(rows, [entry.details for entry in entries], f"{rows[0]['dataset']} benchmark")
     write_whole(out / "report.html", text.encode())

@@ -51,6 +51,16 @@ def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
             assert (tmp_path / f"train{size}" / f"seed{seed}" / "model.safetensors").exists()
 
 
+def test_power_laws_are_printed_below_the_table(tmp_path, capsys):
+    run("--models mean --num-train 20 40 80", tmp_path)
+    printed = capsys.readouterr().out.splitlines()
+    law = (
+        r"ethanol \(GFN2-xTB\), mean predictor: {} MAE ∝ N\^−-?0\.\d{{3}} for N = 20 … 80, residual"
+    )
+    for quantity in ("energy", "force"):
+        assert sum(bool(re.match(law.format(quantity), line)) for line in printed) == 1
+
+
 def test_finished_rows_are_skipped(tmp_path, trainings):
     first = run("--models mean SchNet --num-train 20", tmp_path)
     assert run("--models mean SchNet --num-train 20", tmp_path) == first
