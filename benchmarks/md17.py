@@ -10,7 +10,8 @@ import numpy as np
 from jsonargparse import Namespace
 
 from benchmarks import published
-from benchmarks.suite import Subject, command, run_suite, suite_parser
+from benchmarks.cases import Subject
+from benchmarks.suite import command, suite_parser
 from schnetgeo.cli import add_units, read_files
 from schnetgeo.datasets import Demo, open_dataset
 from schnetgeo.errors import InputError
@@ -19,12 +20,7 @@ from schnetgeo.parser import Parser, flag
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-
-    def run() -> None:
-        options = _parser().parse_args(arguments)
-        run_suite(options, _subjects(options))
-
-    command("benchmarks.md17", run)
+    command(_parser(), _subjects, arguments)
 
 
 def _parser() -> Parser:

@@ -9,9 +9,10 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from benchmarks import published
+from benchmarks.cases import Subject
 from benchmarks.md17 import theory
 from benchmarks.published import Published
-from benchmarks.suite import Subject, command, run_suite, suite_parser
+from benchmarks.suite import command, suite_parser
 from schnetgeo.datasets import RevisedMD17
 from schnetgeo.datasets.rmd17 import THEORY
 from schnetgeo.errors import InputError
@@ -20,12 +21,7 @@ from schnetgeo.parser import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-
-    def run() -> None:
-        options = _parser().parse_args(arguments)
-        run_suite(options, _subjects(options))
-
-    command("benchmarks.rmd17", run)
+    command(_parser(), _subjects, arguments)
 
 
 def _parser() -> Parser:

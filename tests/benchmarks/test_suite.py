@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import schnetgeo as sg
-from benchmarks import published, suite
+from benchmarks import published, trials
 from benchmarks.md17 import main
 from schnetgeo.nn import Baseline
 from schnetgeo.train import PotentialModule, fit
@@ -35,7 +35,7 @@ def trainings(monkeypatch):
         folders.append(arguments[4])
         return fit(*arguments)
 
-    monkeypatch.setattr(suite, "fit", counted)
+    monkeypatch.setattr(trials, "fit", counted)
     return folders
 
 
@@ -98,7 +98,7 @@ def test_a_caveat_stands_below_the_table_and_marks_its_rows(tmp_path, capsys):
 
 def test_a_finished_row_gets_the_notes_and_published_values_of_today(tmp_path, monkeypatch):
     first = run("--models SchNet --num-train 20", tmp_path)
-    monkeypatch.setattr(suite, "fit", None)
+    monkeypatch.setattr(trials, "fit", None)
     number = published.md17("ethanol")[0]
     monkeypatch.setattr(published, "md17", lambda *subject: [number])
     rows = run("--models SchNet --num-train 20 --note seen", tmp_path)
