@@ -59,11 +59,7 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     errors = {k: f"{n}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
-    marks = {note: f" {mark}" for mark, note in notes(rows).items()} | {None: ""}
-    lines = [
-        ([subject(row) + marks[row["note"]], *(_text(row[k]) for k in _COLUMNS)], row)
-        for row in rows
-    ]
+    lines = [([marked(row, rows), *(_text(row[k]) for k in _COLUMNS)], row) for row in rows]
     blank = [""] * (len(_COLUMNS) - 1)
     lines += [([name, source, *blank], values) for name, source, values in _published(rows)]
     cells = [line + [_error(key, values) for key in errors] for line, values in lines]
@@ -76,16 +72,25 @@ def notes(rows: list[dict]) -> dict[str, str]:
     return {str(k).translate(_RAISED): note for k, note in enumerate(said, 1)}
 
 
+def marked(row: dict, rows: list[dict]) -> str:
+    """The subject of a row with the mark of its note."""
+    return " ".join([subject(row), *(k for k, note in notes(rows).items() if note == row["note"])])
+
+
 def markdown(rows: list[dict]) -> str:
     """A table for a README or a terminal, and below it what the marks of rows stand for."""
-    header, cells = table(rows)
+    below = (f"\n{mark} {note}" for mark, note in notes(rows).items())
+    return "\n".join([aligned(*table(rows)), *below])
+
+
+def aligned(header: list[str], cells: list[list[str]]) -> str:
+    """A Markdown table that reads well as plain text too."""
     widths = [max(len(line[k]) for line in [header, *cells]) for k in range(len(header))]
     lines = [header, ["-" * w for w in widths], *cells]
-    text = [
+    return "\n".join(
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
         for line in lines
-    ]
-    return "\n".join([*text, *(f"\n{mark} {note}" for mark, note in notes(rows).items())])
+    )
 
 
 def _published(rows: list[dict]) -> list[tuple[str, str, dict]]:

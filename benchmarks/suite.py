@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import Namespace
 
@@ -11,6 +12,7 @@ from benchmarks.cases import Case, Subject, cases
 from benchmarks.contestants import contestant
 from benchmarks.learning_curve import fits
 from benchmarks.page import page
+from benchmarks.protocol import protocol
 from benchmarks.report import markdown
 from benchmarks.rows import Entry, read_entries, write_entry
 from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
@@ -48,6 +50,9 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
                         help="folder for the results")  # fmt: skip
     flag(parser, "--resume", "go on with the trainings that --out holds")
     flag(parser, "--overwrite", "begin anew where --out holds a training or finished rows")
+    parser.add_argument("--protocol", type=Literal["milestone1"] | None,
+                        help="train the baseline as the milestone report did")  # fmt: skip
+    flag(parser, "--normalize", "the labels, in that protocol")
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, skip={"seed"})
     return parser
@@ -59,13 +64,37 @@ def command(
     arguments: list[str] | None,
 ) -> None:
     """Run a benchmark; an `InputError` becomes one line and exit code 2."""
+
+    def run(options: Namespace) -> None:
+        _check_protocol(options, parser.get_defaults())
+        (protocol if options.protocol else run_suite)(options, subjects(options))
+
+    run_command(parser, run, arguments)
+
+
+def run_command(
+    parser: Parser, run: Callable[[Namespace], None], arguments: list[str] | None
+) -> None:
+    """Run what the options ask for; an `InputError` becomes one line and exit code 2."""
     sys.path.insert(0, "")  # so that --models my_models.MyNet finds my_models.py here
     try:
-        options = parser.parse_args(arguments)
-        run_suite(options, subjects(options))
+        run(parser.parse_args(arguments))
     except InputError as error:
         print(f"{parser.prog.removeprefix('python -m ')}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _check_protocol(options: Namespace, defaults: Namespace) -> None:
+    """Refuse options without effect: a protocol says how to train, and only it normalizes."""
+    beside, lost = "without", ["normalize"]
+    if options.protocol:
+        sizes = ["num_train", "num_val", "num_test", "baseline_minutes", "resume", "models"]
+        training = [name for name in Training.__dataclass_fields__ if name != "seed"]
+        beside, lost = "beside", [*sizes, *training, *(f"model.{k}" for k in vars(options.model))]
+    for name in lost:
+        if options[name] != defaults[name]:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} has no effect {beside} --protocol; leave it away")
 
 
 def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
