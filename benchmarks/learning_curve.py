@@ -25,16 +25,16 @@ class Fit(NamedTuple):
     points: list[list[float]]  # training size N, and the mean error over seeds
 
     def __str__(self) -> str:
-        law = f"{QUANTITIES[self.quantity][0]} ∝ N^−{self.exponent:.3f}"
+        law = f"{QUANTITIES[self.quantity][0]} ∝ N^{-self.exponent:.3f}".replace("^-", "^−")
         sizes = f"N = {self.points[0][0]:,} … {self.points[-1][0]:,}"
         residual = f"residual {self.residual:.3f} of its logarithm"
         return f"{self.subject}, {self.model}: {law} for {sizes}, {residual}"
 
 
 def fits(rows: list[dict]) -> list[Fit]:
-    """A power law for each subject, model and quantity with three training sizes or more."""
+    """A power law for each subject, trained model and quantity with three sizes or more."""
     found = []
-    for name, model, quantity, own in _series(rows):
+    for name, model, quantity, own in _series([row for row in rows if row["steps"]]):
         points = _by_size(own, quantity)
         if len(points) > 2:
             size, error = np.log(np.array(points)).T

@@ -132,8 +132,9 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
             _report(out, [entries[p] for p in dict.fromkeys([*places, *entries])])
     if is_first_process():
         rows = [entries[place].row for place in places]
-        print("\n\n".join([markdown(rows), *map(str, fits(rows))]))
-        print(f"\n{out / 'results.json'}, report.html")
+        print(markdown(rows) + "\n")
+        print("".join(f"* {law}\n" for law in fits(rows)))
+        print(f"{out / 'results.json'}, report.html")
 
 
 def _entry(trial: Trial, tested: str, options: Namespace, entries: dict[str, Entry]) -> Entry:

@@ -23,8 +23,6 @@ FEW = (
     "--validate-every 5 --model.channels 8 --model.num-layers 1 --model.num-basis 8 "
     "--progress false"
 )
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                None)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +53,10 @@ def test_it_is_small_and_refuses_to_load_anything(report):
 def test_power_laws_stand_beside_the_results(report):
     laws = json.loads((report.parent / "learning_curve.json").read_text())
     assert [(law["model"], law["quantity"]) for law in laws] == [
-        (model, quantity)
-        for quantity in ("energy_mae_kcal_mol", "force_mae_kcal_mol_A")
-        for model in ("mean predictor", "SchNet")
-    ]
+        ("SchNet", "energy_mae_kcal_mol"), ("SchNet", "force_mae_kcal_mol_A"),
+    ]  # fmt: skip
     rows = json.loads((report.parent / "results.json").read_text())
-    assert laws[1]["points"] == [
+    assert laws[0]["points"] == [
         [row["num_train"], row["energy_mae_kcal_mol"]] for row in rows if row["steps"]
     ]
 
@@ -110,6 +106,7 @@ def test_exponent_of_a_power_law():
             "num_train": n,
             "energy_mae_kcal_mol": e,
             "seed": s,
+            "steps": 20,
             "published": [MEV],
         }
         for n in (100, 200, 400)
@@ -155,41 +152,3 @@ def test_its_script_runs(report):
     assert len(seen["start"]) == len(seen["turned"]) == 9
     moved = np.abs(np.array(seen["start"]) - np.array(seen["turned"])).max()
     assert moved > 10  # pixels
-
-
-PROBE = """
-<pre id="seen"></pre><script>
-const errors = []; addEventListener("error", (e) => errors.push(e.message));
-addEventListener("load", () => {
-  const canvas = document.getElementById("view0"), before = canvas.toDataURL();
-  const at = (type, x) => canvas.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: 9 }));
-  at("pointerdown", 0); at("pointermove", 70);
-  const table = document.querySelector("table.sortable"), heads = table.tHead.rows[0].cells;
-  const column = [...heads].findIndex((h) => h.textContent === "training");
-  heads[column].click();
-  document.getElementById("seen").textContent = JSON.stringify({
-    errors, turned: canvas.toDataURL() !== before,
-    sizes: [...table.tBodies[0].rows].map((r) => r.cells[column].textContent),
-    loads: performance.getEntriesByType("resource").length,
-    svgs: document.querySelectorAll("#plots svg").length,
-  });
-});
-</script></body>
-"""
-
-
-def test_in_a_browser(report, tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    probed = tmp_path / "report.html"
-    probed.write_text(report.read_text().replace("</body>", PROBE))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-               f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=5000", "--dump-dom",
-               probed.as_uri()]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in run.stderr
-    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', run.stdout)[1])
-    assert seen == {
-        "errors": [], "turned": True, "sizes": ["20", "20", "40", "40", "80", "80"], "loads": 0,
-        "svgs": 9,
-    }  # fmt: skip

@@ -52,13 +52,12 @@ def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
 
 
 def test_power_laws_are_printed_below_the_table(tmp_path, capsys):
-    run("--models mean --num-train 20 40 80", tmp_path)
+    run("--models mean SchNet --num-train 20 40 80", tmp_path)
     printed = capsys.readouterr().out.splitlines()
-    law = (
-        r"ethanol \(GFN2-xTB\), mean predictor: {} MAE ∝ N\^−-?0\.\d{{3}} for N = 20 … 80, residual"
-    )
+    law = r"\* ethanol \(.*\), SchNet: {} MAE ∝ N\^−?0\.\d{{3}} for N = 20 … 80, residual"
     for quantity in ("energy", "force"):
         assert sum(bool(re.match(law.format(quantity), line)) for line in printed) == 1
+    assert sum("∝" in line for line in printed) == 2  # the mean predictor is not trained
 
 
 def test_finished_rows_are_skipped(tmp_path, trainings):
