@@ -15,14 +15,22 @@ from schnetgeo.units import KCAL_MOL
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; padding: 0 1rem; max-width: 76rem;
   color: #222 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
+  margin: 1rem 0 }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
+td { white-space: nowrap }
+td:nth-child(2), td.text { white-space: normal; min-width: 9rem }
+th:nth-child(-n+2), td:nth-child(-n+2), td.text { text-align: left }
 th { cursor: pointer }
+tfoot td { border: 0 }
+tfoot span { display: inline-block; position: sticky; left: .6rem; white-space: normal;
+  max-width: min(70rem, calc(100vw - 4rem)) }
 .wide { overflow-x: auto }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start }
+svg, canvas { max-width: 100%; height: auto }
 svg text { font-size: 11px; fill: currentColor } svg .title { font-weight: 600; font-size: 13px }
-canvas { border: 1px solid #ddd; cursor: grab; touch-action: none } figure { margin: 0 }
+canvas { box-sizing: border-box; border: 1px solid #ddd; cursor: grab; touch-action: pan-y }
+figure { margin: 0 }
 figcaption { font-size: .85rem; max-width: 360px }
 """
 # the browser itself refuses whatever the page would load
@@ -53,11 +61,12 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
     run, foot = rows[0], [f"{mark} {note}" for mark, note in notes(rows).items()]
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
-<div class="wide">{_table(*table(rows), foot)}</div>
+{_table(*table(rows), foot)}
 <p>Mean absolute errors on structures that were in neither training nor validation: energy per
 structure, force per component. A click on a head sorts.</p>
 <p>{escape(run["hardware"])}; {escape(versions)}</p>
@@ -73,7 +82,7 @@ structure, force per component. A click on a head sorts.</p>
 zoom.</p>
 <div class="plots" id="worst"></div>
 <h2>Published values</h2>
-<div class="wide">{_published(rows)}</div>
+{_published(rows)}
 <script type="application/json" id="data">{content}</script>
 <script>{Path(__file__).with_name("page.js").read_text()}</script>
 </body></html>
@@ -95,21 +104,27 @@ def _published(rows: list[dict]) -> str:
     cells = {}
     for row in rows:
         for n in row["published"]:
-            line = [subject(row), n["split"], n["quantity"], f"{n['value']:g}", n["unit"]]
+            quantity, _ = QUANTITIES[n["quantity"]]
+            line = [subject(row), n["split"], quantity, f"{n['value']:g}", n["unit"]]
             cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], n["confidence"]])] = None
     return _table(header, list(cells)) if cells else "<p>None for this level of theory.</p>"
 
 
 def _table(header: list[str], cells: list, foot: Sequence[str] = ()) -> str:
     head = "".join(f'<th tabindex="0">{escape(h)}</th>' for h in header)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
+    body = "\n".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in cells)
+    below = "".join(
+        f'<tr><td colspan="{len(header)}"><span>{escape(s)}</span></td></tr>' for s in foot
     )
-    below = "".join(f'<tr><td colspan="{len(header)}">{escape(s)}</td></tr>' for s in foot)
     return (
-        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>'
-        f"<tfoot>{below}</tfoot></table>"
+        f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>\n{body}\n</tbody><tfoot>{below}</tfoot></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    long = ' class="text"' if len(text) > 30 else ""
+    return f"<td{long}>{escape(text)}</td>"
 
 
 def _name(row: dict) -> str:

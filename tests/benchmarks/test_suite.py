@@ -92,7 +92,7 @@ def test_a_caveat_stands_below_the_table_and_marks_its_rows(tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert "<td>ethanol (GFN2-xTB) ¹</td><td>linear composition</td>" in page
     assert "<td>ethanol (GFN2-xTB) ²</td><td>mean predictor</td>" in page
-    assert re.search(rf"<tfoot><tr><td colspan=\"12\">¹ {caveat}; .*</tfoot></table>", page)
+    assert re.search(rf"<tfoot><tr><td colspan=\"12\"><span>¹ {caveat}; .*</tfoot></table>", page)
 
 
 def test_a_finished_row_gets_the_notes_and_published_values_of_today(tmp_path, monkeypatch):
