@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -139,6 +140,36 @@ def test_another_test_set_needs_no_training(tmp_path, trainings):
     assert second["steps"] == first["steps"] == 20
 
 
+def test_an_interrupted_suite_resumes_where_it_was(tmp_path, trainings, monkeypatch, capsys):
+    command = "--models mean SchNet --num-train 20 --seed 0 1 --checkpoint-every 5"
+    whole = run(command, tmp_path / "whole")
+    trainings.clear()
+    end_of_step = PotentialModule.on_train_batch_end
+
+    def interrupt(self, *args):
+        end_of_step(self, *args)
+        if (self.options.seed, self.global_step) == (1, 13):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(PotentialModule, "on_train_batch_end", interrupt)
+        with pytest.raises(SystemExit):
+            run(command, tmp_path / "cut")
+    signal.signal(signal.SIGINT, handler)  # which Lightning has switched off
+    rows = json.loads((tmp_path / "cut/results.json").read_text())
+    assert [(row["seed"], row["model"]) for row in rows] == [(0, "mean predictor"), (0, "SchNet")]
+    with pytest.raises(SystemExit):
+        run(command, tmp_path / "cut")
+    assert "seed1: holds a training already; resume it (--resume)" in capsys.readouterr().err
+    trainings.clear()
+    again = run(f"{command} --resume", tmp_path / "cut")
+    assert trainings == [tmp_path / "cut/seed1"]
+    for row in (*whole, *again):
+        del row["seconds"]
+    assert again == whole
+
+
 def test_a_model_that_diverges_is_a_row_and_the_suite_goes_on(tmp_path):
     rows = run("--models SchNet paper2017 mean --num-train 20 --lr 1e30 --task energy", tmp_path)
     assert [row["stopped_by"] for row in rows] == ["diverged", "diverged", "closed form"]
@@ -210,7 +241,10 @@ class Wide(nn.Module):
         ("--models json.dumps", "json.dumps is no torch.nn.Module"),
         ("--models torch.nn.ReLU", "torch.nn.ReLU has no attribute 'cutoff'"),
         (f"--models {__name__}.Wide", "cannot be built without arguments"),
-        ("--models mean --num-train 40 9999", "cannot split 1200 structures into num_train=9999"),
+        (
+            "--models mean --num-train 40 9999",
+            "Demo ethanol: cannot split 1200 structures into num_train=9999",
+        ),
         ("--models mean --num-train forty", "--num-train"),
     ],
 )
