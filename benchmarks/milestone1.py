@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.milestone1", description=__doc__)
     parser.add_argument("--qm9", type=str, nargs="+", help="QM9's archive, or .npz in its units")
-    parser.add_argument("--molecules", type=str, nargs="+", default=["ethanol", "aspirin"],
+    parser.add_argument("--molecules", type=str, nargs="+", default=_of_the_report(),
                         help="of MD17")  # fmt: skip
     parser.add_argument("--md17", type=str, nargs="+", help="a file for each molecule")
     parser.add_argument("--iso17", type=str | None, help="its archive, or a folder of its files")
@@ -87,6 +87,11 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=str, default="runs/milestone1", help="folder for the results")
     flag(parser, "--overwrite", "write over the results that --out holds")
     return parser
+
+
+def _of_the_report() -> list[str]:
+    numbers = published.milestone()
+    return list(dict.fromkeys(n.subject for n in numbers if n.dataset == "MD17"))
 
 
 def _run(options: Namespace) -> None:
@@ -115,7 +120,7 @@ def _subjects(options: Namespace) -> Iterator[Subject]:
     if options.md17 and len(options.md17) != len(options.molecules):
         raise InputError(
             f"md17 names {len(options.md17)} files for {len(options.molecules)} molecules; give "
-            "one for each"
+            "one for each of --molecules"
         )
     unknown = [name for name in options.molecules if name not in MOLECULES]
     if unknown:

@@ -171,6 +171,7 @@ document.getElementById("curves").innerHTML = data.curves
   .map((c) => plot(c.title, "training structures", c.unit, c.series, { logx: true, logy: true })).join("");
 function showRow(index) {
   const d = data.rows[index], unit = d.unit, force = `${unit}/Å`, parts = [];
+  document.getElementById("options").textContent = d.options || "";
   const named = (rows) => rows && rows.map(([z, ...rest]) => [data.elements[z][0], ...rest]);
   if (d.energy) {
     parts.push(plot("Energies less composition", `reference, ${unit}`, `predicted, ${unit}`, [{ points: d.energy.points }], { diagonal: true }));

@@ -58,8 +58,8 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
     choices = "".join(
         f"<option{' selected' * (k == shown)}>{escape(_name(rows[k]))}</option>" for k in drawn
     )
-    run, foot = rows[0], [f"{mark} {note}" for mark, note in notes(rows).items()]
-    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    foot = [f"{mark} {note}" for mark, note in notes(rows).items()]
+    made = "".join(f"<p>{escape(text)}</p>\n" for text in dict.fromkeys(map(_machine, rows)))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{escape(title)}</title>
@@ -69,12 +69,13 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
 {_table(*table(rows), foot)}
 <p>Mean absolute errors on structures that were in neither training nor validation: energy per
 structure, force per component. A click on a head sorts.</p>
-<p>{escape(run["hardware"])}; {escape(versions)}</p>
+{made}
 <h2>Learning curves</h2>
 <div class="plots" id="curves"></div>
 {_fits(fits(rows))}
 <h2>One row</h2>
 <p><label>Row <select id="choice">{choices}</select></label></p>
+<p id="options"></p>
 <div class="plots" id="plots"></div>
 <h3>Worst structures</h3>
 <p>Arrows are forces, <span style="color:#1f4e9c">reference</span> and
@@ -125,6 +126,10 @@ def _table(header: list[str], cells: list, foot: Sequence[str] = ()) -> str:
 def _cell(text: str) -> str:
     long = ' class="text"' if len(text) > 30 else ""
     return f"<td{long}>{escape(text)}</td>"
+
+
+def _machine(row: dict) -> str:
+    return "; ".join([row["hardware"], ", ".join(f"{k} {v}" for k, v in row["versions"].items())])
 
 
 def _name(row: dict) -> str:

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -161,6 +161,9 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         drawn |= details(predicted, test, case.train, factor)
     if not trial.model.closed_form:
         drawn["history"] = history(trial.folder(out))
+        chosen = asdict(trial.training) | trial.arguments
+        words = (f"{name} {getattr(value, '__name__', value)}" for name, value in chosen.items())
+        drawn["options"] = ", ".join(words)
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)
 
 

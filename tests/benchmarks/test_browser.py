@@ -137,6 +137,8 @@ def test_each_row_draws_its_plots(page):
         assert len(page.find_elements("css selector", "#worst canvas")) == 3
         text = page.find_element("tag name", "body").text
         assert not any(word in text for word in ("NaN", "undefined", "Infinity"))
+        trained = "SchNet" in choice.options[index].text
+        assert ("lr 0.003" in text and "num_basis 8" in text) == trained
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -166,7 +166,7 @@ def test_figures_for_want_of_data_say_so(tmp_path):
         (md17.main, "--demo --protocol milestone1 --model.channels 8", "--model.channels has no"),
         (milestone1.main, "", "no data: name files with --qm9, --md17, --iso17, or give"),
         (milestone1.main, "--molecules tea", "unknown molecule 'tea'; known: benzene"),
-        (milestone1.main, "--md17 a.npz", "md17 names 1 files for 2 molecules"),
+        (milestone1.main, "--md17 a.npz", "md17 names 1 files for 10 molecules"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, main, options, message):
