@@ -88,9 +88,7 @@ def measured(
     """A model for each task that the labels allow."""
     split = _split(subject.data, seed)
     unit, factor = UNITS.get(subject.dataset, ("kcal/mol", KCAL_MOL))
-    number = len(split.train)
-    few = f"{number:,} structures to train on, all there are, for {STEPS} steps as with {TRAIN:,}"
-    said = "; ".join(filter(None, (note, subject.note, few if number < TRAIN else "")))
+    said = "; ".join(filter(None, (note, subject.note, *_caveats(len(split.train), unit))))
     train, test = (_in_units(subject.data[part], factor) for part in (split.train, split.test))
     whole = _in_units(subject.data[torch.cat([split.train, split.test])], factor)
     for task in TASKS if train.has("forces") else ["energy"]:
@@ -105,7 +103,7 @@ def measured(
             "model": model,
             "task": task,
             "seed": seed,
-            "num_train": number,
+            "num_train": len(train),
             "num_val": 0,
             "num_test": len(test),
             "parameters": num_parameters(potential),
@@ -119,6 +117,14 @@ def measured(
             "note": said or None,
         }  # fmt: skip
         yield Result(row, potential, whole)
+
+
+def _caveats(number: int, unit: str) -> Iterator[str]:
+    if number < TRAIN:
+        few = f"{number:,} structures to train on, all there are"
+        yield f"{few}, for {STEPS} steps as with {TRAIN:,}"
+    if unit != "eV":
+        yield f"what the model files call eV is here {unit}"
 
 
 def _split(data: PackedDataset, seed: int) -> Split:

@@ -56,8 +56,9 @@ def test_md17_in_kcal_mol(tmp_path, capsys):
     for row in rows:
         assert (row["steps"], row["stopped_by"]) == (5, "max_steps")
         assert (row["num_train"], row["num_val"], row["num_test"]) == (10, 0, 5)
+        assert row["note"] == "what the model files call eV is here kcal/mol"
     table = capsys.readouterr().out
-    assert re.search(r"\| MD17 +\| ethanol +\| baseline \| 10 +\| kcal/mol \| 25,041.22", table)
+    assert re.search(r"\| MD17 +\| ethanol ¹ +\| baseline \| 10 +\| kcal/mol \| 25,041.22", table)
     # by hand, from the file and the model
     with np.load(tmp_path / "ethanol.npz") as file:
         energy, forces = file["E"][:, 0], file["F"]
