@@ -9,8 +9,9 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from benchmarks import published
+from benchmarks.cases import Subject
 from benchmarks.published import Published
-from benchmarks.suite import Subject, command, run_suite, suite_parser
+from benchmarks.suite import command, suite_parser
 from schnetgeo.datasets import ISO17
 from schnetgeo.datasets.iso17 import FOLDS
 from schnetgeo.errors import InputError
@@ -19,12 +20,7 @@ from schnetgeo.parser import Parser, flag
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-
-    def run() -> None:
-        options = _parser().parse_args(arguments)
-        run_suite(options, _subjects(options))
-
-    command("benchmarks.iso17", run)
+    command(_parser(), _subjects, arguments)
 
 
 def _parser() -> Parser:

@@ -4,11 +4,14 @@
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 from jsonargparse import Namespace
 
 from benchmarks import published
-from benchmarks.suite import Subject, command, run_suite, suite_parser
+from benchmarks.cases import Subject
+from benchmarks.suite import command, suite_parser
 from schnetgeo.cli import add_units, read_files
 from schnetgeo.datasets import Demo, open_dataset
 from schnetgeo.errors import InputError
@@ -17,12 +20,7 @@ from schnetgeo.parser import Parser, flag
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-
-    def run() -> None:
-        options = _parser().parse_args(arguments)
-        run_suite(options, _subjects(options))
-
-    command("benchmarks.md17", run)
+    command(_parser(), _subjects, arguments)
 
 
 def _parser() -> Parser:
@@ -53,11 +51,21 @@ def _subjects(options: Namespace) -> Iterator[Subject]:
             "one for each"
         )
     for index, molecule in enumerate(options.molecules):
+        said = ""
         if options.data:
             data = read_files([options.data[index]], options)
+            said = theory(options.data[index])
         else:
             data = open_dataset("MD17", root=options.root, molecule=molecule)
-        yield Subject("MD17", "molecule", molecule, data, published.md17)
+        yield Subject("MD17", "molecule", molecule, data, published.md17, note=said)
+
+
+def theory(file: str) -> str:
+    """What an .npz says of its labels, or nothing."""
+    if Path(file).suffix != ".npz":
+        return ""
+    with np.load(file) as arrays:
+        return f"labels are {arrays['theory'].astype(str)}" if "theory" in arrays.files else ""
 
 
 if __name__ == "__main__":

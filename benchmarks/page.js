@@ -34,7 +34,7 @@ function rounded(low, high, log) {
     for (let k = Math.floor(low); k <= high; k++) for (const m of [1, 2, 5]) found.push(Math.log10(m) + k);
     const within = found.filter((t) => t >= low && t <= high);
     if (within.length > 1) return within.length > 7 ? within.filter((t) => Number.isInteger(t)) : within;
-    return [low, (low + high) / 2, high];
+    return rounded(10 ** low, 10 ** high).map(Math.log10);
   }
   for (let k = Math.ceil(low / by); k * by <= high; k++) found.push(k * by);
   return found;
@@ -104,7 +104,7 @@ function bars(title, unit, rows) {
 class View {
   constructor(canvas, structure, elements) {
     Object.assign(this, { canvas, structure, elements, zoom: 1, turn: [[1, 0, 0], [0, 1, 0], [0, 0, 1]] });
-    this.size = Math.max(1.5, ...structure.pos.map((p) => Math.hypot(...p))) + 1;
+    this.size = Math.max(1.5, ...structure.pos.map((p) => Math.hypot(...p))) + 1.5;
     this.longest = Math.max(1e-9, ...(structure.forces || []).flat().map((f) => Math.hypot(...f)));
     this.rotate(0.5, 0.4);
     let last = null;
@@ -171,6 +171,7 @@ document.getElementById("curves").innerHTML = data.curves
   .map((c) => plot(c.title, "training structures", c.unit, c.series, { logx: true, logy: true })).join("");
 function showRow(index) {
   const d = data.rows[index], unit = d.unit, force = `${unit}/Å`, parts = [];
+  document.getElementById("options").textContent = d.options || "";
   const named = (rows) => rows && rows.map(([z, ...rest]) => [data.elements[z][0], ...rest]);
   if (d.energy) {
     parts.push(plot("Energies less composition", `reference, ${unit}`, `predicted, ${unit}`, [{ points: d.energy.points }], { diagonal: true }));
@@ -185,7 +186,7 @@ function showRow(index) {
     const points = steps.filter((s) => s[key] > 0).map((s) => [s.step, s[key] * (unit === "kcal/mol" ? 1 : data.kcal)]);
     if (points.length > 1) parts.push(plot(title, "step", `MAE, ${of}`, [{ points, line: true }], { logy: true }));
   }
-  parts.push(bars("Energy MAE of structures with an element", unit, named(d.by_element)));
+  parts.push(bars("Energy MAE with an element", unit, named(d.by_element)));
   parts.push(bars("Energy MAE by number of atoms", unit, d.by_size));
   parts.push(bars("Force MAE by element", force, named(d.by_element_forces)));
   document.getElementById("plots").innerHTML = parts.join("") || "<p>This model diverged: there is nothing to draw.</p>";

@@ -1,32 +1,36 @@
 """A report as one page that needs no network: tables, plots, and structures to turn."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from benchmarks.report import in_columns_unit, subject, table
+from benchmarks.learning_curve import QUANTITIES, Fit, curves, fits
+from benchmarks.report import in_columns_unit, notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
-_QUANTITIES = {
-    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),
-    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å"),
-    "mae": ("MAE", ""),
-}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; padding: 0 1rem; max-width: 76rem;
   color: #222 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
+  margin: 1rem 0 }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
+td { white-space: nowrap }
+td:nth-child(2), td.text { white-space: normal; min-width: 9rem }
+th:nth-child(-n+2), td:nth-child(-n+2), td.text { text-align: left }
 th { cursor: pointer }
+tfoot td { border: 0 }
+tfoot span { display: inline-block; position: sticky; left: .6rem; white-space: normal;
+  max-width: min(70rem, calc(100vw - 4rem)) }
 .wide { overflow-x: auto }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start }
+svg, canvas { max-width: 100%; height: auto }
 svg text { font-size: 11px; fill: currentColor } svg .title { font-weight: 600; font-size: 13px }
-canvas { border: 1px solid #ddd; cursor: grab; touch-action: none } figure { margin: 0 }
+canvas { box-sizing: border-box; border: 1px solid #ddd; cursor: grab; touch-action: pan-y }
+figure { margin: 0 }
 figcaption { font-size: .85rem; max-width: 360px }
 """
 # the browser itself refuses whatever the page would load
@@ -41,11 +45,10 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
         details: of each row, what `benchmarks.details` gathers.
         title: head of the page.
     """
-    curves, fits = learning_curves(rows)
     drawn = [k for k, d in enumerate(details) if d]
     facts = {
         "rows": [details[k] for k in drawn],
-        "curves": curves,
+        "curves": curves(rows),
         "elements": _elements(details),
         "kcal": KCAL_MOL,
     }
@@ -55,24 +58,24 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
     choices = "".join(
         f"<option{' selected' * (k == shown)}>{escape(_name(rows[k]))}</option>" for k in drawn
     )
-    run = rows[0]
-    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
-    notes = "".join(f"<p>{escape(s)}</p>" for s in sorted({r["note"] for r in rows if r["note"]}))
+    foot = [f"{mark} {note}" for mark, note in notes(rows).items()]
+    made = "".join(f"<p>{escape(text)}</p>\n" for text in dict.fromkeys(map(_machine, rows)))
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
-<div class="wide">{_table(*table(rows))}</div>
+{_table(*table(rows), foot)}
 <p>Mean absolute errors on structures that were in neither training nor validation: energy per
 structure, force per component. A click on a head sorts.</p>
-{notes}
-<p>{escape(run["hardware"])}; {escape(versions)}</p>
+{made}
 <h2>Learning curves</h2>
 <div class="plots" id="curves"></div>
-{_fits(fits)}
+{_fits(fits(rows))}
 <h2>One row</h2>
 <p><label>Row <select id="choice">{choices}</select></label></p>
+<p id="options"></p>
 <div class="plots" id="plots"></div>
 <h3>Worst structures</h3>
 <p>Arrows are forces, <span style="color:#1f4e9c">reference</span> and
@@ -80,67 +83,21 @@ structure, force per component. A click on a head sorts.</p>
 zoom.</p>
 <div class="plots" id="worst"></div>
 <h2>Published values</h2>
-<div class="wide">{_published(rows)}</div>
+{_published(rows)}
 <script type="application/json" id="data">{content}</script>
 <script>{Path(__file__).with_name("page.js").read_text()}</script>
 </body></html>
 """
 
 
-def learning_curves(rows: list[dict]) -> tuple[list[dict], list[list[str]]]:
-    """Errors over training size, and error ∝ N^−α fitted to three sizes or more.
-
-    The residual is the root mean square of ln(error / fit).
-    """
-    curves, fits = [], []
-    for name in dict.fromkeys(map(subject, rows)):
-        own = [row for row in rows if subject(row) == name]
-        for quantity, (title, unit) in _QUANTITIES.items():
-            series = []
-            for model in dict.fromkeys(row["model"] for row in own):
-                errors = _by_size([r for r in own if r["model"] == model], quantity)
-                if len(errors) > 1:
-                    series.append({"name": model, "points": errors, "line": True})
-                if len(errors) > 2:
-                    fits.append([name, model, title, *_power_law(errors)])
-            if series:
-                series += _published_points(own, quantity)
-                unit = unit or next(row["unit"] for row in own if quantity in row)
-                curves.append({"title": f"{name}: {title}", "unit": unit, "series": series})
-    return curves, fits
-
-
-def _published_points(rows: list[dict], quantity: str) -> list[dict]:
-    """A series for each published model whose training size is known."""
-    found: dict[str, set] = {}
-    for row in rows:
-        for n in row["published"]:
-            if n["quantity"] == quantity and n["num_train"]:
-                name = f"published: {n['split'].partition(', ')[0]}"
-                found.setdefault(name, set()).add((n["num_train"], in_columns_unit(n)))
-    return [{"name": name, "points": sorted(points)} for name, points in found.items()]
-
-
-def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:
-    """Training size and the mean error over seeds, of what did not diverge."""
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        if row.get(quantity):
-            found.setdefault(row["num_train"], []).append(row[quantity])
-    return [[size, float(np.mean(found[size]))] for size in sorted(found)]
-
-
-def _power_law(errors: list[list[float]]) -> list[str]:
-    size, error = np.log(np.array(errors)).T
-    slope, offset = np.polyfit(size, error, 1)
-    residual = np.sqrt(np.mean((error - slope * size - offset) ** 2))
-    return [f"{-slope:.3f}", f"{residual:.3f}"]
-
-
-def _fits(fits: list[list[str]]) -> str:
-    if not fits:
+def _fits(found: list[Fit]) -> str:
+    if not found:
         return "<p>Three training sizes or more give an exponent.</p>"
-    return _table(["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"], fits)
+    header = ["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"]
+    return _table(header, [
+        [f.subject, f.model, QUANTITIES[f.quantity][0], f"{f.exponent:.3f}", f"{f.residual:.3f}"]
+        for f in found
+    ])  # fmt: skip
 
 
 def _published(rows: list[dict]) -> str:
@@ -148,19 +105,31 @@ def _published(rows: list[dict]) -> str:
     cells = {}
     for row in rows:
         for n in row["published"]:
-            line = [subject(row), n["split"], n["quantity"], f"{n['value']:g}", n["unit"]]
+            quantity, _ = QUANTITIES[n["quantity"]]
+            line = [subject(row), n["split"], quantity, f"{n['value']:g}", n["unit"]]
             cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], n["confidence"]])] = None
     return _table(header, list(cells)) if cells else "<p>None for this level of theory.</p>"
 
 
-def _table(header: list[str], cells: list) -> str:
+def _table(header: list[str], cells: list, foot: Sequence[str] = ()) -> str:
     head = "".join(f'<th tabindex="0">{escape(h)}</th>' for h in header)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in cells
+    body = "\n".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in cells)
+    below = "".join(
+        f'<tr><td colspan="{len(header)}"><span>{escape(s)}</span></td></tr>' for s in foot
     )
     return (
-        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+        f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>\n{body}\n</tbody><tfoot>{below}</tfoot></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    long = ' class="text"' if len(text) > 30 else ""
+    return f"<td{long}>{escape(text)}</td>"
+
+
+def _machine(row: dict) -> str:
+    return "; ".join([row["hardware"], ", ".join(f"{k} {v}" for k, v in row["versions"].items())])
 
 
 def _name(row: dict) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from jsonargparse import Namespace
 
 from benchmarks import published
+from benchmarks.cases import Subject
 from benchmarks.published import Published
-from benchmarks.suite import Subject, command, run_suite, suite_parser
+from benchmarks.suite import command, suite_parser
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets import QM9
@@ -22,12 +23,7 @@ INTENSIVE = ("mu", "homo", "lumo", "gap")  # they do not grow with the molecule
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-
-    def run() -> None:
-        options = _parser().parse_args(arguments)
-        run_suite(options, _subjects(options))
-
-    command("benchmarks.qm9", run)
+    command(_parser(), _subjects, arguments)
 
 
 def _parser() -> Parser:

@@ -12,7 +12,6 @@ import schnetgeo
 
 _SUBJECTS = ("molecule", "target", "fold")
 _COLUMNS = {
-    "model": "model",
     "task": "task",
     "seed": "seed",
     "num_train": "training",
@@ -26,13 +25,15 @@ _ERRORS = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV"),
     "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
 }
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MEV = 43.3641042418  # per kcal/mol
 
 
 def hardware() -> str:
     """Processor, number of threads and GPU."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}{gpu}"
 
 
 def versions() -> dict[str, str]:
@@ -53,21 +54,43 @@ def subject(row: dict) -> str:
 
 
 def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: errors in both units, published values behind the rows."""
-    header = [next(name for name in _SUBJECTS if name in rows[0]), *_COLUMNS.values()]
+    """Header and cells: errors in both units, marks of notes, published values below."""
+    header = [next(name for name in _SUBJECTS if name in rows[0]), "model"]
     errors = {k: f"{n}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
-    lines = [([subject(row), *(_text(row[k]) for k in _COLUMNS)], row) for row in rows]
-    blank = [""] * (len(_COLUMNS) - 1)
-    lines += [([name, source, *blank], values) for name, source, values in _published(rows)]
-    cells = [line + [_error(key, values) for key in errors] for line, values in lines]
-    return header + list(errors.values()), cells
+    lines = [(marked(row, rows), row["model"], row) for row in rows] + _published(rows)
+    cells = [
+        [
+            name,
+            model,
+            *(_error(key, values) for key in errors),
+            *(_text(values[key]) if key in values else "" for key in _COLUMNS),
+        ]
+        for name, model, values in lines
+    ]
+    return [*header, *errors.values(), *_COLUMNS.values()], cells
+
+
+def notes(rows: list[dict]) -> dict[str, str]:
+    """What the rows say of their data, by the mark that a row bears: ¹, ², …"""
+    said = dict.fromkeys(row["note"] for row in rows if row["note"])
+    return {str(k).translate(_RAISED): note for k, note in enumerate(said, 1)}
+
+
+def marked(row: dict, rows: list[dict]) -> str:
+    """The subject of a row with the mark of its note."""
+    return " ".join([subject(row), *(k for k, note in notes(rows).items() if note == row["note"])])
 
 
 def markdown(rows: list[dict]) -> str:
-    """A table for a README or a terminal."""
-    header, cells = table(rows)
+    """A table for a README or a terminal, and below it what the marks of rows stand for."""
+    below = (f"\n{mark} {note}" for mark, note in notes(rows).items())
+    return "\n".join([aligned(*table(rows)), *below])
+
+
+def aligned(header: list[str], cells: list[list[str]]) -> str:
+    """A Markdown table that reads well as plain text too."""
     widths = [max(len(line[k]) for line in [header, *cells]) for k in range(len(header))]
     lines = [header, ["-" * w for w in widths], *cells]
     return "\n".join(

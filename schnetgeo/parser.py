@@ -35,6 +35,12 @@ class Parser(ArgumentParser):
         args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
         return super().parse_args(args, namespace, **kwargs)
 
+    def _check_value_key(self, action, value, key, cfg, append=False):
+        """An option for several values takes one without brackets from a configuration file."""
+        if action.nargs == "+" and value is not None and not isinstance(value, list):
+            value = [value]
+        return super()._check_value_key(action, value, key, cfg, append)
+
     def format_help(self) -> str:
         return _LONG_OPTION.sub(_dashed, super().format_help())
 

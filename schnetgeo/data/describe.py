@@ -110,13 +110,15 @@ def elements(dataset: PackedDataset) -> dict[str, int]:
     return {chemical_symbols[z]: int(total[z]) for z in total.nonzero().flatten().tolist()}
 
 
-def distribution(dataset: PackedDataset, field: str, bins: int = _BINS) -> Distribution:
-    """Of the energies, or of all components of another attribute, in two passes.
+def distribution(
+    dataset: PackedDataset, field: str, bins: int = _BINS, component: int | None = None
+) -> Distribution:
+    """Of the energies, or of one or all components of another attribute, in two passes.
 
     Energies of different compositions differ by what their atoms contribute; where there are
     several, `field` "residual" is the energy less a least-squares energy for each element.
     """
-    values = _reader(dataset, field)
+    values = _reader(dataset, field, component)
     blocks = [block for block in dataset.blocks() if len(block)]
     moments = [_moments(values(block)) for block in blocks]
     count, total = sum(m[0] for m in moments), sum(m[1] for m in moments)
@@ -137,7 +139,9 @@ def distribution(dataset: PackedDataset, field: str, bins: int = _BINS) -> Distr
     return Distribution(count, mean, std, low, high, normal, pair, gain, edges, counts)
 
 
-def _reader(dataset: PackedDataset, field: str):
+def _reader(dataset: PackedDataset, field: str, component: int | None = None):
+    if component is not None:
+        return lambda block: block.values(field)[:, component].double().numpy()
     if field != "residual":
         return lambda block: block.values(field).double().numpy().reshape(-1)
     references = fit_normalization(dataset, _MAX_Z).references

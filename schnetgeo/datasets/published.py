@@ -61,7 +61,10 @@ def default_split(
     _check_limit(dataset, num_train)
     pools = getattr(dataset, "pools", None)
     if pools is None:
-        return random_split(len(dataset), num_train, num_val, num_test, seed)
+        try:
+            return random_split(len(dataset), num_train, num_val, num_test, seed)
+        except InputError as error:
+            raise InputError(f"{dataset.where}: {error}") from None
     if dataset._indices is not None:
         raise InputError(f"{dataset.where}: split the whole data set, not a part of it")
     wanted = {"train": num_train, "val": num_val, "test": num_test}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.published import CONFIDENCE, everything, iso17, md17, milestone, qm9
+from benchmarks.published import CONFIDENCE, everything, iso17, md17, milestone, qm9, rmd17
 
 MOLECULES = (
     "benzene", "toluene", "malonaldehyde", "salicylic_acid", "aspirin", "ethanol", "uracil",
@@ -36,7 +36,7 @@ def test_every_number_has_unit_split_source_and_confidence(number):
 
 def test_nothing_is_there_twice():
     keys = [(n.dataset, n.subject, n.quantity, n.split, n.model, n.source) for n in everything()]
-    assert len(set(keys)) == len(keys) == 7 + 41 + 84 + 14 + 34
+    assert len(set(keys)) == len(keys) == 7 + 41 + 84 + 5 + 14 + 34
 
 
 @pytest.mark.parametrize("task", ["energy", "forces", "energy_and_forces"])
@@ -74,6 +74,13 @@ def test_iso17_of_the_paper():
     assert values("test_within", "energy_and_forces") == [14.89, 0.36, 19.56, 1.00, 0.14, 0.31]
     assert values("test_other", "energy") == [15.54, 3.11, 19.15, 5.71]
     assert values("test_eq", "energy") == []
+
+
+def test_revised_md17():
+    (ethanol,) = rmd17("ethanol", "energy_and_forces")
+    assert (ethanol.value, ethanol.unit, ethanol.num_train) == (0.4471, "kcal/mol/Å", 1000)
+    assert rmd17("aspirin", "forces")[0].value == 1.0389
+    assert rmd17("aspirin", "energy") == rmd17("uracil", "forces") == []
 
 
 def test_table_5():

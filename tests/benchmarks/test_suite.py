@@ -1,6 +1,8 @@
 """The engine that the benchmarks share: several cases, finished rows, divergence, own models."""
 
 import json
+import re
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 import schnetgeo as sg
-from benchmarks import suite
+from benchmarks import published, trials
 from benchmarks.md17 import main
 from schnetgeo.nn import Baseline
 from schnetgeo.train import PotentialModule, fit
@@ -34,7 +36,7 @@ def trainings(monkeypatch):
         folders.append(arguments[4])
         return fit(*arguments)
 
-    monkeypatch.setattr(suite, "fit", counted)
+    monkeypatch.setattr(trials, "fit", counted)
     return folders
 
 
@@ -48,6 +50,15 @@ def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
     for size in (20, 40):
         for seed in (0, 1):
             assert (tmp_path / f"train{size}" / f"seed{seed}" / "model.safetensors").exists()
+
+
+def test_power_laws_are_printed_below_the_table(tmp_path, capsys):
+    run("--models mean SchNet --num-train 20 40 80", tmp_path)
+    printed = capsys.readouterr().out.splitlines()
+    law = r"\* ethanol \(.*\), SchNet: {} MAE ∝ N\^−?0\.\d{{3}} for N = 20 … 80, residual"
+    for quantity in ("energy", "force"):
+        assert sum(bool(re.match(law.format(quantity), line)) for line in printed) == 1
+    assert sum("∝" in line for line in printed) == 2  # the mean predictor is not trained
 
 
 def test_finished_rows_are_skipped(tmp_path, trainings):
@@ -69,6 +80,48 @@ def test_rows_of_earlier_calls_stay_in_the_results(tmp_path):
     assert first[0]["num_train"] == 20
 
 
+def test_a_caveat_stands_below_the_table_and_marks_its_rows(tmp_path, capsys):
+    run("--models mean --num-train 20", tmp_path)
+    capsys.readouterr()
+    caveat = "energies-of-a-model"
+    rows = run(f"--models composition --num-train 20 --note {caveat}", tmp_path)
+    assert rows[0]["note"].startswith(f"{caveat}; frames of a trajectory")
+    assert rows[1]["note"].startswith("frames of a trajectory")
+    table, _, below = capsys.readouterr().out.partition("\n\n")
+    assert "| ethanol (GFN2-xTB) ¹ | linear composition " in table
+    assert below.startswith(f"¹ {caveat}; frames of a trajectory")
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>ethanol (GFN2-xTB) ¹</td><td>linear composition</td>" in page
+    assert "<td>ethanol (GFN2-xTB) ²</td><td>mean predictor</td>" in page
+    assert re.search(rf"<tfoot><tr><td colspan=\"12\"><span>¹ {caveat}; .*</tfoot></table>", page)
+
+
+def test_a_finished_row_gets_the_notes_and_published_values_of_today(tmp_path, monkeypatch):
+    first = run("--models SchNet --num-train 20", tmp_path)
+    monkeypatch.setattr(trials, "fit", None)
+    number = published.md17("ethanol")[0]
+    monkeypatch.setattr(published, "md17", lambda *subject: [number])
+    rows = run("--models SchNet --num-train 20 --note seen", tmp_path)
+    assert rows[0]["published"] == [number.as_row()]
+    assert rows[0]["note"].startswith("seen; ")
+    assert first == [rows[0] | {"published": [], "note": first[0]["note"]}]
+    stored = json.loads(next((tmp_path / "rows").iterdir()).read_text())
+    assert stored["row"] == rows[0]
+
+
+def test_a_configuration_file_has_one_number_or_several(tmp_path, capsys):
+    config = tmp_path / "suite.yaml"
+    config.write_text("num_train: 20\nseed: [0, 1]\nmodels: mean\n")
+    rows = run(f"--config {config}", tmp_path / "out")
+    assert [(r["model"], r["num_train"], r["seed"]) for r in rows] == [
+        ("mean predictor", 20, 0), ("mean predictor", 20, 1),
+    ]  # fmt: skip
+    config.write_text("num_train: forty\n")
+    with pytest.raises(SystemExit):
+        run(f"--config {config}", tmp_path / "out")
+    assert "--num-train element 1: Expected a int. Got value: forty" in capsys.readouterr().err
+
+
 def test_another_option_is_another_training(tmp_path, capsys):
     run("--models SchNet --num-train 20", tmp_path)
     with pytest.raises(SystemExit):
@@ -85,6 +138,36 @@ def test_another_test_set_needs_no_training(tmp_path, trainings):
     assert (second["num_test"], others) == (60, [])
     assert second["energy_mae_kcal_mol"] != first["energy_mae_kcal_mol"]
     assert second["steps"] == first["steps"] == 20
+
+
+def test_an_interrupted_suite_resumes_where_it_was(tmp_path, trainings, monkeypatch, capsys):
+    command = "--models mean SchNet --num-train 20 --seed 0 1 --checkpoint-every 5"
+    whole = run(command, tmp_path / "whole")
+    trainings.clear()
+    end_of_step = PotentialModule.on_train_batch_end
+
+    def interrupt(self, *args):
+        end_of_step(self, *args)
+        if (self.options.seed, self.global_step) == (1, 13):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(PotentialModule, "on_train_batch_end", interrupt)
+        with pytest.raises(SystemExit):
+            run(command, tmp_path / "cut")
+    signal.signal(signal.SIGINT, handler)  # which Lightning has switched off
+    rows = json.loads((tmp_path / "cut/results.json").read_text())
+    assert [(row["seed"], row["model"]) for row in rows] == [(0, "mean predictor"), (0, "SchNet")]
+    with pytest.raises(SystemExit):
+        run(command, tmp_path / "cut")
+    assert "seed1: holds a training already; resume it (--resume)" in capsys.readouterr().err
+    trainings.clear()
+    again = run(f"{command} --resume", tmp_path / "cut")
+    assert trainings == [tmp_path / "cut/seed1"]
+    for row in (*whole, *again):
+        del row["seconds"]
+    assert again == whole
 
 
 def test_a_model_that_diverges_is_a_row_and_the_suite_goes_on(tmp_path):
@@ -158,7 +241,10 @@ class Wide(nn.Module):
         ("--models json.dumps", "json.dumps is no torch.nn.Module"),
         ("--models torch.nn.ReLU", "torch.nn.ReLU has no attribute 'cutoff'"),
         (f"--models {__name__}.Wide", "cannot be built without arguments"),
-        ("--models mean --num-train 40 9999", "cannot split 1200 structures into num_train=9999"),
+        (
+            "--models mean --num-train 40 9999",
+            "Demo ethanol: cannot split 1200 structures into num_train=9999",
+        ),
         ("--models mean --num-train forty", "--num-train"),
     ],
 )

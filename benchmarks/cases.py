@@ -1,0 +1,79 @@
+"""What models are trained and tested on: a data set with one split, for each size and seed."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from jsonargparse import Namespace
+from torch import Tensor
+
+from benchmarks.published import Published
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import Split, note
+from schnetgeo.datasets.published import default_split
+from schnetgeo.errors import InputError
+from schnetgeo.train import Training
+
+Numbers = Callable[[str, str, int], list[Published]]  # of a subject, task, training structures
+
+
+class Subject(NamedTuple):
+    """A data set that models are trained on, and how its rows are labeled."""
+
+    dataset: str
+    column: str  # molecule, target or fold
+    name: str
+    data: PackedDataset
+    published: Numbers
+    unit: str = "eV"  # of what the data set calls energy
+    mean: bool = False  # the property does not grow with the molecule
+    tests: Callable[[Tensor], dict[str, Tensor]] | None = None  # parts of the test structures
+    note: str = ""
+
+
+class Case(NamedTuple):
+    """A subject with one split: what a model is trained and tested on."""
+
+    subject: Subject
+    split: Split
+    train: PackedDataset
+    val: PackedDataset
+    tests: dict[str, PackedDataset]
+    training: Training
+    folder: str  # below --out; "" where there is one case
+    note: str | None
+
+
+def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
+    """Every subject with every training size and seed.
+
+    Raises:
+        InputError: if a data set has no energies, or fewer structures than asked for.
+    """
+    names = [name for name in Training.__dataclass_fields__ if name != "seed"]
+    for subject in subjects:
+        for number in options.num_train:
+            for seed in options.seed:
+                training = Training(**{name: options[name] for name in names}, seed=seed)
+                parts = [
+                    subject.name if len(subjects) > 1 else "",
+                    f"train{number}" if len(options.num_train) > 1 else "",
+                    f"seed{seed}" if len(options.seed) > 1 else "",
+                ]
+                folder = "/".join(filter(None, parts))
+                yield _case(subject, number, options, training, folder)
+
+
+def _case(
+    subject: Subject, number: int, options: Namespace, training: Training, folder: str
+) -> Case:
+    data = subject.data
+    if not data.has("energy"):
+        raise InputError(f"{data.where}: has no energy; name its key with --energy-key")
+    split = default_split(data, number, options.num_val, options.num_test, training.seed)
+    tests = subject.tests(split.test) if subject.tests else {subject.name: split.test}
+    empty = [name for name, indices in tests.items() if not len(indices)]
+    if empty:
+        raise InputError(f"{data.where}: no frame is left to test on; lower num_train or num_val")
+    said = "; ".join(filter(None, (options.note, subject.note, note("random", data)))) or None
+    parts = data[split.train], data[split.val], {k: data[i] for k, i in tests.items()}
+    return Case(subject, split, *parts, training, folder, said)
