@@ -18,13 +18,14 @@ from schnetgeo.geometry import (
     num_structures,
     pair_virial,
 )
-from schnetgeo.nn import whole
+from schnetgeo.nn import molecule
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.potential import Prediction, cell_volumes
 from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
+from schnetgeo.nn.whole import Weights
 from schnetgeo.ops import bspline
 
 _SMALL = 96  # atoms, up to which one compiled function is fastest
@@ -145,6 +146,8 @@ class FrozenPotential:
         self._weights = None
         if _is_plain(model):
             self._weights = _weights(model, tables.coefficients, float(potential.scale))
+            self._embedding = _array(model.embedding.weight)
+            self._silu = type(model.readout.activation) is nn.SiLU
         self._references = potential.references.energies.numpy()
 
     @torch.no_grad()
@@ -155,18 +158,20 @@ class FrozenPotential:
         check_elements(data, self.model.max_z)
         volumes = cell_volumes(data) if stress else None
         data = with_edges(data, self.model.cutoff)
-        number, graph = num_structures(data), self._graph(data)
-        result = whole.evaluate(graph, self._weights, self.model.cutoff, self.spacing)
-        atomic = graph.share * result.y.astype(np.float64) + self._references[graph.z]
+        number, atoms, z = num_structures(data), self._molecule(data), data.z.numpy()
+        result = molecule.evaluate(
+            atoms, self._embedding[z], self._weights, self._silu, self.model.cutoff, self.spacing
+        )
+        atomic = atoms.share * result.y.astype(np.float64) + self._references[z]
         if number == 1:
             energy = atomic.sum(keepdims=True)
         else:
             energy = np.bincount(batch_index(data).numpy(), atomic, number)
-        virial = _virial(data, graph, result, number) / volumes if stress else None
+        virial = _virial(data, atoms, result, number) / volumes if stress else None
         forces = torch.from_numpy(result.forces) if forces else None
         return Prediction(torch.from_numpy(energy), forces, virial)
 
-    def _graph(self, data: Data) -> whole.Graph:
+    def _molecule(self, data: Data) -> molecule.Molecule:
         edge_index, z = data.edge_index.numpy(), data.z
         reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
         if data.pos.shape != (z.numel(), 3):
@@ -177,11 +182,11 @@ class FrozenPotential:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
         crossed = _NO_SHIFT if shift is None else shift.numpy()
-        start = whole.starts(*edge_index, reverse.numpy(), crossed, z.numel())
+        start = molecule.starts(*edge_index, reverse.numpy(), crossed, z.numel())
         if start[0] < 0:
             ordered = sorted_edges(data)
             if ordered is not data:
-                return self._graph(ordered)
+                return self._molecule(ordered)
             raise InputError(
                 f"edge_index must lie in 0 … {z.numel() - 1}, and edge_reverse must point from "
                 "each edge j → i to the edge i → j; give every edge its reverse"
@@ -191,20 +196,20 @@ class FrozenPotential:
             cell = data.cell.double().index_select(0, batch_index(data))
             offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
         pos = data.pos.detach().double().numpy()
-        graph = z.numpy(), pos, edge_index[0], start, reverse.numpy(), offset, self._share(data)
-        return whole.Graph(*graph)
+        graph = edge_index[0], start, reverse.numpy(), offset, self._share(data)
+        return molecule.Molecule(pos, *graph)
 
     def _share(self, data: Data) -> np.ndarray:
         readout, dtype = self.model.model.readout, self._potential.scale.dtype
         if type(readout) is SumReadout:
-            return np.ones(data.z.numel(), self._weights.tables.dtype)
+            return np.ones(data.z.numel(), self._embedding.dtype)
         return readout.shares(batch_index(data), num_structures(data), dtype).numpy()
 
 
-def _virial(data: Data, graph: whole.Graph, result: whole.Scratch, number: int) -> Tensor:
-    both = torch.from_numpy(result.slope + result.slope[graph.reverse])
+def _virial(data: Data, atoms: molecule.Molecule, result: molecule.Result, number: int) -> Tensor:
+    both = torch.from_numpy(result.slope + result.slope[atoms.reverse])
     vectors = torch.from_numpy(result.unit * result.distance[:, None])
-    start = torch.from_numpy(graph.start)
+    start = torch.from_numpy(atoms.start)
     target = torch.arange(start.numel() - 1).repeat_interleave(start.diff())
     return pair_virial(both, vectors, batch_index(data).index_select(0, target), number)
 
@@ -224,24 +229,22 @@ def _is_plain(model: SchNet) -> bool:
     return inner is ShiftedSoftplus and last in (ShiftedSoftplus, nn.SiLU)
 
 
-def _weights(model: SchNet, tables: Tensor, scale: float) -> whole.Weights:
-    def stack(name: str, attribute: str, back: bool = False) -> np.ndarray:
-        all_layers = torch.stack([getattr(getattr(i, name), attribute) for i in model.interactions])
-        return _array(all_layers if back or attribute == "bias" else all_layers.mT)
+def _weights(model: SchNet, tables: Tensor, scale: float) -> Weights:
+    def stack(name: str, turned: bool = True) -> np.ndarray:
+        weights = torch.stack([getattr(i, name).weight for i in model.interactions])
+        return _array(weights.mT if turned else weights)
 
-    readout = model.readout
-    no_bias = model.interactions[0].lin1.bias is None
-    zeros = np.zeros((len(model.interactions), tables.size(2)), _array(tables).dtype)
-    return whole.Weights(
-        _array(model.embedding.weight),
-        stack("lin1", "weight"), zeros if no_bias else stack("lin1", "bias"),
-        stack("lin2", "weight"), stack("lin2", "bias"),
-        stack("lin3", "weight"), stack("lin3", "bias"),
-        stack("lin1", "weight", True), stack("lin2", "weight", True), stack("lin3", "weight", True),
-        _array(tables),
-        _array(readout.lin1.weight.t()), _array(readout.lin1.bias), _array(readout.lin1.weight),
-        scale * _array(readout.lin2.weight[0]), scale * _array(readout.lin2.bias)[0],
-        type(readout.activation) is nn.SiLU,
+    def biases(name: str) -> np.ndarray:
+        own = [getattr(i, name).bias for i in model.interactions]
+        none = torch.zeros(tables.size(2)).to(tables)
+        return _array(torch.stack([none if b is None else b for b in own]))
+
+    first, last = model.readout.lin1, model.readout.lin2
+    return Weights(
+        stack("lin1"), biases("lin1"), stack("lin2"), biases("lin2"), stack("lin3"), biases("lin3"),
+        stack("lin1", False), stack("lin2", False), stack("lin3", False), _array(tables),
+        _array(first.weight.t()), _array(first.bias), _array(first.weight),
+        scale * _array(last.weight[0]), scale * _array(last.bias),
     )  # fmt: skip
 
 

@@ -314,8 +314,9 @@ def test_activations_of_huge_numbers(dtype):
     assert_within((found.energy, found.forces.double()), expected[:2], 1e-3)
 
 
-def softplus(h, first, bits, power):
+def softplus(h, first, second, bits, power):
     softplus_of(h, h, first, bits, power)
+    whole.curvature(first, second)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -327,14 +328,16 @@ def test_activations_equal_those_of_torch(dtype):
     bits = power.view(np.int64 if dtype == torch.float64 else np.int32)
     cases = {
         softplus: lambda x: torch.nn.functional.softplus(x, threshold=700) - np.log(2),
-        whole._silu: lambda x: x * torch.sigmoid(x),
+        whole.silu_of: lambda x: x * torch.sigmoid(x),
     }
     for function, activation in cases.items():
-        value, first = h.numpy().copy(), np.empty_like(h.numpy())
-        function(value, first, bits, power)
-        wide = h.double()
-        expected, slope = torch.func.jvp(activation, (wide,), (torch.ones_like(wide),))
-        for found, want in ((value, expected), (first, slope)):
+        value, first, second = h.numpy().copy(), np.empty_like(h.numpy()), np.empty_like(h.numpy())
+        function(value, first, second, bits, power)
+        wide = h.double().requires_grad_()
+        expected = activation(wide)
+        (slope,) = torch.autograd.grad(expected.sum(), wide, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), wide)
+        for found, want in ((value, expected.detach()), (first, slope.detach()), (second, bend)):
             tolerance = 64 * finfo.eps
             torch.testing.assert_close(
                 torch.from_numpy(found).double(), want, rtol=tolerance, atol=tolerance
