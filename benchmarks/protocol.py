@@ -5,7 +5,7 @@ the report's table 5 and figures with `python -m benchmarks.milestone1`.
 
 One epoch of 10,000 structures in batches of 32, 100 others to test, no normalization of the labels,
 a model for each task, losses in the units that the report's data loader gives. Its step size is not
-stated; 0.01 gives losses of its size, 0.001 leaves energies near zero.
+stated: of 0.001, 0.01 and 0.03 the second gives losses nearest to its size.
 """
 
 import json

@@ -20,13 +20,14 @@ def table(rows: list[dict], whole: bool = False) -> str:
     """
     lines: dict[tuple, dict[str, list[str]]] = {}
     for row in rows:
-        key = row["dataset"], marked(row, rows), row["model"], f"{row['num_train']:,}"
+        key = row["dataset"], marked(row, rows), row["model"], str(row["seed"])
         report = [f"{number['value']:,}" for number in row["published"]] or [""]
         ours = map(_text, (row["loss"], row["loss_of_mean_predictor"]))
-        lines.setdefault((*key, _energy_unit(row["unit"])), {})[row["task"]] = [*report, *ours]
+        line = lines.setdefault((*key, f"{row['num_train']:,}", _energy_unit(row["unit"])), {})
+        line[row["task"]] = [*report, *ours]
     if whole:
         lines |= _not_measured(rows)
-    header = ["data set", "subject", "model", "training", "unit"]
+    header = ["data set", "subject", "model", "seed", "training", "unit"]
     header += [f"{quantity}: {who}" for quantity in QUANTITIES.values() for who in _WHOSE]
     cells = [
         [*key, *(cell for task in QUANTITIES for cell in line.get(task, ["n.a.", "", ""]))]
@@ -42,7 +43,7 @@ def _not_measured(rows: list[dict]) -> dict[tuple, dict[str, list[str]]]:
     lines: dict[tuple, dict[str, list[str]]] = {}
     for number in milestone():
         if (number.dataset, number.subject) not in measured:
-            key = number.dataset, number.subject, "baseline: no data here", ""
+            key = number.dataset, number.subject, "baseline: no data here", "", ""
             line = lines.setdefault((*key, _energy_unit(number.unit)), {})
             line[tasks[number.quantity]] = [f"{number.value:,}", "", ""]
     return lines

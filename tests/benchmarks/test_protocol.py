@@ -58,7 +58,9 @@ def test_md17_in_kcal_mol(tmp_path, capsys):
         assert (row["num_train"], row["num_val"], row["num_test"]) == (10, 0, 5)
         assert row["note"] == "what the model files call eV is here kcal/mol"
     table = capsys.readouterr().out
-    assert re.search(r"\| MD17 +\| ethanol ¹ +\| baseline \| 10 +\| kcal/mol \| 25,041.22", table)
+    assert re.search(
+        r"\| MD17 +\| ethanol ¹ +\| baseline \| 0 +\| 10 +\| kcal/mol \| 25,041.22", table
+    )
     # by hand, from the file and the model
     with np.load(tmp_path / "ethanol.npz") as file:
         energy, forces = file["E"][:, 0], file["F"]
@@ -93,7 +95,7 @@ def test_normalized_labels(tmp_path):
     assert float(model.scale) == pytest.approx(energy.std(ddof=1), rel=1e-4)
 
 
-def test_qm9_in_hartree(tmp_path, monkeypatch):
+def test_qm9_in_hartree(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(qm9_module, "SIZE", 30)
     monkeypatch.setattr(qm9_module, "UNCHARACTERIZED", 3)
     (tmp_path / "uncharacterized.txt").write_bytes(uncharacterized([2, 3, 30]))
@@ -108,6 +110,8 @@ def test_qm9_in_hartree(tmp_path, monkeypatch):
     in_kcal_mol = rows[0]["loss"] * HARTREE / KCAL_MOL
     assert rows[0]["energy_mae_kcal_mol"] == pytest.approx(in_kcal_mol)
     assert rows[0]["split"] != rows[1]["split"]
+    table = capsys.readouterr().out
+    assert len(re.findall(r"\| QM9 +\| U0 ¹ +\| baseline \| [01] ", table)) == 2
 
 
 def test_iso17_in_ev_from_the_reference_fold(tmp_path):
