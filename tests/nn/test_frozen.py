@@ -331,9 +331,10 @@ def test_activations_equal_those_of_torch(dtype):
         whole.silu_of: lambda x: x * torch.sigmoid(x),
     }
     for function, activation in cases.items():
-        value, first, second = h.numpy().copy(), np.empty_like(h.numpy()), np.empty_like(h.numpy())
+        value = h.numpy().copy()
+        first, second = np.empty_like(value), np.empty_like(value)
         function(value, first, second, bits, power)
-        wide = h.double().requires_grad_()
+        wide = h.double().clone().requires_grad_()
         expected = activation(wide)
         (slope,) = torch.autograd.grad(expected.sum(), wide, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), wide)
