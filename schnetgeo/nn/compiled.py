@@ -19,6 +19,7 @@ from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.parameters import Sizes, filters_reverse, tabulate
 from schnetgeo.nn.tangents import reverse_blocks
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
+from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import match_threads, parallel, serial
 
 _BLOCK = 32  # atoms at least, so that rows of weights are read for several atoms at once
@@ -79,7 +80,7 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         activated, with_slope = ctx.flags
         threads = len(cut.tasks) - 1
         gradient = np.empty((threads, sizes.total), tape.y.dtype)
-        tables = np.empty((threads, *weights.tables.shape), tape.y.dtype)
+        tables = memory.empty((threads, *weights.tables.shape), tape.y.dtype)
         x_bar = np.empty(tape.x.shape[1:], tape.y.dtype)
         bars = y_bar.contiguous().numpy(), v.contiguous().numpy()
         _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope)

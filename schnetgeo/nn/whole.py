@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import exp_minus, integers, serial, softplus_of
 from schnetgeo.ops.dense import add_products
 
@@ -65,9 +66,9 @@ class Tape(NamedTuple):
         """For shape = (layers, atoms, channels, channels of the readout)."""
         layers, atoms, channels, hidden = shape
         return cls(
-            np.empty((layers + 1, atoms, channels), dtype),
-            np.empty((8 if with_slope else 4, layers, atoms, channels), dtype),
-            np.empty((4, atoms, hidden), dtype),
+            memory.empty((layers + 1, atoms, channels), dtype),
+            memory.empty((8 if with_slope else 4, layers, atoms, channels), dtype),
+            memory.empty((4, atoms, hidden), dtype),
             np.empty(atoms, dtype),
             np.zeros(edges, dtype),
         )

@@ -1,0 +1,34 @@
+"""Large arrays whose memory is used again: fresh memory costs a page fault for every page."""
+
+import math
+import weakref
+
+import numpy as np
+
+_SMALL = 2**20  # bytes, up to which the system's own allocator does the same
+_MOST = 4  # buffers that wait for their next use
+_waiting: list[np.ndarray] = []
+
+
+def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """As `np.empty`; when the last view of the array is gone, its memory waits for another call."""
+    count = math.prod(shape)
+    size = count * np.dtype(dtype).itemsize
+    if size <= _SMALL:
+        return np.empty(shape, dtype)
+    buffer = _take(size)
+    array = np.frombuffer(memoryview(buffer), dtype, count)
+    weakref.finalize(array, _give_back, buffer).atexit = False
+    return array.reshape(shape)
+
+
+def _take(size: int) -> np.ndarray:
+    for k, buffer in enumerate(_waiting):
+        if size <= buffer.size <= 2 * size:
+            return _waiting.pop(k)
+    return np.empty(size + size // 4, np.uint8)  # the next batch may be a little larger
+
+
+def _give_back(buffer: np.ndarray) -> None:
+    _waiting.append(buffer)
+    del _waiting[:-_MOST]
