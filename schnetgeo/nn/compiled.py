@@ -45,7 +45,8 @@ def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
         return None
     interval, weights, edges = plan.filters.arrays
     slopes = plan.filters.slope_arrays[1] if plan.with_slope else weights
-    graph = Graph(edges.source, edges.start, interval, weights, slopes, plan.seed.numpy())
+    placed = interval, weights, slopes, plan.seed.numpy()
+    graph = Graph(edges.source, edges.start, edges.reverse, *placed)
     match_threads()
     threads = min(get_num_threads(), max(1, ptr.numel() - 1))
     blocks = Blocks(*_blocks(ptr.numpy(), graph.source, graph.start, threads))

@@ -43,7 +43,7 @@ def evaluate(molecule, x, weights, silu, cutoff, spacing):
     )
     tape.x[0] = x
     graph = Graph(
-        molecule.source, molecule.start, np.empty(edges, np.int64),
+        molecule.source, molecule.start, molecule.reverse, np.empty(edges, np.int64),
         np.empty((edges, 4), x.dtype), np.empty((edges, 4), x.dtype), molecule.share,
     )  # fmt: skip
     unit, distance = np.empty((edges, 3), x.dtype), np.empty(edges, x.dtype)

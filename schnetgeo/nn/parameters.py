@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from schnetgeo.nn.whole import Weights
-from schnetgeo.ops.cpu import integers, parallel, serial, softplus_of
+from schnetgeo.nn.whole import CHUNK, Weights, ssp
+from schnetgeo.ops.cpu import integers, parallel, serial
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 
 _ROWS = 32  # knots that a thread takes at once
@@ -178,19 +178,16 @@ def _sample(own, layer, filters, basis, rows, activated):
     part = slice(rows[0], rows[1])
     hidden, first = filters.hidden[layer, part], filters.hidden_first[layer, part]
     values = filters.values[layer, part]
-    power = np.empty(hidden.shape[1], hidden.dtype)
+    power = np.empty(CHUNK, hidden.dtype)
     bits = power.view(integers(power))
     hidden[:] = own.filter_b1
     first_k, last_k = _present(basis[part])
     add_products(basis[part, first_k:last_k], filters.w1[layer, first_k:last_k], hidden)
-    for m in range(hidden.shape[0]):
-        softplus_of(hidden[m], hidden[m], first[m], bits, power)
+    ssp(hidden, first, bits, power)
     values[:] = own.filter_b2
     add_products(hidden, filters.w2[layer], values)
     if activated:
-        for m in range(values.shape[0]):
-            last = filters.last_first[layer, rows[0] + m]
-            softplus_of(values[m], values[m], last, bits, power)
+        ssp(values, filters.last_first[layer, part], bits, power)
 
 
 @parallel

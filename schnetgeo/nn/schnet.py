@@ -232,7 +232,8 @@ class SchNet(nn.Module):
         parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
         plan = Plan(placed, *activations, shares, with_slope, tables)
         y, slope = energy_and_slope(plan, data.get("ptr"), self.embedding(data.z), *parameters)
-        slope = slope + slope.index_select(0, placed.edges.reverse)
+        if with_slope:
+            slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope
 
 

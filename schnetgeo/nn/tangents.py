@@ -22,7 +22,7 @@ from schnetgeo.nn.whole import (
     G,
     P,
     Q,
-    add_filtered,
+    conv,
 )
 from schnetgeo.ops.cpu import serial
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
@@ -41,6 +41,7 @@ class Room(NamedTuple):
     g_bar: np.ndarray
     p_bar: np.ndarray
     r_bar: np.ndarray  # (n, R)
+    pairs: np.ndarray  # (2, F), of two atoms
 
 
 @serial
@@ -64,7 +65,7 @@ def reverse_blocks(sizes, weights, graph, tape, first, bars, into, with_slope):
         np.empty((5, layers, longest, sizes.channels), kind),
         np.empty(small, kind), np.empty(small, kind),
         np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind),
-        np.empty(small, kind),
+        np.empty(small, kind), np.empty((2, sizes.channels), kind),
     )  # fmt: skip
     for block in range(first.shape[0] - 1):
         atoms = first[block], first[block + 1]
@@ -72,6 +73,7 @@ def reverse_blocks(sizes, weights, graph, tape, first, bars, into, with_slope):
         room = Room(
             whole.moved, whole.dq[:n], whole.bend[:n], whole.x_bar[:n],
             whole.h_bar[:n], whole.g_bar[:n], whole.p_bar[:n], whole.r_bar[:n],
+            whole.pairs,
         )  # fmt: skip
         if with_slope:
             _tangents(weights, graph, tape, room, bars[1], atoms)
@@ -93,7 +95,8 @@ def _tangents(weights, graph, tape, room, v, atoms):
         if layer:
             dp[:] = 0
             add_products(dx, weights.w1[layer], dp)
-        _moved_conv(tape.layers[P, layer], dp, weights.tables[layer], graph, v, atoms, dg)
+        p = tape.layers[P, layer, own]
+        _moved_conv(p, dp, weights.tables[layer], graph, v, atoms, dg)
         bend[:] = 0
         add_products(dg, weights.w2[layer], bend)
         _bend(tape.layers[FIRST, layer, own], tape.layers[H_BAR, layer, own], dq, bend)
@@ -117,7 +120,7 @@ def _reverse(sizes, weights, graph, tape, room, bars, gradient, table_bar, with_
     own, n = slice(begin, end), end - begin
     _reverse_readout(sizes, weights, graph, tape, room, y_bar, gradient, with_slope, atoms)
     for layer in range(sizes.layers - 1, -1, -1):
-        g, q, p = tape.layers[G, layer, own], tape.layers[Q, layer, own], tape.layers[P, layer]
+        g, q, p = tape.layers[G, layer, own], tape.layers[Q, layer, own], tape.layers[P, layer, own]
         out = layer_of(gradient, sizes, layer)
         add_outer(room.x_bar, q, out.w3)
         add_rows(room.x_bar, out.b3)
@@ -135,13 +138,13 @@ def _reverse(sizes, weights, graph, tape, room, bars, gradient, table_bar, with_
         add_products(h_bar, weights.w2_back[layer], room.g_bar)
         table, bar = weights.tables[layer], table_bar[layer]
         if with_slope:
-            over = tape.layers[G_BAR, layer]
+            over, dp = tape.layers[G_BAR, layer, own], room.moved[DP, layer, :n]
             _moved_conv(over, room.g_bar, table, graph, v, atoms, room.p_bar)
-            _moved_table(p, room.moved[DP, layer], over, room.g_bar, graph, v, atoms, bar)
+            _moved_table(p, dp, over, room.g_bar, graph, v, atoms, room.pairs, bar)
             if layer:
                 add_outer(tape.layers[P_BAR, layer, own], room.moved[DX, layer, :n], out.w1)
         else:
-            _conv(room.g_bar, table, graph, atoms, room.p_bar)
+            conv(room.g_bar, table, graph, atoms, room.p_bar)
             _table(p, room.g_bar, graph, atoms, bar)
         add_outer(room.p_bar, tape.x[layer, own], out.w1)
         add_rows(room.p_bar, out.b1)
@@ -183,36 +186,26 @@ def _bend(first, h_bar, dq, bend):
 
 
 @serial
-def _conv(x, table, graph, atoms, out):
-    """As `whole.conv`, for features of the block alone."""
-    begin, end = atoms
-    for i in range(begin, end):
-        row = out[i - begin]
-        row[:] = 0
-        for e in range(graph.start[i], graph.start[i + 1]):
-            j = graph.source[e] - begin
-            add_filtered(x[j], table, graph.interval[e], graph.weights[e], row)
-
-
-@serial
 def _moved_conv(x, dx, table, graph, v, atoms, out):
-    """out_i = Σ_{e: j→i} ẋ_j ⊙ W(r_e) + v_e x_j ⊙ W′(r_e); dx has the rows of the block alone."""
+    """Σ_{e: j→i} ẋ_j ⊙ W(r_e) + v_e x_j ⊙ W′(r_e) for the atoms i of a block."""
     begin, end = atoms
+    out[:] = 0
     for i in range(begin, end):
-        row = out[i - begin]
-        row[:] = 0
+        x_i, dx_i, out_i = x[i - begin], dx[i - begin], out[i - begin]
         for e in range(graph.start[i], graph.start[i + 1]):
-            j, k, t = graph.source[e], graph.interval[e], v[e]
+            if e > graph.reverse[e]:
+                continue
+            j, k, t = graph.source[e] - begin, graph.interval[e], v[e]
             w, s = graph.weights[e], graph.slopes[e]
+            x_j, dx_j, out_j = x[j], dx[j], out[j]
             w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
             s0, s1, s2, s3 = t * s[0], t * s[1], t * s[2], t * s[3]
-            fixed, moved = x[j], dx[j - begin]
-            for f in range(row.shape[0]):
-                c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
-                row[f] += (
-                    moved[f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
-                    + fixed[f] * (s0 * c0 + s1 * c1 + s2 * c2 + s3 * c3)
-                )  # fmt: skip
+            c0, c1, c2, c3 = table[k], table[k + 1], table[k + 2], table[k + 3]
+            for f in range(x_i.shape[0]):
+                filter = w0 * c0[f] + w1 * c1[f] + w2 * c2[f] + w3 * c3[f]
+                moved = s0 * c0[f] + s1 * c1[f] + s2 * c2[f] + s3 * c3[f]
+                out_i[f] += dx_j[f] * filter + x_j[f] * moved
+                out_j[f] += dx_i[f] * filter + x_i[f] * moved
 
 
 @serial
@@ -220,36 +213,43 @@ def _table(p, g_bar, graph, atoms, out):
     """Add Σ_e w_eq p_j ⊙ ḡ_i to the rows k_e + q."""
     begin, end = atoms
     for i in range(begin, end):
-        y = g_bar[i - begin]
+        p_i, g_i = p[i - begin], g_bar[i - begin]
         for e in range(graph.start[i], graph.start[i + 1]):
-            x, k, w = p[graph.source[e]], graph.interval[e], graph.weights[e]
+            if e > graph.reverse[e]:
+                continue
+            j, k, w = graph.source[e] - begin, graph.interval[e], graph.weights[e]
+            p_j, g_j = p[j], g_bar[j]
             w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
             o0, o1, o2, o3 = out[k], out[k + 1], out[k + 2], out[k + 3]
-            for f in range(y.shape[0]):
-                product = x[f] * y[f]
-                o0[f] += w0 * product
-                o1[f] += w1 * product
-                o2[f] += w2 * product
-                o3[f] += w3 * product
+            for f in range(p_i.shape[0]):
+                pair = p_j[f] * g_i[f] + p_i[f] * g_j[f]
+                o0[f] += w0 * pair
+                o1[f] += w1 * pair
+                o2[f] += w2 * pair
+                o3[f] += w3 * pair
 
 
 @serial
-def _moved_table(p, dp, over, g_bar, graph, v, atoms, out):
+def _moved_table(p, dp, over, g_bar, graph, v, atoms, pairs, out):
     """Add Σ_e w_eq (p_j ⊙ ḡ_i + ṗ_j ⊙ ġ̄_i) + v_e s_eq p_j ⊙ ġ̄_i, where `over` is ġ̄."""
     begin, end = atoms
+    pair, moved = pairs[0], pairs[1]
     for i in range(begin, end):
-        y, dy = g_bar[i - begin], over[i]
+        p_i, dp_i, g_i, o_i = p[i - begin], dp[i - begin], g_bar[i - begin], over[i - begin]
         for e in range(graph.start[i], graph.start[i + 1]):
-            j, k, t = graph.source[e], graph.interval[e], v[e]
+            if e > graph.reverse[e]:
+                continue
+            j, k, t = graph.source[e] - begin, graph.interval[e], v[e]
             w, s = graph.weights[e], graph.slopes[e]
+            p_j, dp_j, g_j, o_j = p[j], dp[j], g_bar[j], over[j]
+            for f in range(p_i.shape[0]):
+                moved[f] = p_j[f] * o_i[f] + p_i[f] * o_j[f]
+                pair[f] = p_j[f] * g_i[f] + p_i[f] * g_j[f] + dp_j[f] * o_i[f] + dp_i[f] * o_j[f]
             w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
             s0, s1, s2, s3 = t * s[0], t * s[1], t * s[2], t * s[3]
-            x, dx = p[j], dp[j - begin]
             o0, o1, o2, o3 = out[k], out[k + 1], out[k + 2], out[k + 3]
-            for f in range(y.shape[0]):
-                product = x[f] * y[f] + dx[f] * dy[f]
-                moved = x[f] * dy[f]
-                o0[f] += w0 * product + s0 * moved
-                o1[f] += w1 * product + s1 * moved
-                o2[f] += w2 * product + s2 * moved
-                o3[f] += w3 * product + s3 * moved
+            for f in range(p_i.shape[0]):
+                o0[f] += w0 * pair[f] + s0 * moved[f]
+                o1[f] += w1 * pair[f] + s1 * moved[f]
+                o2[f] += w2 * pair[f] + s2 * moved[f]
+                o3[f] += w3 * pair[f] + s3 * moved[f]

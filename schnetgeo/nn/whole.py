@@ -14,6 +14,7 @@ from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import exp_minus, integers, serial, softplus_of
 from schnetgeo.ops.dense import add_products
 
+CHUNK = 1024  # numbers that go through an activation at once
 # features of the atoms that each layer keeps, rows of `Tape.layers`
 P, G, Q, FIRST = range(4)  # lin1(x), conv(p), act(h) and act'(h) of h = lin2(g)
 X_BAR, H_BAR, G_BAR, P_BAR = range(4, 8)  # adjoints that give the slopes
@@ -42,10 +43,11 @@ class Weights(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Sorted edges j → i, placed on the knots."""
+    """Sorted edges j → i, placed on the knots; the two edges of a pair are worked on at once."""
 
     source: np.ndarray  # (E,)
     start: np.ndarray  # (N + 1,) first edge of each atom
+    reverse: np.ndarray  # (E,)
     interval: np.ndarray  # (E,) row of the first of four coefficients
     weights: np.ndarray  # (E, 4) what they count in the filter
     slopes: np.ndarray  # (E, 4) ∂/∂r of that
@@ -79,7 +81,7 @@ def energies(weights, graph, tape, atoms, silu):
     """Energies of the atoms atoms[0] … atoms[1] − 1, whose features are in tape.x[0]."""
     begin, end = atoms
     own = slice(begin, end)
-    power = np.empty(max(tape.x.shape[2], tape.readout.shape[2]), tape.x.dtype)
+    power = np.empty(max(CHUNK, tape.readout.shape[2]), tape.x.dtype)
     bits = power.view(integers(power))
     for layer in range(weights.b1.shape[0]):
         x, result = tape.x[layer, own], tape.x[layer + 1, own]
@@ -87,11 +89,11 @@ def energies(weights, graph, tape, atoms, silu):
         q, first = tape.layers[Q, layer, own], tape.layers[FIRST, layer, own]
         p[:] = weights.b1[layer]
         add_products(x, weights.w1[layer], p)
-        conv(tape.layers[P, layer], weights.tables[layer], graph, atoms, g)
+        conv(p, weights.tables[layer], graph, atoms, g)
         q[:] = weights.b2[layer]
         add_products(g, weights.w2[layer], q)
+        ssp(q, first, bits, power)
         for i in range(end - begin):
-            softplus_of(q[i], q[i], first[i], bits, power)
             for f in range(x.shape[1]):
                 result[i, f] = x[i, f] + weights.b3[layer, f]
         add_products(q, weights.w3[layer], result)
@@ -132,9 +134,11 @@ def slopes(weights, graph, tape, atoms):
         h_bar *= tape.layers[FIRST, layer, own]
         g_bar[:] = 0
         add_products(h_bar, weights.w2_back[layer], g_bar)
-        _slope(tape.layers[P, layer], g_bar, weights.tables[layer], graph, atoms, tape.slope)
-        if layer:  # the embedding's own adjoint is not needed
-            conv(tape.layers[G_BAR, layer], weights.tables[layer], graph, atoms, p_bar)
+        p, table = tape.layers[P, layer, own], weights.tables[layer]
+        if not layer:  # the embedding's own adjoint is not needed
+            _slope(p, g_bar, table, graph, atoms, tape.slope)
+        else:
+            _slope_and_conv(p, g_bar, table, graph, atoms, tape.slope, p_bar)
             before = tape.layers[X_BAR, layer - 1, own]
             before[:] = x_bar
             add_products(p_bar, weights.w1_back[layer], before)
@@ -142,38 +146,77 @@ def slopes(weights, graph, tape, atoms):
 
 @serial
 def conv(x, table, graph, atoms, out):
-    """Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k+q} for the atoms i of a block, whose rows `out` has."""
+    """Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k+q} for the atoms i of a block; x and out have its rows."""
     begin, end = atoms
+    out[:] = 0
     for i in range(begin, end):
-        row = out[i - begin]
-        row[:] = 0
+        x_i, out_i = x[i - begin], out[i - begin]
         for e in range(graph.start[i], graph.start[i + 1]):
-            add_filtered(x[graph.source[e]], table, graph.interval[e], graph.weights[e], row)
-
-
-@serial
-def add_filtered(x, table, k, w, out):
-    """Add x ⊙ Σ_q w_q c_{k+q} to out."""
-    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
-    for f in range(out.shape[0]):
-        c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
-        out[f] += x[f] * (w0 * c0 + w1 * c1 + w2 * c2 + w3 * c3)
+            if e > graph.reverse[e]:
+                continue
+            j, k, w = graph.source[e] - begin, graph.interval[e], graph.weights[e]
+            x_j, out_j = x[j], out[j]
+            w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+            c0, c1, c2, c3 = table[k], table[k + 1], table[k + 2], table[k + 3]
+            for f in range(x_i.shape[0]):
+                filter = w0 * c0[f] + w1 * c1[f] + w2 * c2[f] + w3 * c3[f]
+                out_i[f] += x_j[f] * filter
+                out_j[f] += x_i[f] * filter
 
 
 @serial
 def _slope(p, g_bar, table, graph, atoms, slope):
-    """Add ⟨p_j ⊙ ḡ_i, Σ_q s_eq c_{k+q}⟩ to each edge e: j → i."""
+    """Add ⟨p_j ⊙ ḡ_i + p_i ⊙ ḡ_j, Σ_q s_eq c_{k+q}⟩ to the first edge e of each pair."""
     begin, end = atoms
     for i in range(begin, end):
-        y = g_bar[i - begin]
+        p_i, g_i = p[i - begin], g_bar[i - begin]
         for e in range(graph.start[i], graph.start[i + 1]):
-            x, k, s = p[graph.source[e]], graph.interval[e], graph.slopes[e]
+            if e > graph.reverse[e]:
+                continue
+            j, k, s = graph.source[e] - begin, graph.interval[e], graph.slopes[e]
+            p_j, g_j = p[j], g_bar[j]
             s0, s1, s2, s3 = s[0], s[1], s[2], s[3]
+            c0, c1, c2, c3 = table[k], table[k + 1], table[k + 2], table[k + 3]
             total = p.dtype.type(0)
-            for f in range(y.shape[0]):
-                c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
-                total += x[f] * y[f] * (s0 * c0 + s1 * c1 + s2 * c2 + s3 * c3)
+            for f in range(p_i.shape[0]):
+                pair = p_j[f] * g_i[f] + p_i[f] * g_j[f]
+                total += pair * (s0 * c0[f] + s1 * c1[f] + s2 * c2[f] + s3 * c3[f])
             slope[e] += total
+
+
+@serial
+def _slope_and_conv(p, g_bar, table, graph, atoms, slope, p_bar):
+    """Both `_slope`, and `conv` of ḡ."""
+    begin, end = atoms
+    p_bar[:] = 0
+    for i in range(begin, end):
+        p_i, g_i, out_i = p[i - begin], g_bar[i - begin], p_bar[i - begin]
+        for e in range(graph.start[i], graph.start[i + 1]):
+            if e > graph.reverse[e]:
+                continue
+            j, k = graph.source[e] - begin, graph.interval[e]
+            w, s = graph.weights[e], graph.slopes[e]
+            p_j, g_j, out_j = p[j], g_bar[j], p_bar[j]
+            w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+            s0, s1, s2, s3 = s[0], s[1], s[2], s[3]
+            c0, c1, c2, c3 = table[k], table[k + 1], table[k + 2], table[k + 3]
+            total = p.dtype.type(0)
+            for f in range(p_i.shape[0]):
+                filter = w0 * c0[f] + w1 * c1[f] + w2 * c2[f] + w3 * c3[f]
+                pair = p_j[f] * g_i[f] + p_i[f] * g_j[f]
+                total += pair * (s0 * c0[f] + s1 * c1[f] + s2 * c2[f] + s3 * c3[f])
+                out_i[f] += g_j[f] * filter
+                out_j[f] += g_i[f] * filter
+            slope[e] += total
+
+
+@serial
+def ssp(h, first, bits, power):
+    """The shifted softplus in the place of h, and its derivative in `first`."""
+    value, slope = h.reshape(-1), first.reshape(-1)
+    for begin in range(0, value.shape[0], CHUNK):
+        part = slice(begin, min(begin + CHUNK, value.shape[0]))
+        softplus_of(value[part], value[part], slope[part], bits, power)
 
 
 @serial

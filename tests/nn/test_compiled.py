@@ -1,6 +1,8 @@
 """The compiled training step equals the operators it stands for."""
 
 import copy
+import gc
+import weakref
 
 import numba
 import numpy as np
@@ -144,6 +146,38 @@ def test_the_same_bits_on_every_run_and_close_ones_for_other_threads():
         torch.set_num_threads(threads)
     for one, other in zip(found[1], found[2], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("forces", [True, False])
+@pytest.mark.parametrize("step", [True, False])
+def test_a_step_frees_its_memory(monkeypatch, forces, step):
+    """Without the garbage collector: nothing refers to itself, after a backward pass or none."""
+    kept, empty = [], compiled.Tape.empty
+
+    def watched(*arguments):
+        tape = empty(*arguments)
+        kept.append(weakref.ref(tape.layers if tape.layers.base is None else tape.layers.base))
+        return tape
+
+    monkeypatch.setattr(compiled.Tape, "empty", watched)
+    gc.collect()
+    gc.disable()
+    try:
+        prediction = potential_of()(BATCH, forces=forces)
+        loss = sum(value.square().sum() for value in prediction if value is not None)
+        assert kept[0]() is not None
+        if step:
+            loss.backward()
+        del prediction, loss
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_evaluation_keeps_nothing():
+    prediction = potential_of().eval()(BATCH)
+    assert prediction.energy.grad_fn is None
+    assert not prediction.forces.requires_grad
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 8])

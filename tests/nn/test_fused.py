@@ -12,12 +12,19 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.nn import MeanReadout, Potential, SchNet, ShiftedSoftplus, fused
+from schnetgeo.nn import MeanReadout, Potential, SchNet, ShiftedSoftplus, compiled, fused
 from schnetgeo.nn.fused import EnergyAndSlope, derivatives
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.ops import reference
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals
+
+
+@pytest.fixture(autouse=True)
+def _operators(monkeypatch):
+    """`test_compiled` compares with them what stands for them elsewhere."""
+    monkeypatch.setattr(compiled, "prepare", lambda *_: None)
+
 
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
 VARIANTS = {
