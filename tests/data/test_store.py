@@ -93,6 +93,9 @@ def test_edges(tmp_path, kind, on_disk):
         assert_equal_batches(found, wanted)
         assert found.edge_index.is_contiguous()
     assert (tmp_path / "a" / f"edges_{CUTOFF}").exists() == on_disk
+    assert built.in_memory != on_disk
+    assert not store.in_memory
+    assert built.to("meta").batch([0]).edge_index.device.type == "meta"
     assert not store.has("edge_index")
     assert_equal_batches(pickle.loads(pickle.dumps(built)).batch([1, 0]), built.batch([1, 0]))
     assert_equal_batches(built[1:].batch([1]), expected.batch([2]))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
+from schnetgeo.data.store import write_store
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, NoEnvelope, SchNet, load
@@ -130,6 +132,19 @@ def test_average_and_weights_are_kept_apart(tmp_path):
     state = checkpoint(tmp_path)["state_dict"]
     raw, average = state["potential.model.readout.lin1.weight"], "average.model.readout.lin1.weight"
     assert not torch.equal(raw, state[average])
+
+
+def test_batches_are_made_on_the_device_of_the_training(tmp_path):
+    from schnetgeo.train import PotentialData
+
+    frames = Demo("ethanol")
+    on_disk = write_store(tmp_path / "val.store", [frames[100:120]])
+    on_disk.with_edges(4.0, on_disk=True)
+    data = PotentialData(frames[:100], on_disk, 4.0, Training(max_steps=1))
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    data.trainer = SimpleNamespace(strategy=strategy, global_step=0, global_rank=0, world_size=1)
+    assert next(iter(data.train_dataloader())).edge_index.device.type == "meta"
+    assert next(iter(data.val_dataloader())).edge_index.device.type == "cpu"  # may be too large
 
 
 def test_labels_that_the_task_needs_must_be_there(tmp_path):
