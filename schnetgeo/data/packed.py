@@ -1,6 +1,7 @@
 """Many structures in a few tensors, and batches cut from them by indexing."""
 
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures worked on at once
 _MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
+_DIGESTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
 _BATCH = type(Batch(_base_cls=Structure))
 
 
@@ -69,6 +71,15 @@ class PackedDataset(Dataset):
         """Atoms of each structure."""
         index, ptr = self._index(), self.packed.ptr.numpy()
         return torch.from_numpy(ptr[index + 1] - ptr[index])
+
+    @property
+    def digest(self) -> str:
+        """Sixteen digits that stand for these structures and their labels, in their order."""
+        content = hashlib.sha256(str(len(self)).encode())
+        for block in self.blocks():
+            for name in filter(block.has, _DIGESTED):
+                content.update(block.values(name).cpu().numpy().tobytes())
+        return content.hexdigest()[:16]
 
     def has(self, field: str) -> bool:
         """Whether the structures carry this attribute."""

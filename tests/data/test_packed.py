@@ -186,6 +186,19 @@ def test_positions_count_from_the_end_where_negative():
             dataset.batch(wrong)
 
 
+def test_digest_tells_structures_and_labels_and_their_order():
+    dataset = PackedDataset.from_list(structures(periodic=True))
+    again = PackedDataset.from_list(structures(periodic=True))
+    assert dataset.digest == again.digest == dataset.with_edges(CUTOFF).digest
+    others = [dataset[:5], dataset[[1, 0, 2, 3, 4, 5]], dataset[[0, 0, 2, 3, 4, 5]], dataset[:0]]
+    for field in ("pos", "energy", "forces", "cell", "stress"):
+        others.append(PackedDataset.from_list(structures(periodic=True)))
+        others[-1].packed[field].view(-1)[-1] += 1e-6
+    found = {other.digest for other in others}
+    assert len(found) == len(others)
+    assert dataset.digest not in found
+
+
 def test_blocks_are_the_same_structures_in_order():
     dataset = PackedDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
     blocks = list(dataset.blocks(2))

@@ -183,6 +183,17 @@ def test_resuming_with_other_settings_is_refused(tmp_path, begun, changed, messa
     assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_resuming_with_other_structures_is_refused(begun, part):
+    dataset = Demo("molecules")
+    split = random_split(len(dataset), 64, 16, 50)
+    dataset.packed.energy[(split.train if part == "training" else split.val)[3]] += 1e-9
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"was begun with {part} structures = '[0-9a-f]{{16}}', n"):
+        small_fit(begun, dataset, resume=True, max_steps=20, validate_every=10)
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     """A training of 10 steps, to be resumed."""
