@@ -87,10 +87,19 @@ def _opened(options: Namespace) -> PackedDataset | None:
         return read_files(options.files, options)
     source = _source(options.dataset)
     named_arguments(options)
-    if not any((Path(options.root) / source.name).glob("[!.]*")):
+    if not _is_there(source, options):
         return None
     every = options.dataset == "ISO17" and not options.fold
     return open_named(options, **({"fold": list(iso17.FOLDS)} if every else {}))
+
+
+def _is_there(source: Source, options: Namespace) -> bool:
+    """Whether the files of the molecule or of the set, or what was made of them, are at hand."""
+    folder, molecule = Path(options.root) / source.name, options.molecule or "ethanol"
+    if molecule in source.files:
+        names = f"{molecule}.store", source.files[molecule].name
+        return any((folder / name).exists() for name in names)
+    return any(folder.glob("[!.]*"))
 
 
 def _source(name: str) -> Source:

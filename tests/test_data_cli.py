@@ -59,6 +59,9 @@ def test_info_of_what_was_downloaded(capsys, monkeypatch):
     )
     run("data info --dataset MD17 --molecule ethanol")
     assert "Demo ethanol: 1,200 structures of 9 atoms" in capsys.readouterr().out
+    run("data info --dataset MD17 --molecule aspirin")
+    assert "nothing in data yet" in capsys.readouterr().out
+    assert "MD17 is not in data" in refused(capsys, "data stats --dataset MD17 --molecule aspirin")
 
 
 def test_stats(capsys):
