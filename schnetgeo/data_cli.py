@@ -18,6 +18,7 @@ from schnetgeo.data_options import (
     chosen,
     named_arguments,
     open_named,
+    read_blocks,
     read_files,
 )
 from schnetgeo.datasets import iso17, md17, qm9, rmd17
@@ -278,8 +279,7 @@ def _convert(options: Namespace) -> None:
 
     def parts() -> Iterable[PackedDataset]:
         nonlocal count
-        for file in options.files:
-            part = read_files([file], options)
+        for part in read_blocks(options.files, options):
             count += len(part)
             yield part
 

@@ -1,5 +1,6 @@
 """Options of the shell for structures: files with their units, data sets by name, splits."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -7,7 +8,7 @@ from jsonargparse import Namespace
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, split_by
 from schnetgeo.data.store import Store
-from schnetgeo.datasets.atoms_file import AtomsFile
+from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
 from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.published import check_limit, default_split
 from schnetgeo.datasets.qm9 import QM9
@@ -41,13 +42,29 @@ def add_units(parser: Parser) -> None:
 def read_files(files: list[str], options: Namespace) -> PackedDataset:
     """The structures of a store or of several files, with the keys and units that were given."""
     if len(files) == 1 and Path(files[0]).is_dir():
-        given = [name for name in UNITS if options[name]]
-        if given:
-            option = "--" + given[0].replace("_", "-")
-            raise InputError(f"{files[0]}: a store is in eV and Å as it is; leave {option} away")
-        return Store(files[0])
-    given = {name: options[name] for name in UNITS}
-    return AtomsFile(files, **given | {"drop": tuple(options.drop)})
+        return _store(files[0], options)
+    return AtomsFile(files, **_names(options))
+
+
+def read_blocks(files: list[str], options: Namespace) -> Iterator[PackedDataset]:
+    """The same structures, as many at a time as there are in a block of their file."""
+    for file in files:
+        if Path(file).is_dir():
+            yield from _store(file, options).blocks()
+        else:
+            yield from read_parts(file, **_names(options))
+
+
+def _store(path: str, options: Namespace) -> Store:
+    given = [name for name in UNITS if options[name]]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise InputError(f"{path}: a store is in eV and Å as it is; leave {option} away")
+    return Store(path)
+
+
+def _names(options: Namespace) -> dict:
+    return {name: options[name] for name in UNITS} | {"drop": tuple(options.drop)}
 
 
 def add_named(parser: Parser) -> None:

@@ -53,7 +53,7 @@ class PackedDataset(Dataset):
         if not structures:
             raise InputError(f"{where}: holds no structures")
         for index, structure in enumerate(structures):
-            _check_alike(structure, structures[0], f"{where}, structure {index}")
+            check_alike(structure, structures[0], f"{where}, structure {index}")
         packed = Structure()
         for key in structures[0].keys():  # noqa: SIM118
             values = [s[key] for s in structures]
@@ -217,7 +217,7 @@ class PackedDataset(Dataset):
         return Runs(ptr, index, self.packed.z.device)
 
 
-def _check_alike(structure: Structure, first: Structure, where: str) -> None:
+def check_alike(structure: Structure, first: Structure, where: str) -> None:
     """Raise `InputError` unless a structure can be packed with the first one."""
     odd = set(first.keys()) ^ set(structure.keys())
     if odd:
