@@ -51,8 +51,7 @@ class Runs:
     def _indexed(self, array: Tensor, shift: Tensor, axis: int) -> Tensor:
         shift = self.spread(shift)
         shift = shift.unsqueeze(1) if axis < array.dim() - 1 else shift
-        out = torch.empty_like(array[:0] if axis == 0 else array[:, :0], dtype=torch.int64)
-        return torch.add(array.index_select(axis, self.rows), shift, out=out)
+        return array.index_select(axis, self.rows) + shift  # smaller integers and int64
 
     def _compiled(self, array: Tensor, shift: Tensor, axis: int) -> Tensor:
         shape = list(array.shape)
