@@ -31,22 +31,12 @@ def training_key(
     """Digits that differ where a training does: another model, option or structure."""
     options = {k: v for k, v in asdict(training).items() if k not in _NO_EFFECT}
     about = [dataset, model, {k: str(v) for k, v in arguments.items()}, options]
-    return _digest(json.dumps(about, sort_keys=True), *map(data_key, parts))
+    return _digest(json.dumps(about, sort_keys=True), *(part.digest for part in parts))
 
 
 def row_key(training: str, subject: str, test: PackedDataset) -> str:
     """The same for a row: a training and what it is tested on."""
-    return _digest(training, subject, data_key(test))
-
-
-def data_key(dataset: PackedDataset) -> str:
-    """Digits that stand for the structures and labels of a data set, in their order."""
-    content = hashlib.sha256(str(len(dataset)).encode())
-    for block in dataset.blocks():
-        for name in ("z", "pos", "energy", "forces"):
-            if block.has(name):
-                content.update(block.values(name).numpy().tobytes())
-    return content.hexdigest()[:16]
+    return _digest(training, subject, test.digest)
 
 
 def read_entries(out: Path) -> dict[str, Entry]:

@@ -14,12 +14,20 @@ from jsonargparse.typing import PositiveInt
 from schnetgeo import doctor
 from schnetgeo._version import __version__
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import note, split_by
-from schnetgeo.data.store import Store
+from schnetgeo.data.split import note
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.data_cli import add_data, run_data
-from schnetgeo.datasets import AtomsFile, Demo, open_dataset
+from schnetgeo.data_options import (
+    CHOICES,
+    TAKES,
+    UNITS,
+    add_named,
+    add_units,
+    open_to_split,
+    read_files,
+    split_named,
+)
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
@@ -29,14 +37,12 @@ from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refi
 from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
 
-_UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit")
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; an `InputError` becomes one line and exit code 2."""
     sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
     commands = {
-        "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": _data,
+        "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": run_data,
     }  # fmt: skip
     try:
         options = _parser().parse_args(arguments)
@@ -60,36 +66,14 @@ def _parser(preset: str | None = None) -> Parser:
     commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
     data = Parser(description="Look at data, fetch them, convert them.")
     commands.add_subcommand("data", data, help="look at data, fetch them, convert them")
-    add_data(data, add_units)
+    add_data(data)
     return parser
-
-
-def add_units(parser: Parser) -> None:
-    """The options that say what a file does not."""
-    parser.add_argument("--energy_key", type=str | None, help="name of the energy in the file")
-    parser.add_argument("--forces_key", type=str | None, help="name of the forces in the file")
-    parser.add_argument("--energy_unit", type=str | None, help="such as eV, kcal/mol, Hartree")
-    parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
-    parser.add_argument("--length_unit", type=str | None, help="Angstrom (default), Bohr or nm")
-    parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
 def add_model(parser: Parser, **defaults) -> None:
     """The arguments of SchNet as --model.channels and so on."""
     parser.add_class_arguments(SchNet, "model", help="arguments of SchNet")
     parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
-
-
-def read_files(files: list[str], options: Namespace) -> PackedDataset:
-    """The structures of a store or of several files, with the keys and units that were given."""
-    if len(files) == 1 and Path(files[0]).is_dir():
-        given = [name for name in (*_UNITS, "drop") if options[name]]
-        if given:
-            option = "--" + given[0].replace("_", "-")
-            raise InputError(f"{files[0]}: a store is in eV and Å as it is; leave {option} away")
-        return Store(files[0])
-    units = {name: options[name] for name in _UNITS}
-    return AtomsFile(files, **units, drop=tuple(options.drop))
 
 
 def check_device(name: str) -> None:
@@ -123,22 +107,20 @@ def print_errors(errors: Errors, count: int) -> None:
 def _train_parser(preset: str | None) -> Parser:
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    parser.add_argument("--dataset", type=str, default="Demo", help="MD17 or Demo")
-    parser.add_argument(
-        "--molecule", type=str, default="ethanol", help="of MD17; of Demo ethanol or molecules"
-    )
+    parser.add_argument("--dataset", type=str, default="Demo", help=f"of {', '.join(TAKES)}")
+    add_named(parser)
     parser.add_argument("--data", type=str, nargs="+", help="your own files instead")
     add_units(parser)
-    parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
     parser.add_argument("--num_val", type=int, default=50, help="structures to validate on")
     parser.add_argument(
         "--num_test", type=int | None, help="structures to test on; all others unless given"
     )
     parser.add_argument(
-        "--split", type=str, default="random",
-        help="random, blocks (of time), group:NAME (keeps those with one NAME together), or an "
-        ".npz with the indices train, val and test",
+        "--split", type=str | None,
+        help="random, blocks (of time), group:NAME (keeps those with one NAME together), published "
+        "(1 to 5 of RevisedMD17), or an .npz with the indices train, val and test; as published, "
+        "else random unless given",
     )  # fmt: skip
     parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
     defaults = (
@@ -157,11 +139,14 @@ def _train_parser(preset: str | None) -> Parser:
 def _train(options: Namespace) -> None:
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
     check_device(training.device)
-    dataset = _training_data(options)
+    if options.data:
+        dataset, how = read_files(options.data, options), options.split or "random"
+    else:
+        dataset, how = open_to_split(options)
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
-    split = split_by(options.split, dataset, *counts, training.seed)
-    said = note(options.split, dataset)
+    split = split_named(how, dataset, *counts, training.seed)
+    said = note(how, dataset)
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     arguments = vars(options.model)
@@ -173,14 +158,14 @@ def _train(options: Namespace) -> None:
     else:
         potential = new_potential(SchNet(**arguments), train)
     check_start(train, val, training, out, options.resume, options.overwrite)
-    split.keep(out / "split.npz", options.resume, how=options.split, note=said or "")
+    split.keep(out / "split.npz", options.resume, how=how, note=said or "")
     result = fit(potential, train, val, training, out, options.resume, options.overwrite)
     if not is_first_process():
         return
     print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
     if len(test):
         print_errors(evaluate(result.potential, test), len(test))
-    print(f"split {options.split}, {split.digest}{f': {said}' if said else ''}")
+    print(f"split {how}, {split.digest}{f': {said}' if said else ''}")
 
 
 def _check_effect(options: Namespace) -> None:
@@ -189,8 +174,8 @@ def _check_effect(options: Namespace) -> None:
     model = [f"model.{name}" for name in vars(defaults.model)]
     lost = {
         "beside --init, which brings its model": [*model, "preset"] if options.init else [],
-        "beside --data": ["dataset", "molecule"] if options.data else [],
-        "without --data": [] if options.data else [*_UNITS, "drop"],
+        "beside --data": ["dataset", *CHOICES] if options.data else [],
+        "without --data": [] if options.data else [*UNITS],
     }
     for why, names in lost.items():
         for name in names:
@@ -208,16 +193,6 @@ def _class(path: str | type) -> type:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ArgumentTypeError(f"there is no class {path}: {error}") from None
-
-
-def _training_data(options: Namespace) -> PackedDataset:
-    if options.data:
-        return read_files(options.data, options)
-    if options.dataset == "MD17":
-        return open_dataset("MD17", root=options.root, molecule=options.molecule)
-    if options.dataset != "Demo":
-        raise InputError(f"unknown data set {options.dataset!r}; known: MD17, Demo, or --data FILE")
-    return Demo(options.molecule)
 
 
 def _evaluate_parser() -> Parser:
@@ -306,10 +281,6 @@ def _chosen(dataset: PackedDataset, index: str) -> list[Structure]:
             "first:last:step"
         )
     return structures
-
-
-def _data(options: Namespace) -> None:
-    run_data(options, read_files)
 
 
 def _doctor(options: Namespace) -> None:

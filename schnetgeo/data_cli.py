@@ -1,7 +1,7 @@
 """The commands schnetgeo data info, download, stats and convert."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -10,8 +10,18 @@ from schnetgeo.data.describe import Distribution, distribution, elements, fields
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import is_trajectory
 from schnetgeo.data.store import Store
+from schnetgeo.data_options import (
+    ROOT,
+    UNITS,
+    add_named,
+    add_units,
+    chosen,
+    named_arguments,
+    open_named,
+    read_blocks,
+    read_files,
+)
 from schnetgeo.datasets import iso17, md17, qm9, rmd17
-from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.source import Source, fetch
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
@@ -21,11 +31,9 @@ from schnetgeo.parser import Parser, flag
 SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, iso17)}
 _SHOWN = 20  # compositions in the table
 
-ReadFiles = Callable[[list[str], Namespace], PackedDataset]
 
-
-def add_data(parser: Parser, add_units: Callable[[Parser], None]) -> None:
-    """Give a parser the commands; `add_units` adds the options that say what a file does not."""
+def add_data(parser: Parser) -> None:
+    """Give a parser the commands."""
     commands = parser.add_subcommands()
     for name, help in (
         ("info", "what a data set holds, and where it comes from"),
@@ -55,29 +63,44 @@ def _add_named(parser: Parser, needed: bool = False) -> None:
     names = f"one of {', '.join(SOURCES)}"
     kind = str if needed else str | None
     parser.add_argument("--dataset", type=kind, required=needed, help=names)
-    parser.add_argument("--molecule", type=str | None, help="of MD17 and revised MD17")
-    parser.add_argument("--root", type=str, default="data", help="folder for downloads")
+    if not needed:
+        add_named(parser)
+        return
+    parser.add_argument("--molecule", type=str | None, help="of MD17 and RevisedMD17")
+    parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
 
 
-def run_data(options: Namespace, read_files: ReadFiles) -> None:
+def run_data(options: Namespace) -> None:
     """Run one of the commands."""
     command = {"info": _info, "stats": _stats, "download": _download, "convert": _convert}
     name = options.subcommand
-    command[name](options[name], read_files)
+    command[name](options[name])
 
 
-def _opened(options: Namespace, read_files: ReadFiles) -> PackedDataset | None:
+def _opened(options: Namespace) -> PackedDataset | None:
     if bool(options.files) == bool(options.dataset):
         raise InputError("give either files or --dataset")
+    lost = chosen(options) if options.files else [name for name in UNITS if options[name]]
+    if lost:
+        option, beside = min(lost).replace("_", "-"), "files" if options.files else "--dataset"
+        raise InputError(f"--{option} has no effect beside {beside}; leave one of them away")
     if options.files:
         return read_files(options.files, options)
     source = _source(options.dataset)
-    if not any((Path(options.root) / source.name).glob("[!.]*")):
+    named_arguments(options)
+    if not _is_there(source, options):
         return None
-    chosen = {"molecule": options.molecule} if options.molecule else {}
-    if options.dataset == "ISO17":
-        chosen["fold"] = list(iso17.FOLDS)
-    return open_dataset(options.dataset, root=options.root, **chosen)
+    every = options.dataset == "ISO17" and not options.fold
+    return open_named(options, **({"fold": list(iso17.FOLDS)} if every else {}))
+
+
+def _is_there(source: Source, options: Namespace) -> bool:
+    """Whether the files of the molecule or of the set, or what was made of them, are at hand."""
+    folder, molecule = Path(options.root) / source.name, options.molecule or "ethanol"
+    if molecule in source.files:
+        names = f"{molecule}.store", source.files[molecule].name
+        return any((folder / name).exists() for name in names)
+    return any(folder.glob("[!.]*"))
 
 
 def _source(name: str) -> Source:
@@ -86,8 +109,8 @@ def _source(name: str) -> Source:
     return SOURCES[name]
 
 
-def _info(options: Namespace, read_files: ReadFiles) -> None:
-    dataset = _opened(options, read_files)
+def _info(options: Namespace) -> None:
+    dataset = _opened(options)
     found, lines = {}, []
     if options.dataset:
         source = _source(options.dataset)
@@ -181,8 +204,8 @@ def _sentences(held: dict) -> list[str]:
     return lines
 
 
-def _stats(options: Namespace, read_files: ReadFiles) -> None:
-    dataset = _opened(options, read_files)
+def _stats(options: Namespace) -> None:
+    dataset = _opened(options)
     if dataset is None:
         raise InputError(
             f"{options.dataset} is not in {options.root}; fetch it with schnetgeo data download"
@@ -237,7 +260,7 @@ def _jsonable(values: Distribution) -> dict:
     return content | {"edges": values.edges.tolist(), "counts": values.counts.tolist()}
 
 
-def _download(options: Namespace, read_files: ReadFiles) -> None:
+def _download(options: Namespace) -> None:
     source = _source(options.dataset)
     wanted = [options.molecule] if options.molecule else list(source.files)
     if options.molecule and options.molecule not in source.files:
@@ -251,13 +274,12 @@ def _download(options: Namespace, read_files: ReadFiles) -> None:
     print(f"cite {source.citation}; {source.license}")
 
 
-def _convert(options: Namespace, read_files: ReadFiles) -> None:
+def _convert(options: Namespace) -> None:
     count = 0
 
     def parts() -> Iterable[PackedDataset]:
         nonlocal count
-        for file in options.files:
-            part = read_files([file], options)
+        for part in read_blocks(options.files, options):
             count += len(part)
             yield part
 

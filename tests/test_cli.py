@@ -491,7 +491,7 @@ def test_options_that_cannot_be(here, capsys, options, message):
     ("command", "message"),
     [
         (f"train --data good.npz --out out {COUNTS}", "give max_steps, max_minutes or both"),
-        ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: MD17, Demo"),
+        ("train --dataset QM7 --max-steps 1", "unknown data set 'QM7'; known: QM9, MD17"),
         ("train --dataset MD17 --molecule tea --max-steps 1", "unknown molecule 'tea'; known: "),
         ("train --molecule tea --max-steps 1", "unknown part 'tea' of Demo; known: ethanol, mol"),
         ("train --energy-unit eV --max-steps 1", "--energy-unit has no effect without --data"),

@@ -54,9 +54,14 @@ def test_info_without_the_data(capsys, name, line):
 def test_info_of_what_was_downloaded(capsys, monkeypatch):
     Path("data/MD17").mkdir(parents=True)
     Path("data/MD17/md17_ethanol.npz").write_bytes(b"")
-    monkeypatch.setattr("schnetgeo.data_cli.open_dataset", lambda name, **o: Demo(o["molecule"]))
+    monkeypatch.setattr(
+        "schnetgeo.data_options.open_dataset", lambda name, **o: Demo(o["molecule"])
+    )
     run("data info --dataset MD17 --molecule ethanol")
     assert "Demo ethanol: 1,200 structures of 9 atoms" in capsys.readouterr().out
+    run("data info --dataset MD17 --molecule aspirin")
+    assert "nothing in data yet" in capsys.readouterr().out
+    assert "MD17 is not in data" in refused(capsys, "data stats --dataset MD17 --molecule aspirin")
 
 
 def test_stats(capsys):
@@ -128,6 +133,9 @@ def test_download_from_a_file(capsys):
     [
         ("info", "give either files or --dataset"),
         ("info frames.extxyz --dataset QM9", "give either files or --dataset"),
+        ("info frames.extxyz --molecule ethanol", "--molecule has no effect beside files; leave"),
+        ("stats --dataset MD17 --energy-unit eV", "--energy-unit has no effect beside --dataset"),
+        ("info --dataset QM9 --molecule ethanol", "--molecule has no effect on QM9; leave it aw"),
         ("info --dataset QM8", "unknown data set 'QM8'; known: QM9, MD17, "),
         ("info none.npz", "none.npz: no such file"),
         ("stats --dataset MD17", "MD17 is not in data; fetch it with schnetgeo data download"),

@@ -25,7 +25,7 @@ TESTED = sorted(
 RANKS = (
     {"errors", "_version"}, {"units", "files"}, {"geometry"}, {"ops"}, {"data"}, {"nn"},
     {"testing"}, {"datasets"}, {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
-    {"data_cli"}, {"cli"},
+    {"data_options"}, {"data_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {

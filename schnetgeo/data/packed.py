@@ -1,6 +1,7 @@
 """Many structures in a few tensors, and batches cut from them by indexing."""
 
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
+from schnetgeo.data.gather import Runs, offsets
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
 from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import check_geometry, validate
@@ -17,6 +19,7 @@ from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures worked on at once
 _MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
+_DIGESTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
 _BATCH = type(Batch(_base_cls=Structure))
 
 
@@ -39,7 +42,7 @@ class PackedDataset(Dataset):
     def __init__(self, packed: Structure, sizes: Int[Tensor, "B"], where: str = "data set"):
         super().__init__()
         self.packed = copy.copy(packed)
-        self.packed.ptr = _offsets(sizes)
+        self.packed.ptr = offsets(sizes)
         self.where = where
         self._edge_ptr = None
         self._validate()
@@ -50,7 +53,7 @@ class PackedDataset(Dataset):
         if not structures:
             raise InputError(f"{where}: holds no structures")
         for index, structure in enumerate(structures):
-            _check_alike(structure, structures[0], f"{where}, structure {index}")
+            check_alike(structure, structures[0], f"{where}, structure {index}")
         packed = Structure()
         for key in structures[0].keys():  # noqa: SIM118
             values = [s[key] for s in structures]
@@ -59,9 +62,24 @@ class PackedDataset(Dataset):
         return cls(packed, sizes, where)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the structures are in memory, all at once, and not on disk."""
+        return True
+
+    @property
     def num_atoms(self) -> Int[Tensor, "B"]:
         """Atoms of each structure."""
-        return _sizes(self.packed.ptr, self._index())
+        index, ptr = self._index(), self.packed.ptr.numpy()
+        return torch.from_numpy(ptr[index + 1] - ptr[index])
+
+    @property
+    def digest(self) -> str:
+        """Sixteen digits that stand for these structures and their labels, in their order."""
+        content = hashlib.sha256(str(len(self)).encode())
+        for block in self.blocks():
+            for name in filter(block.has, _DIGESTED):
+                content.update(block.values(name).cpu().numpy().tobytes())
+        return content.hexdigest()[:16]
 
     def has(self, field: str) -> bool:
         """Whether the structures carry this attribute."""
@@ -69,10 +87,10 @@ class PackedDataset(Dataset):
 
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
-        index = self._index()
-        return _chosen(
-            self.packed[field], _rows(self.packed.ptr, index) if field in PER_ATOM else index
-        )
+        index, value = self._index(), self.packed[field]
+        if field in PER_ATOM:
+            return self._runs(self.packed.ptr, index).take(value)
+        return _chosen(value, index, torch.from_numpy(index).to(self.packed.z.device))
 
     def blocks(self, size: int = _BLOCK) -> Iterator["PackedDataset"]:
         """The same structures in order, `size` at a time: for sums over more than memory holds."""
@@ -81,8 +99,10 @@ class PackedDataset(Dataset):
 
     def gathered(self) -> tuple[Structure, Int[Tensor, "B"]]:
         """A copy of all structures in a row, without edges, and the atoms of each."""
-        fields = self._picked(self._index())
-        return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), self.num_atoms
+        index = self._index()
+        atoms = self._runs(self.packed.ptr, index)
+        fields = self._picked(index, atoms)
+        return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), atoms.sizes
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
         """A copy of these structures with their edges built once, for many epochs."""
@@ -91,12 +111,20 @@ class PackedDataset(Dataset):
         out = copy.copy(self)
         out._indices = None
         out.packed, sizes = self.gathered()
-        out.packed.ptr = _offsets(sizes)
+        out.packed.ptr = offsets(sizes)
         out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
         for key in edges[0].keys() - {"count"}:
             axis = out.packed.__cat_dim__(key, None)
             out.packed[key] = torch.cat([block[key] for block in edges], dim=axis)
-        out._edge_ptr = _offsets(torch.cat([block["count"] for block in edges]))
+        out._edge_ptr = offsets(torch.cat([block["count"] for block in edges]))
+        return out
+
+    def to(self, device: torch.device | str) -> "PackedDataset":
+        """The same structures on a device, where their batches are made without waiting for it."""
+        out = copy.copy(self)
+        # counts per structure stay here, and so does text
+        moved = {k: v.to(device) for k, v in self.packed.to_dict().items() if torch.is_tensor(v)}
+        out.packed = Structure(**self.packed.to_dict() | moved | {"ptr": self.packed.ptr})
         return out
 
     def len(self) -> int:
@@ -130,7 +158,7 @@ class PackedDataset(Dataset):
         try:
             for block in self.blocks():
                 structures, sizes = block.gathered()
-                structures.ptr = _offsets(sizes)
+                structures.ptr = offsets(sizes)
                 validate(structures, self.where)
         except InputError:
             validate(self.packed, self.where)  # it knows the number of the structure
@@ -155,41 +183,41 @@ class PackedDataset(Dataset):
         chosen = chosen % len(own)  # negative ones count from the end
         return own.start + own.step * chosen if isinstance(own, range) else own[chosen]
 
-    def _picked(self, index: np.ndarray) -> dict[str, Tensor | list]:
+    def _picked(self, index: np.ndarray, atoms: Runs) -> dict[str, Tensor | list]:
         """All attributes but `ptr` and the edges of the structures `index`."""
-        rows = _rows(self.packed.ptr, index)
+        place = torch.from_numpy(index).to(atoms.device)
         return {
-            key: _chosen(value, rows if key in PER_ATOM else index)
+            key: atoms.take(value) if key in PER_ATOM else _chosen(value, index, place)
             for key, value in self.packed.to_dict().items()
             if key != "ptr" and key not in PER_EDGE
         }
 
     def _assemble(self, index: np.ndarray) -> Batch:
-        fields = self._picked(index)
-        ptr = _offsets(_sizes(self.packed.ptr, index))
+        atoms = self._runs(self.packed.ptr, index)
+        fields = self._picked(index, atoms)
         number, none = torch.arange(index.size + 1), torch.zeros(index.size, dtype=torch.long)
-        slices = {key: ptr if key in PER_ATOM else number for key in fields}
+        slices = {key: atoms.ptr if key in PER_ATOM else number for key in fields}
         increments = {k: none if torch.is_tensor(v) else None for k, v in fields.items()}
         if self._edge_ptr is not None:
-            count = _sizes(self._edge_ptr, index)
-            first = _offsets(count)
-            own = {"edge_index": ptr[:-1], "edge_reverse": first[:-1], "edge_shift": none}
+            edges = self._runs(self._edge_ptr, index)
+            first_atom, first_edge = atoms.ptr[:-1], edges.ptr[:-1]
+            own = {"edge_index": first_atom, "edge_reverse": first_edge, "edge_shift": none}
             for key in own.keys() & self.packed.keys():
-                axis = self.packed.__cat_dim__(key, None)
-                local = _runs(self.packed[key], self._edge_ptr, index, axis)
-                start = own[key].repeat_interleave(count)
-                start = start.unsqueeze(1) if key == "edge_shift" else start
-                fields[key] = torch.add(local, start, out=start.new_empty(local.shape))
-                slices[key], increments[key] = first, own[key]
-        fields["batch"] = number[:-1].repeat_interleave(ptr.diff())
+                axis = 1 if key == "edge_index" else 0
+                fields[key] = edges.take_shifted(self.packed[key], own[key], axis)
+                slices[key], increments[key] = edges.ptr, own[key]
+        fields |= {"batch": atoms.spread(number[:-1]), "ptr": atoms.ptr.to(atoms.device)}
         # PyG's own constructor inspects its signature each time, longer than all the rest takes
         batch = type.__call__(_BATCH)
-        batch.stores[0].update({**fields, "ptr": ptr})
+        batch.stores[0].update(fields)
         batch._num_graphs, batch._slice_dict, batch._inc_dict = index.size, slices, increments
         return batch
 
+    def _runs(self, ptr: Tensor, index: np.ndarray) -> Runs:
+        return Runs(ptr, index, self.packed.z.device)
 
-def _check_alike(structure: Structure, first: Structure, where: str) -> None:
+
+def check_alike(structure: Structure, first: Structure, where: str) -> None:
     """Raise `InputError` unless a structure can be packed with the first one."""
     odd = set(first.keys()) ^ set(structure.keys())
     if odd:
@@ -226,14 +254,14 @@ def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[s
         first: what errors call the first structure.
     """
     part, sizes = dataset.gathered()
-    part.ptr = _offsets(sizes)
+    part.ptr = offsets(sizes)
     part = with_edges(part, cutoff)
     structure = batch_index(part)[part.edge_index[1]]
     count = structure.bincount(minlength=num_structures(part))
     edges = {
         "count": count,
         "edge_index": (part.edge_index - part.ptr[structure]).int(),
-        "edge_reverse": (part.edge_reverse - _offsets(count)[structure]).int(),
+        "edge_reverse": (part.edge_reverse - offsets(count)[structure]).int(),
     }
     shift = part.get("edge_shift")
     if shift is not None:
@@ -248,33 +276,8 @@ def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[s
     return edges
 
 
-def _offsets(sizes: Tensor) -> Tensor:
-    """0, sizes[0], sizes[0] + sizes[1], …"""
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-
-
-def _sizes(ptr: Tensor, index: np.ndarray) -> Tensor:
-    ptr = ptr.numpy()
-    return torch.from_numpy(ptr[index + 1] - ptr[index])
-
-
-def _chosen(value: Tensor | Sequence, rows: np.ndarray) -> Tensor | list:
+def _chosen(value: Tensor | Sequence, index: np.ndarray, place: Tensor) -> Tensor | list:
+    """Rows of what structures have; `place` is `index` where tensors are."""
     if torch.is_tensor(value):
-        return value.index_select(0, torch.from_numpy(rows))
-    return [value[i] for i in rows.tolist()]
-
-
-def _rows(ptr: Tensor, index: np.ndarray) -> np.ndarray:
-    """ptr[i] … ptr[i + 1] − 1 for each i of `index`, in one array."""
-    ptr = ptr.numpy()
-    size = ptr[index + 1] - ptr[index]
-    end = size.cumsum()
-    return np.arange(size.sum()) + (ptr[index] - end + size).repeat(size)
-
-
-def _runs(value: Tensor, ptr: Tensor, index: np.ndarray, axis: int) -> Tensor:
-    """The same rows of `value`, copied run by run: half the time where runs are long."""
-    ptr, array = ptr.numpy(), value.numpy().swapaxes(0, axis)
-    ends = zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True)
-    rows = np.concatenate([array[:0], *(array[a:b] for a, b in ends)])
-    return torch.from_numpy(rows.swapaxes(0, axis))
+        return value.index_select(0, place)
+    return [value[i] for i in index.tolist()]

@@ -42,6 +42,10 @@ class Store(PackedDataset):
         self.packed = _mapped(self.path, header, aliases=aliases)
         self._edge_ptr = None
 
+    @property
+    def in_memory(self) -> bool:
+        return not isinstance(self.packed, _Mapped)  # such as a set read from a file at hand
+
     def with_edges(self, cutoff: float, on_disk: bool | None = None) -> PackedDataset:
         """These structures with their edges, built once.
 
@@ -53,7 +57,7 @@ class Store(PackedDataset):
         Raises:
             InputError: if they are to be kept on disk and cannot be written.
         """
-        if not isinstance(self.packed, _Mapped):  # a set that was read from a file at hand
+        if self.in_memory:
             return super().with_edges(cutoff)
         folder = self.path / f"edges_{float(cutoff)}"
         if on_disk is None:

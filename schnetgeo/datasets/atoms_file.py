@@ -1,7 +1,7 @@
 """Your own structures: anything that ASE reads, or .npz."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ase.db
@@ -13,11 +13,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from schnetgeo import units
 from schnetgeo.data.atoms import from_ase
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import PackedDataset, check_alike
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.datasets.schnetpack import is_schnetpack, read_schnetpack
 from schnetgeo.errors import InputError
+
+_BLOCK = 4096  # structures that are read at once
 
 
 class AtomsFile(PackedDataset):
@@ -64,16 +66,23 @@ class AtomsFile(PackedDataset):
             force_unit=force_unit,
             length_unit=length_unit,
         )
-        parts = [_read(path, names, tuple(drop)) for path in paths]
-        super().__init__(*joined(parts), where=", ".join(p.where for p in parts))
+        parts = [part for path in paths for part in read_parts(path, tuple(drop), **names)]
+        super().__init__(*joined(parts), where=", ".join(path.name for path in paths))
 
 
-def _read(path: str | os.PathLike, names: dict[str, str | None], drop: tuple[str, ...]):
+def read_parts(
+    path: str | os.PathLike, drop: tuple[str, ...] = (), **names: str | None
+) -> Iterator[PackedDataset]:
+    """The structures of one file; of formats that ASE reads some thousands at a time.
+
+    Arguments and errors are those of `AtomsFile`.
+    """
     if Path(path).suffix == ".npz":
-        return read_npz(path, **names)
-    if Path(path).suffix == ".db" and Path(path).is_file() and is_schnetpack(path):
-        return read_schnetpack(path, **names, drop=drop)
-    return _read_ase(path, **names, drop=drop)
+        yield read_npz(path, **names)
+    elif Path(path).suffix == ".db" and Path(path).is_file() and is_schnetpack(path):
+        yield read_schnetpack(path, **names, drop=drop)
+    else:
+        yield from _read_ase(path, **names, drop=drop)
 
 
 def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
@@ -99,38 +108,54 @@ def joined(parts: list[PackedDataset]) -> tuple[Structure, torch.Tensor]:
 
 def _read_ase(
     path: str | os.PathLike,
-    energy_key: str | None,
-    forces_key: str | None,
-    energy_unit: str | None,
-    force_unit: str | None,
-    length_unit: str | None,
-    drop: tuple[str, ...],
-) -> PackedDataset:
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    length_unit: str | None = None,
+    drop: tuple[str, ...] = (),
+) -> Iterator[PackedDataset]:
     name = os.path.basename(path)
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        frames = _rows(path) if Path(path).suffix == ".db" else ase.io.read(path, index=":")
-    except Exception as error:  # each of ASE's readers fails in its own way
-        raise InputError(
-            f"{path}: ASE cannot read it ({type(error).__name__}: {error}); check that the file is "
-            "whole and of the kind that its ending says"
-        ) from None
     factors = (
         units.energy(energy_unit or "eV"),
         units.force(force_unit or "eV/Angstrom"),
         units.length(length_unit or "Angstrom"),
     )
-    structures = []
-    for index, atoms in enumerate(frames):
+    first, block = None, []
+    for index, atoms in enumerate(_frames(path)):
         where = f"{name}, structure {index}"
         try:
-            structures.append(from_ase(_labeled(atoms, energy_key, forces_key), drop))
+            data = from_ase(_labeled(atoms, energy_key, forces_key), drop)
         except InputError as error:
             raise InputError(
                 f"{where}: {str(error).removeprefix('atoms, structure 0: ')}"
             ) from None
-        _convert(structures[-1], *factors)
+        _convert(data, *factors)
+        first = data if first is None else first
+        check_alike(data, first, where)
+        block.append(data)
+        if len(block) == _BLOCK:
+            yield _packed(block, name, energy_unit, force_unit)
+            block = []
+    if block or first is None:
+        yield _packed(block, name, energy_unit, force_unit)
+
+
+def _frames(path: str | os.PathLike) -> Iterator[Atoms]:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        yield from _rows(path) if Path(path).suffix == ".db" else ase.io.iread(path, index=":")
+    except Exception as error:  # each of ASE's readers fails in its own way
+        raise InputError(
+            f"{path}: ASE cannot read it ({type(error).__name__}: {error}); check that the file is "
+            "whole and of the kind that its ending says"
+        ) from None
+
+
+def _packed(
+    structures: list[Structure], name: str, energy_unit: str | None, force_unit: str | None
+) -> PackedDataset:
     dataset = PackedDataset.from_list(structures, where=name)
     _check_units(dataset, energy_unit, force_unit)
     return dataset
@@ -148,9 +173,8 @@ def _check_units(dataset: PackedDataset, energy_unit: str | None, force_unit: st
         )
 
 
-def _rows(path: str | os.PathLike) -> list[Atoms]:
+def _rows(path: str | os.PathLike) -> Iterator[Atoms]:
     """Atoms of a database with all that their rows hold: `ase.io.read` forgets names and data."""
-    frames = []
     for row in ase.db.connect(path, use_lock_file=False).select():
         atoms = row.toatoms()
         for name, value in {**row.key_value_pairs, **row.data}.items():
@@ -160,8 +184,7 @@ def _rows(path: str | os.PathLike) -> list[Atoms]:
                 atoms.arrays[name] = np.array(value)
             else:
                 atoms.info[name] = value
-        frames.append(atoms)
-    return frames
+        yield atoms
 
 
 def _labeled(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> Atoms:

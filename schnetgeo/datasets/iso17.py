@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -101,7 +102,8 @@ class ISO17(Store):
             )
         folder, names = Path(root) / "ISO17", _names(folds)
         if file is None:
-            super().__init__(kept(folder, "+".join(folds), lambda: _downloaded(folder, folds)))
+            blocks = partial(_downloaded, folder, folds, check_counts)
+            super().__init__(kept(folder, "+".join(folds), blocks))
             ids = _from_archive([VALIDATION], folder) if VALIDATION in names else []
             self._finish(folds, ids, check_counts)
         elif Path(file).is_dir():
@@ -156,8 +158,13 @@ def _names(folds: list[str]) -> list[str]:
     return [f"{fold}.db" for fold in folds] + ([VALIDATION] if "reference" in folds else [])
 
 
-def _downloaded(folder: Path, folds: list[str]) -> Iterator[PackedDataset]:
-    yield from _read_folds(_from_archive(_names(folds), folder), folds)
+def _downloaded(folder: Path, folds: list[str], check_counts: bool) -> Iterator[PackedDataset]:
+    counts = dict.fromkeys(folds, 0)
+    for block in _read_folds(_from_archive(_names(folds), folder), folds):
+        counts[list(FOLDS)[int(block.packed.fold[0])]] += len(block)
+        yield block
+    if check_counts:  # before the store is there
+        _check_counts(counts)
 
 
 def _from_archive(names: list[str], folder: Path) -> list[Path]:

@@ -58,7 +58,7 @@ def default_split(
     Raises:
         InputError: if a pool holds fewer than asked for, or the data set forbids so many.
     """
-    _check_limit(dataset, num_train)
+    check_limit(dataset, num_train)
     pools = getattr(dataset, "pools", None)
     if pools is None:
         try:
@@ -79,7 +79,8 @@ def default_split(
     return Split(train[:num_train], drawn.get("val", train[num_train:]), test)
 
 
-def _check_limit(dataset: PackedDataset, num_train: int) -> None:
+def check_limit(dataset: PackedDataset, num_train: int) -> None:
+    """Raise `InputError` where its authors ask not to train on so many structures."""
     limit = getattr(dataset, "max_train", None)
     if limit is not None and num_train > limit:
         raise InputError(

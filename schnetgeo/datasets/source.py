@@ -99,6 +99,7 @@ def whole(path: Path) -> Iterator[Path]:
     """A place to write to; it takes the name `path` if the block ends well, else it vanishes."""
     part = path.with_name(f".{path.name}.part")
     try:
+        part.unlink(missing_ok=True)  # of a process that was killed
         yield part
         os.replace(part, path)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Data sets to files that other programs read: extxyz, ASE databases, .npz."""
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -57,8 +58,11 @@ def write_dataset(
     with locked(path):
         if path.exists():
             raise InputError(f"{path}: exists already; remove it or choose another name")
-        with whole(path) as part:
-            writers[path.suffix](part, parts)
+        try:
+            with whole(path) as part:
+                writers[path.suffix](part, parts)
+        except sqlite3.Error as error:  # of a full disk too
+            raise InputError(f"{path}: cannot be written: {error}; nothing was left") from None
 
 
 def _frames(parts: Iterable[PackedDataset]) -> Iterator[Atoms]:

@@ -71,7 +71,7 @@ def fit(
 
     Raises:
         InputError: if labels that the task needs are missing, or `out` holds another training, or
-            one to resume that was begun with another model or other options.
+            one to resume that was begun with another model, options or structures.
     """
     # Lightning takes seconds to import, and doctor must run without it
     from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -83,7 +83,7 @@ def fit(
     out = Path(out)
     check_start(train, val, training, out, resume, overwrite)
     checkpoint = out / CHECKPOINT
-    begun = settings(potential.model, training)
+    begun = settings(potential.model, training, train, val)
     if resume and checkpoint.exists():
         check_resume(checkpoint, begun)
     if training.threads:

@@ -193,7 +193,7 @@ class PotentialData(L.LightningDataModule):
 
     def train_dataloader(self):
         return train_loader(
-            self.train,
+            self._placed(self.train),
             self.options.batch_size,
             seed=self.options.seed,
             first=self.trainer.global_step,
@@ -203,4 +203,8 @@ class PotentialData(L.LightningDataModule):
 
     def val_dataloader(self):
         # every process validates on everything, so that all decide alike
-        return ordered_loader(self.val, 100)
+        return ordered_loader(self._placed(self.val), 100)
+
+    def _placed(self, dataset: PackedDataset) -> PackedDataset:
+        """On the device of the training, unless it is kept on disk because it is large."""
+        return dataset.to(self.trainer.strategy.root_device) if dataset.in_memory else dataset

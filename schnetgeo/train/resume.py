@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import class_name
 from schnetgeo.train.configuration import Training
@@ -16,11 +17,14 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
-def settings(model: nn.Module, training: Training) -> dict:
-    """Model and options that a resumed training must share, as plain data."""
+def settings(
+    model: nn.Module, training: Training, train: PackedDataset, val: PackedDataset
+) -> dict:
+    """Model, options and structures that a resumed training must share, as plain data."""
     arguments = {f"model.{name}": value for name, value in model.arguments.items()}
     options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
     found = {"model": type(model), **arguments, **options}
+    found |= {"training structures": train.digest, "validation structures": val.digest}
     return {k: class_name(v) if isinstance(v, type) else v for k, v in found.items()}
 
 

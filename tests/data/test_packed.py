@@ -9,6 +9,7 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import from_ase, with_edges
+from schnetgeo.data.gather import Runs
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
@@ -67,6 +68,14 @@ def assert_equal_batches(ours, theirs):
             assert_equal_values(a[key], b[key])
 
 
+@pytest.fixture(params=["compiled", "indexed"])
+def gathered(request, monkeypatch):
+    """Edges are copied by compiled loops on the CPU, and by indexing on other devices."""
+    if request.param == "indexed":
+        monkeypatch.setattr(Runs, "_compiled", Runs._indexed)
+
+
+@pytest.mark.usefixtures("gathered")
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("kind", ["molecules", "clusters", "crystals"])
 def test_batch_is_that_of_pyg(kind, edges):
@@ -84,6 +93,24 @@ def test_batch_is_that_of_pyg(kind, edges):
     for index, data in enumerate(parts):
         assert_equal_data(dataset[index], data)
     assert_equal_data(dataset[-1], parts[-1])
+
+
+@pytest.mark.parametrize("kind", ["molecules", "crystals"])
+def test_batches_are_made_where_the_data_are(kind):
+    """A device without memory refuses all that would have to wait for another one."""
+    parts = molecules() if kind == "molecules" else structures(periodic=True)
+    dataset = PackedDataset.from_list(parts).with_edges(CUTOFF)[1:]
+    batch, expected = dataset.to("meta").batch([3, 0, 3]), dataset.batch([3, 0, 3])
+    assert batch.smiles == expected.smiles
+    for key, value in expected.to_dict().items():
+        if torch.is_tensor(value):
+            found = batch[key]
+            assert found.device.type == "meta"
+            assert (found.dtype, found.shape) == (value.dtype, value.shape)
+    assert torch.equal(batch._slice_dict["edge_index"], expected._slice_dict["edge_index"])
+    assert dataset.to("meta").values("pos").device.type == "meta"
+    assert_equal_batches(dataset.to("cpu").batch([2, 0]), dataset.batch([2, 0]))
+    assert dataset.packed.pos.device.type == "cpu"
 
 
 @given(st.lists(clusters(8) | crystals(4), min_size=1, max_size=6), generators())
@@ -157,6 +184,19 @@ def test_positions_count_from_the_end_where_negative():
     for wrong in ([6], [-7], [0.5], [True, False]):
         with pytest.raises(IndexError, match="own data: positions must be integers below 6, the"):
             dataset.batch(wrong)
+
+
+def test_digest_tells_structures_and_labels_and_their_order():
+    dataset = PackedDataset.from_list(structures(periodic=True))
+    again = PackedDataset.from_list(structures(periodic=True))
+    assert dataset.digest == again.digest == dataset.with_edges(CUTOFF).digest
+    others = [dataset[:5], dataset[[1, 0, 2, 3, 4, 5]], dataset[[0, 0, 2, 3, 4, 5]], dataset[:0]]
+    for field in ("pos", "energy", "forces", "cell", "stress"):
+        others.append(PackedDataset.from_list(structures(periodic=True)))
+        others[-1].packed[field].view(-1)[-1] += 1e-6
+    found = {other.digest for other in others}
+    assert len(found) == len(others)
+    assert dataset.digest not in found
 
 
 def test_blocks_are_the_same_structures_in_order():

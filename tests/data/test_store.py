@@ -93,6 +93,9 @@ def test_edges(tmp_path, kind, on_disk):
         assert_equal_batches(found, wanted)
         assert found.edge_index.is_contiguous()
     assert (tmp_path / "a" / f"edges_{CUTOFF}").exists() == on_disk
+    assert built.in_memory != on_disk
+    assert not store.in_memory
+    assert built.to("meta").batch([0]).edge_index.device.type == "meta"
     assert not store.has("edge_index")
     assert_equal_batches(pickle.loads(pickle.dumps(built)).batch([1, 0]), built.batch([1, 0]))
     assert_equal_batches(built[1:].batch([1]), expected.batch([2]))
@@ -179,6 +182,44 @@ def test_distributed_sampler(tmp_path):
         for batch in DataLoader(store, 2, sampler=sampler, collate_fn=lambda data: data):
             seen += [int(data.mol_index) for data in batch]
     assert sorted(seen) == list(range(6))
+
+
+ON_DISK = """
+import sys
+from schnetgeo.data.loader import shuffled_loader
+from schnetgeo.data.statistics import fit_normalization
+from schnetgeo.data.store import Store
+
+def own_memory():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
+
+store = Store(sys.argv[1])
+fit_normalization(store[:5000], 10)
+list(shuffled_loader(store[:100].with_edges(3.0), 50))
+before = own_memory()
+fit_normalization(store, 10)
+built = store.with_edges(4.0, on_disk=sys.argv[2] == "True")
+for batch in shuffled_loader(built[1000:], 100):
+    pass
+print(own_memory() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory is in use")
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_epochs_of_what_is_on_disk_need_no_memory(tmp_path, on_disk):
+    from schnetgeo.datasets import Demo
+
+    frames = Demo("ethanol")
+    store = write_store(tmp_path / "a", (frames for _ in range(25)))
+    if on_disk:
+        store.with_edges(4.0, on_disk=True)
+    size = sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
+    command = [sys.executable, "-c", ON_DISK, str(tmp_path / "a"), str(on_disk)]
+    grown = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (grown < 20) == on_disk, f"{grown} MB"
+    assert not on_disk or size > 30e6
 
 
 def test_normalization_is_that_of_memory(tmp_path):

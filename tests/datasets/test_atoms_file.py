@@ -10,6 +10,7 @@ from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data import to_ase
 from schnetgeo.datasets import QM9, AtomsFile
+from schnetgeo.datasets.atoms_file import read_parts
 from schnetgeo.errors import InputError
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol, fixed, md17, write
 from tests.datasets.published import iso17_database, row_forces
@@ -129,6 +130,40 @@ def test_files_are_read_one_after_the_other(tmp_path):
     assert len(dataset) == 5
     assert dataset.where == "a.xyz, b.traj"
     assert float(dataset[3].energy) == pytest.approx(ENERGY, abs=1e-6)
+
+
+def test_blocks_of_one_file(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "a.xyz", frames(5))
+    whole = AtomsFile(tmp_path / "a.xyz")
+    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    parts = list(read_parts(tmp_path / "a.xyz"))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert AtomsFile(tmp_path / "a.xyz").digest == whole.digest
+    assert AtomsFile([tmp_path / "a.xyz"] * 2).digest == whole[[0, 1, 2, 3, 4] * 2].digest
+
+
+def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
+    """So that the first ones are there although the file breaks off later."""
+    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    ase.io.write(tmp_path / "a.xyz", frames(5))
+    lines = (tmp_path / "a.xyz").read_text().splitlines()
+    lines[4 * 11 + 5] = "H 1.0 many"
+    (tmp_path / "a.xyz").write_text("\n".join(lines))
+    parts = read_parts(tmp_path / "a.xyz")
+    assert [len(next(parts)), len(next(parts))] == [2, 2]
+    with pytest.raises(InputError, match=r"a.xyz: ASE cannot read it \("):
+        next(parts)
+
+
+@pytest.mark.parametrize("lacking", [0, 3])
+def test_labels_of_later_blocks(tmp_path, monkeypatch, lacking):
+    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    atoms = frames(5)
+    del atoms[lacking].calc.results["energy"]
+    ase.io.write(tmp_path / "own.xyz", atoms)
+    message = "structure 3: lacks 'energy', unlike" if lacking else "structure 1: has 'energy', un"
+    with pytest.raises(InputError, match=f"own.xyz, {message}"):
+        AtomsFile(tmp_path / "own.xyz")
 
 
 def test_archives_in_different_units(tmp_path):

@@ -133,6 +133,19 @@ def test_unexpected_count(folder, monkeypatch):
     assert len(ISO17(file=folder, fold="test_other", check_counts=False)) == 7
 
 
+def test_unexpected_count_leaves_no_store(tmp_path, archive, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setitem(FOLDS, "test_within", Fold(101_000, ""))
+    with serve({"/iso17.tar.gz": archive.read_bytes()}) as server:
+        file = SOURCE.files["archive"]._replace(url=server.url + "iso17.tar.gz", mirrors=())
+        monkeypatch.setitem(SOURCE.files, "archive", file)
+        for _ in range(2):
+            with pytest.raises(InputError, match="fold test_within of ISO17 has 5 structures, wh"):
+                ISO17(tmp_path / "data")
+    assert not list((tmp_path / "data").rglob("*.store"))
+    assert len(ISO17(tmp_path / "data", check_counts=False)) == 25
+
+
 @pytest.mark.parametrize("text", ["0\n", "2\n21\n", "-1\n"])
 def test_ids_out_of_range(folder, text):
     (folder / "validation_ids.txt").write_text(text)

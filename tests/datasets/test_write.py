@@ -1,5 +1,9 @@
 """What is written comes back to the last bit."""
 
+import signal
+import subprocess
+import sys
+
 import ase.io
 import numpy as np
 import pytest
@@ -10,9 +14,33 @@ from schnetgeo.data.store import Store
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
+from schnetgeo.files import locked
 from tests.data.test_packed import structures
 from tests.data.test_store import assert_same
 
+SLOW_WRITER = """
+import sys, time
+from schnetgeo.datasets import Demo
+from schnetgeo.datasets.write import write_dataset
+
+def parts():
+    for first in range(0, 1200, 100):
+        yield Demo("ethanol")[first : first + 100]
+        print("block", flush=True)
+        time.sleep(0.3)
+
+write_dataset(sys.argv[1], parts())
+"""
+FULL_DISK = """
+import resource, signal, sys
+from schnetgeo.datasets import Demo
+from schnetgeo.datasets.write import write_dataset
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+write_dataset(sys.argv[1], [Demo("ethanol")])
+"""
+FILES = ["own.extxyz", "own.db", "own.npz"]
 NUMBERS = np.random.default_rng(0)
 
 
@@ -98,3 +126,34 @@ def test_refuses(tmp_path):
     with pytest.raises(InputError, match="own.db: exists already; remove it or choose another"):
         write_dataset(tmp_path / "own.db", [Demo("ethanol")])
     assert (tmp_path / "own.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_killed_while_writing(tmp_path, name):
+    command = [sys.executable, "-c", SLOW_WRITER, str(tmp_path / name)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "block\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(InputError, match=f"{name}: no such file"):
+        AtomsFile(tmp_path / name)
+    write_dataset(tmp_path / name, [Demo("ethanol")[:7]])
+    assert len(AtomsFile(tmp_path / name)) == 7
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_full_disk(tmp_path, name):
+    """A file size limit is the full disk that needs no administrator."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert f"InputError: {tmp_path / name}: cannot be written: " in done.stderr
+    assert "nothing was left" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_two_processes(tmp_path, name):
+    with locked(tmp_path / name), pytest.raises(InputError, match=f"{name}: another process is wr"):
+        write_dataset(tmp_path / name, [Demo("ethanol")[:1]])
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
+from schnetgeo.data.store import write_store
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, NoEnvelope, SchNet, load
@@ -132,6 +134,19 @@ def test_average_and_weights_are_kept_apart(tmp_path):
     assert not torch.equal(raw, state[average])
 
 
+def test_batches_are_made_on_the_device_of_the_training(tmp_path):
+    from schnetgeo.train import PotentialData
+
+    frames = Demo("ethanol")
+    on_disk = write_store(tmp_path / "val.store", [frames[100:120]])
+    on_disk.with_edges(4.0, on_disk=True)
+    data = PotentialData(frames[:100], on_disk, 4.0, Training(max_steps=1))
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    data.trainer = SimpleNamespace(strategy=strategy, global_step=0, global_rank=0, world_size=1)
+    assert next(iter(data.train_dataloader())).edge_index.device.type == "meta"
+    assert next(iter(data.val_dataloader())).edge_index.device.type == "cpu"  # may be too large
+
+
 def test_labels_that_the_task_needs_must_be_there(tmp_path):
     structures = list(Demo("molecules")[:80])
     for data in structures:
@@ -165,6 +180,17 @@ def test_resuming_with_other_settings_is_refused(tmp_path, begun, changed, messa
     before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=message):
         small_fit(begun, resume=True, model=small_model(**model), **options)
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_resuming_with_other_structures_is_refused(begun, part):
+    dataset = Demo("molecules")
+    split = random_split(len(dataset), 64, 16, 50)
+    dataset.packed.energy[(split.train if part == "training" else split.val)[3]] += 1e-9
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"was begun with {part} structures = '[0-9a-f]{{16}}', n"):
+        small_fit(begun, dataset, resume=True, max_steps=20, validate_every=10)
     assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
 
 

@@ -1,0 +1,155 @@
+"""Options of the shell for structures: files with their units, data sets by name, splits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import Split, split_by
+from schnetgeo.data.store import Store
+from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
+from schnetgeo.datasets.load_data import open_dataset
+from schnetgeo.datasets.published import check_limit, default_split
+from schnetgeo.datasets.qm9 import QM9
+from schnetgeo.datasets.rmd17 import SPLITS
+from schnetgeo.errors import InputError
+from schnetgeo.parser import Parser
+
+ROOT = "data"
+UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit", "drop")
+CHOICES = ("molecule", "target", "fold", "root")
+# by data set, options and what its class calls them
+TAKES = {
+    "QM9": {"target": "target", "root": "root"},
+    "MD17": {"molecule": "molecule", "root": "root"},
+    "RevisedMD17": {"molecule": "molecule", "root": "root"},
+    "ISO17": {"fold": "fold", "root": "root"},
+    "Demo": {"molecule": "part"},
+}
+
+
+def add_units(parser: Parser) -> None:
+    """The options that say what a file does not."""
+    parser.add_argument("--energy_key", type=str | None, help="name of the energy in the file")
+    parser.add_argument("--forces_key", type=str | None, help="name of the forces in the file")
+    parser.add_argument("--energy_unit", type=str | None, help="such as eV, kcal/mol, Hartree")
+    parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
+    parser.add_argument("--length_unit", type=str | None, help="Angstrom (default), Bohr or nm")
+    parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
+
+
+def read_files(files: list[str], options: Namespace) -> PackedDataset:
+    """The structures of a store or of several files, with the keys and units that were given."""
+    if len(files) == 1 and Path(files[0]).is_dir():
+        return _store(files[0], options)
+    return AtomsFile(files, **_names(options))
+
+
+def read_blocks(files: list[str], options: Namespace) -> Iterator[PackedDataset]:
+    """The same structures, as many at a time as there are in a block of their file."""
+    for file in files:
+        if Path(file).is_dir():
+            yield from _store(file, options).blocks()
+        else:
+            yield from read_parts(file, **_names(options))
+
+
+def _store(path: str, options: Namespace) -> Store:
+    given = [name for name in UNITS if options[name]]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise InputError(f"{path}: a store is in eV and Å as it is; leave {option} away")
+    return Store(path)
+
+
+def _names(options: Namespace) -> dict:
+    return {name: options[name] for name in UNITS} | {"drop": tuple(options.drop)}
+
+
+def add_named(parser: Parser) -> None:
+    """The options that choose a part of a data set."""
+    parser.add_argument(
+        "--molecule", type=str | None, help="of MD17 and RevisedMD17; of Demo ethanol or molecules"
+    )
+    parser.add_argument("--target", type=str | None, help="of QM9, an energy; U0 unless given")
+    parser.add_argument(
+        "--fold", type=str, nargs="+", help="of ISO17; reference and test_within unless given"
+    )
+    parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
+
+
+def open_named(options: Namespace, **more) -> PackedDataset:
+    """The data set that the options name; `more` are further arguments of its class."""
+    return open_dataset(options.dataset, **named_arguments(options), **more)
+
+
+def named_arguments(options: Namespace) -> dict[str, str | list[str]]:
+    """What the class of the data set is given; an `InputError` for an option it does not take."""
+    takes = TAKES.get(options.dataset)
+    if takes is None:
+        raise InputError(f"unknown data set {options.dataset!r}; known: {', '.join(TAKES)}")
+    given = chosen(options)
+    lost = given.keys() - takes.keys()
+    if lost:
+        raise InputError(
+            f"--{min(lost)} has no effect on {options.dataset}; leave it away, or choose another "
+            "--dataset"
+        )
+    return {takes[name]: value for name, value in given.items()}
+
+
+def chosen(options: Namespace) -> dict[str, str | list[str]]:
+    """The options of `add_named` that differ from the default."""
+    return {name: options[name] for name in CHOICES if options[name] not in (None, ROOT)}
+
+
+def open_to_split(options: Namespace) -> tuple[PackedDataset, str]:
+    """The data set that the options name, and how to split it: as published where that exists.
+
+    The published splits of revised MD17 are numbers, the first one unless `options.split` says
+    another; others are called "published".
+    """
+    how = options.split
+    if options.dataset != "RevisedMD17":
+        dataset = open_named(options)
+        _check_energy(dataset)
+        return dataset, how or ("random" if _pools(dataset) is None else "published")
+    how = how or str(SPLITS[0])
+    number = int(how) if how in map(str, SPLITS) else None
+    return open_named(options, split=number), how
+
+
+def split_named(how: str, dataset: PackedDataset, *numbers: int | None) -> Split:
+    """The split that a word from the shell asks for: those of `split_by`, and published ones.
+
+    Args:
+        how: "published", a number of revised MD17, or as for `split_by`.
+        dataset: what to split.
+        *numbers: structures to train on, to validate on and to test on, and the seed.
+
+    Raises:
+        InputError: for what is not published, and as `split_by` and `default_split`.
+    """
+    if how != "published" and not how.isdecimal():
+        split = split_by(how, dataset, *numbers)
+        check_limit(dataset, len(split.train))
+        return split
+    if _pools(dataset) is None:
+        raise InputError(
+            f"{dataset.where}: has no published split {how!r}; give random, blocks, group:NAME or "
+            "a file"
+        )
+    return default_split(dataset, *numbers)
+
+
+def _check_energy(dataset: PackedDataset) -> None:
+    if isinstance(dataset, QM9) and not dataset.has("energy"):
+        raise InputError(
+            f"--target {dataset.target} is in {dataset.unit}, but models learn energies here; take "
+            "another target, or python -m benchmarks.qm9 for properties of any unit"
+        )
+
+
+def _pools(dataset: PackedDataset):
+    return getattr(dataset, "pools", None)
