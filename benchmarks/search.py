@@ -97,7 +97,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
     if base.protocol:
         raise InputError("--protocol says how to train, so there is nothing to search; leave it")
     _check_names(space, base)
-    if "rho" in space.options and base.task != "energy_and_forces":  # without effect elsewhere
+    if len(space.options) > 1 and base.task != "energy_and_forces":  # where rho has no effect
         space = space._replace(options={k: v for k, v in space.options.items() if k != "rho"})
 
     def chosen(values: dict) -> Namespace:
