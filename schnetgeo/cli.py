@@ -218,7 +218,10 @@ def _training_data(options: Namespace) -> PackedDataset:
     if options.dataset == "MD17":
         return open_dataset("MD17", root=options.root, molecule=options.molecule)
     if options.dataset != "Demo":
-        raise InputError(f"unknown data set {options.dataset!r}; known: MD17, Demo, or --data FILE")
+        raise InputError(
+            f"unknown data set {options.dataset!r}; known: MD17, Demo, or --data FILE; "
+            "for QM9 and ISO17 see python -m benchmarks.qm9 and benchmarks.iso17"
+        )
     return Demo(options.molecule)
 
 
