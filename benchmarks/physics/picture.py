@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from benchmarks.physics.findings import Curve
 from schnetgeo.files import write_whole
 
-_FEW, _MANY = 50, 500  # points that are marked, and that need a thin line
+_FEW, _MANY = 50, 1000  # points that are marked, and that need a thin line
 
 
 def draw(panels: list[list[tuple[str, Curve]]], path: Path) -> None:
