@@ -19,7 +19,7 @@ from benchmarks.physics.picture import draw
 from benchmarks.physics.scans import dihedral, dissociation
 from benchmarks.physics.spread import spread
 from benchmarks.physics.start import calculators, relaxed
-from benchmarks.suite import command
+from benchmarks.suite import run_command
 from schnetgeo._version import __version__
 from schnetgeo.cli import add_units, class_of, read_files
 from schnetgeo.data import to_ase
@@ -36,7 +36,7 @@ TEMPERATURES = (300.0, 500.0)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the checks; an `InputError` becomes one line and exit code 2."""
-    command("benchmarks.physics", lambda: _run(_parser().parse_args(arguments)))
+    run_command(_parser(), _run, arguments)
 
 
 def _parser() -> Parser:

@@ -64,7 +64,7 @@ def test_the_space_of_the_report():
     assert len(tried) == len(study.trials) == 324
 
 
-@pytest.mark.parametrize("benchmark", ["md17", "qm9", "iso17"])
+@pytest.mark.parametrize("benchmark", search.BENCHMARKS)
 @pytest.mark.parametrize("name", SPACES)
 def test_every_value_of_the_spaces_is_one_of_the_benchmarks(benchmark, name):
     parser = search.BENCHMARKS[benchmark].make_parser()
@@ -241,6 +241,7 @@ def test_a_space_that_is_none(tmp_path, capsys, text, message):
         ("--num-train 5000", "cannot split 1200 structures"),
         ("--storage nonsense", "storage nonsense: cannot be opened"),
         ("--trials 0", "--trials"),
+        ("--protocol milestone1", "--protocol says how to train"),
     ],
 )
 def test_bad_input(space, tmp_path, capsys, options, message):
