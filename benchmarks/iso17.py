@@ -20,10 +20,10 @@ from schnetgeo.parser import Parser, flag
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-    command(_parser(), _subjects, arguments)
+    command(make_parser(), read_subjects, arguments)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
     parser = suite_parser("benchmarks.iso17", __doc__, channels=64, num_layers=3, gamma=10.0)
     parser.add_argument(
         "--folds", type=str, nargs="+", default=["test_within", "test_other"],
@@ -39,7 +39,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _subjects(options: Namespace) -> Iterator[Subject]:
+def read_subjects(options: Namespace) -> Iterator[Subject]:
     folds = [name for name in FOLDS if name != "reference"]
     for name in options.folds:
         if name not in folds or options.folds.count(name) > 1:

@@ -20,10 +20,10 @@ from schnetgeo.parser import Parser, flag
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-    command(_parser(), _subjects, arguments)
+    command(make_parser(), read_subjects, arguments)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
     # the wide Gaussians of the papers make smooth filters, which err less on unseen frames
     parser = suite_parser("benchmarks.md17", __doc__, channels=64, num_layers=3, gamma=10.0)
     parser.add_argument(
@@ -38,7 +38,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _subjects(options: Namespace) -> Iterator[Subject]:
+def read_subjects(options: Namespace) -> Iterator[Subject]:
     if options.demo and options.data:
         raise InputError("demo has data of its own; leave --demo or --data away")
     if options.demo:

@@ -23,10 +23,10 @@ INTENSIVE = ("mu", "homo", "lumo", "gap")  # they do not grow with the molecule
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-    command(_parser(), _subjects, arguments)
+    command(make_parser(), read_subjects, arguments)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
     parser = suite_parser("benchmarks.qm9", __doc__, channels=128, num_layers=6)
     parser.add_argument(
         "--target", type=str, nargs="+", default=["U0"], help=f"of {', '.join(TARGETS)}"
@@ -42,7 +42,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _subjects(options: Namespace) -> Iterator[Subject]:
+def read_subjects(options: Namespace) -> Iterator[Subject]:
     for name in options.target:
         if name not in TARGETS:
             raise InputError(f"unknown target {name!r} of QM9; known: {', '.join(TARGETS)}")

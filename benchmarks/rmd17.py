@@ -21,10 +21,10 @@ from schnetgeo.parser import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark; an `InputError` becomes one line and exit code 2."""
-    command(_parser(), _subjects, arguments)
+    command(make_parser(), read_subjects, arguments)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
     parser = suite_parser("benchmarks.rmd17", __doc__, channels=64, num_layers=3, gamma=10.0)
     parser.add_argument(
         "--molecules", type=str, nargs="+", default=["ethanol"], help="such as aspirin"
@@ -41,7 +41,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _subjects(options: Namespace) -> Iterator[Subject]:
+def read_subjects(options: Namespace) -> Iterator[Subject]:
     files = options.data or [None]
     if len(files) == 1 and (files[0] is None or Path(files[0]).suffix != ".npz"):
         files = files * len(options.molecules)

@@ -189,6 +189,10 @@ def _ms(milliseconds: float | None) -> str:
     return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{1e3 * milliseconds:.0f} µs"
 
 
+def _marked(path: Path) -> bool:
+    return path.is_file() and all(mark in path.read_text() for mark in _MARKS)
+
+
 def _write_readme(path: Path, text: str) -> None:
     before, _, rest = path.read_text().partition(_MARKS[0])
     after = rest.partition(_MARKS[1])[2]
@@ -209,6 +213,12 @@ def main(arguments: list[str] | None = None) -> None:
     flag(parser, "--memory", "peak memory too, of each contender in a process of its own")
     flag(parser, "--no_extras", "without collation, Lightning and growth")
     options = parser.parse_args(arguments)
+    unknown = [name for name in options.cases if name not in [case.name for case in CASES]]
+    if unknown:
+        known = ", ".join(case.name for case in CASES)
+        parser.error(f"--cases: unknown {', '.join(unknown)}; known: {known}")
+    if options.readme and not _marked(Path(options.readme)):
+        parser.error(f"--readme: {options.readme} is no file with the marks {' and '.join(_MARKS)}")
     # before the first parallel region: threads inherit it
     torch.set_flush_denormal(not options.keep_denormals)
     if options.threads:

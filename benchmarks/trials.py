@@ -72,7 +72,7 @@ def check(trial: Trial, options: Namespace) -> None:
     if trial.model.closed_form:
         return
     case, folder = trial.case, trial.folder(Path(options.out))
-    check_elements(case.subject.data.packed, _built(trial).max_z, case.subject.data.where)
+    check_elements(case.subject.data.packed, build(trial).max_z, case.subject.data.where)
     check_start(case.train, case.val, trial.training, folder, options.resume, options.overwrite)
 
 
@@ -98,7 +98,7 @@ def run(trial: Trial, options: Namespace, entries: dict[str, Entry]) -> Run:
 
 
 def _trained(trial: Trial, options: Namespace) -> Run:
-    out, case, net = Path(options.out), trial.case, _built(trial)
+    out, case, net = Path(options.out), trial.case, build(trial)
     size = num_parameters(net)
     if trial.training.progress and is_first_process():
         print(f"training {trial.model.name}, {size:,} parameters {case.folder}", file=sys.stderr)
@@ -113,7 +113,7 @@ def _trained(trial: Trial, options: Namespace) -> Run:
     return Run(_predictor(done.potential), size, done.steps, done.stopped_by, done.seconds)
 
 
-def _built(trial: Trial) -> torch.nn.Module:
+def build(trial: Trial) -> torch.nn.Module:
     torch.manual_seed(trial.training.seed)
     return trial.model.build(dict(trial.arguments), trial.case.subject.mean)
 

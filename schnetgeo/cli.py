@@ -129,7 +129,9 @@ def _train_parser(preset: str | None) -> Parser:
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
-    parser.add_argument("--classes", type=_class, nargs="*", default=[], help="your own, of --init")
+    parser.add_argument(
+        "--classes", type=class_of, nargs="*", default=[], help="your own, of --init"
+    )
     parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
     flag(parser, "--resume", "go on with the training that --out holds")
     flag(parser, "--overwrite", "begin anew where --out holds a training")
@@ -184,7 +186,7 @@ def _check_effect(options: Namespace) -> None:
                 raise InputError(f"{option} has no effect {why}; leave one of them away")
 
 
-def _class(path: str | type) -> type:
+def class_of(path: str | type) -> type:
     """The class of a dotted path; jsonargparse asks again with what it got."""
     if isinstance(path, type):
         return path
@@ -210,7 +212,7 @@ def _evaluate_parser() -> Parser:
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument(
-        "--classes", type=_class, nargs="*", default=[], help="your own, of the model"
+        "--classes", type=class_of, nargs="*", default=[], help="your own, of the model"
     )
     return parser
 

@@ -11,6 +11,7 @@ _KEY = re.compile(r'Parser key "([\w.]+)"')
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
 _UNION = re.compile(r"Does not validate .*? Errors: - (.*) Given value type: \S+ Given value:")
+_REQUIRED = re.compile(r"required: ((?:\w+\.)+)")
 _TYPE = re.compile(r" *\((?:required, )?type: .*?(, default: .*?)?(, known subclasses: .*)?\)$")
 _NOTHING = (None, ", default: null", ", default: []", ", default: False")
 
@@ -48,6 +49,10 @@ class Parser(ArgumentParser):
         """One line, like that of an `InputError`, instead of the whole usage."""
         command = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
         text = _KEY.sub(r"--\1", " ".join(message.split()))
+        missing = _REQUIRED.search(text)  # of a subcommand: the error is raised by the parser above
+        if missing:
+            command += " " + missing[1].strip(".").replace(".", " ")
+            text = text.replace(missing[1], "")
         text = _UNION.sub(_alternatives, _CHOICE.sub(r"one of \1", _CLASS.sub(r"\1", text)))
         text = _LONG_OPTION.sub(_dashed, text).removesuffix(".")
         print(f"{command}: {text}; see {command} --help", file=sys.stderr)

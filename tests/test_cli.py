@@ -498,7 +498,12 @@ def test_options_that_cannot_be(here, capsys, options, message):
         ("train --init m --preset pyg --max-steps 1", "--preset has no effect beside --init"),
         ("evaluate model/model.safetensors good.npz --precision 16", "--precision: "),
         ("evaluate model/model.safetensors good.extxyz --energy-unit meV", "give force_unit too"),
-        ("evaluate model/model.safetensors", "arguments are required"),
+        (
+            "evaluate model/model.safetensors",
+            "schnetgeo evaluate: the following arguments are "
+            "required: files; see schnetgeo evaluate --help",
+        ),
+        ("evaluate", "arguments are required: model, files; see schnetgeo evaluate --help"),
         ("evaluate model/model.safetensors good.npz --batch-size 0", "--batch-size: "),
         ("evaluate model/model.safetensors good.npz --device abacus", "device 'abacus' cannot"),
         ("show good.npz --index 40", "index '40' selects none of the 40 structures"),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.store import Store
+from schnetgeo.datasets.archive import members
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.datasets.published import kept
@@ -203,6 +204,8 @@ def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[Pac
         names = ", ".join(map(str, files))
         raise InputError(f"file: QM9 is one archive, or several .npz; got {names}")
     path = Path(files[0]) if files else fetch(SOURCE.files["molecules"], folder)
+    if files:
+        next(members(path), None)  # what is no archive is refused before a list is downloaded
     left_out, ids = torch.empty(0, dtype=torch.int64), [torch.empty(0, dtype=torch.int64)]
     if not keep_uncharacterized:
         listed = path.with_name(SOURCE.files["uncharacterized"].name)

@@ -43,7 +43,9 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole .safetensors file ({error})") from None
+        raise InputError(
+            f"{path}: not a whole .safetensors file ({error}); give one written by Potential.save"
+        ) from None
     text = metadata.get("schnetgeo")
     if text is None:
         raise InputError(f"{path}: a .safetensors file, but not one of schnetgeo's models")
@@ -123,7 +125,7 @@ def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> ty
             return known[short]
         raise InputError(
             f"{path}: needs the class {name}, which is not part of schnetgeo; import it and pass "
-            f"classes=[{short}]"
+            f"classes=[{short}], or on the command line --classes {name}"
         )
     try:
         found = getattr(importlib.import_module(module), short, None)

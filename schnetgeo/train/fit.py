@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -17,6 +18,9 @@ from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
 from schnetgeo.train.metrics import predict
 from schnetgeo.train.resume import check_resume, settings
+
+if TYPE_CHECKING:
+    from lightning import Callback
 
 MODEL = "model.safetensors"
 CHECKPOINT = "last.ckpt"
@@ -57,6 +61,7 @@ def fit(
     out: str | os.PathLike,
     resume: bool = False,
     overwrite: bool = False,
+    callbacks: "Sequence[Callback]" = (),
 ) -> Fit:
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
@@ -68,6 +73,7 @@ def fit(
         out: folder for `model.safetensors`, `last.ckpt`, and CSV and TensorBoard files in `logs`.
         resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
         overwrite: begin anew where the folder holds a training.
+        callbacks: your own, of Lightning.
 
     Raises:
         InputError: if labels that the task needs are missing, or `out` holds another training, or
@@ -93,7 +99,9 @@ def fit(
     data = PotentialData(train, val, potential.model.cutoff, training)
     best = BestModel(out / MODEL, {"task": training.task})
     with quiet_lightning():
-        trainer = make_trainer(training, out, [best, Settings(begun)], validate=len(val) > 0)
+        trainer = make_trainer(
+            training, out, [best, Settings(begun), *callbacks], validate=len(val) > 0
+        )
         if overwrite and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)

@@ -71,3 +71,19 @@ def test_turns_alternate():
     found = speed.interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0)
     assert found.keys() == {"a", "b"}
     assert "".join(order).count("ba") >= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--cases train fast", "--cases: unknown fast; known: train, energy, one"),
+        ("--readme lost.md", "--readme: lost.md is no file with the marks <!-- speed -->"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(small, capsys, options, message):
+    with pytest.raises(SystemExit) as exit:
+        speed.main(options.split())
+    output = capsys.readouterr()
+    assert exit.value.code == 2
+    assert message in output.err
+    assert not output.out

@@ -311,3 +311,10 @@ def test_writer_of_this_test_keeps_the_form():
     assert (
         content.split(b"\n")[2] == b"H\t0.0\t1.0000000000000001*^-5\t-2.0\t9.9999999999999995*^-7"
     )
+
+
+def test_a_file_of_another_kind_is_refused_before_a_download(tmp_path, monkeypatch):
+    (tmp_path / "own.extxyz").write_text("1\n\nH 0 0 0\n")
+    monkeypatch.setattr(module, "fetch", lambda *arguments: pytest.fail("a download was begun"))
+    with pytest.raises(InputError, match="own.extxyz"):
+        QM9(file=tmp_path / "own.extxyz")

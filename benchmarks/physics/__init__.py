@@ -1,0 +1,1 @@
+"""Physical quality of trained models, beside their errors."""

@@ -1,0 +1,240 @@
+"""Search for good options of a model and its training, alone or with many machines at once.
+
+`python -m benchmarks.search md17 --molecules ethanol --max-minutes 2 --trials 50 --out DIR`
+"""
+
+import math
+import os
+import platform
+from pathlib import Path
+
+import lightning as L
+import optuna
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from optuna.study import MaxTrialsCallback
+from optuna.trial import Trial, TrialState
+
+from benchmarks import iso17, md17, qm9, rmd17
+from benchmarks.cases import Subject, cases
+from benchmarks.contestants import Contestant, contestant
+from benchmarks.rows import data_key
+from benchmarks.search_results import objective, print_results, write_results
+from benchmarks.search_space import SPACES, Space, read_space
+from benchmarks.search_study import open_study
+from benchmarks.suite import run_command
+from benchmarks.trials import build, new_trial
+from schnetgeo._version import __version__
+from schnetgeo.cli import check_device
+from schnetgeo.errors import InputError
+from schnetgeo.parser import Parser
+from schnetgeo.train import evaluate, fit, new_potential
+from schnetgeo.train.fit import check_start
+from schnetgeo.train.metrics import Errors
+from schnetgeo.train.module import PotentialModule
+from schnetgeo.units import KCAL_MOL
+
+BENCHMARKS = {"md17": md17, "rmd17": rmd17, "qm9": qm9, "iso17": iso17}
+OWN = ("space", "trials", "storage", "study", "search_minutes")
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_RUNGS = 10  # a trial that lags is given up at one of them
+# the same search, whatever these are
+_NO_EFFECT = (
+    "config", "out", "root", "data", "device", "devices", "threads", "progress", "resume",
+    "overwrite", "checkpoint_every", "baseline_minutes",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a search; an `InputError` becomes one line and exit code 2."""
+
+    def run(options: Namespace) -> None:
+        space = read_space(options[options.subcommand].space)
+        options = _parser(space).parse_args(arguments)
+        _search(options.subcommand, options[options.subcommand], space)
+
+    run_command(_parser(), run, arguments)
+
+
+def _parser(space: Space = SPACES["default"]) -> Parser:
+    parser = Parser(prog="python -m benchmarks.search", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
+    commands = parser.add_subcommands()
+    for name, module in BENCHMARKS.items():
+        about = f"with the data and the options of benchmarks.{name}"
+        commands.add_subcommand(name, _benchmark_parser(name, module, space), help=about)
+    return parser
+
+
+def _benchmark_parser(name: str, module, space: Space) -> Parser:
+    parser = module.make_parser()
+    parser.add_argument("--space", type=str, default="default",
+                        help=f"{', '.join(SPACES)}, or a YAML file of your own")  # fmt: skip
+    parser.add_argument(
+        "--trials", type=PositiveInt, default=space.trials,
+        help="finished ones, those of earlier calls and other processes included",
+    )  # fmt: skip
+    parser.add_argument(
+        "--storage", type=str | None,
+        help="database that several processes or machines share, such as postgresql://…, or a "
+        ".journal file on a shared disk; study.db in --out unless given",
+    )  # fmt: skip
+    parser.add_argument("--study", type=str, default=name, help="name within the database")
+    parser.add_argument("--search_minutes", type=PositiveFloat | None,
+                        help="begin no trial after that")  # fmt: skip
+    known = {k: v for k, v in space.defaults.items() if k in parser.get_defaults()}
+    parser.set_defaults({**known, "models": ["SchNet"], "out": f"runs/search_{name}"})
+    return parser
+
+
+def _search(name: str, options: Namespace, space: Space) -> None:
+    module, out = BENCHMARKS[name], Path(options.out)
+    parser = module.make_parser()
+    base = options.clone()
+    for own in OWN:
+        base.pop(own)
+    base.pop("config", None)
+    if base.protocol:
+        raise InputError("--protocol says how to train, so there is nothing to search; leave it")
+    _check_names(space, base)
+    if len(space.options) > 1 and base.task != "energy_and_forces":  # where rho has no effect
+        space = space._replace(options={k: v for k, v in space.options.items() if k != "rho"})
+
+    def chosen(values: dict) -> Namespace:
+        return parser.parse_object(_nested(values), base.clone())
+
+    check_device(base.device)
+    model, subjects = _model(base), list(module.read_subjects(base))
+    for values in space.ends():  # so that a wrong value is refused before the first training
+        case = _only(list(cases(chosen(values), subjects)))
+        build(new_trial(case, model, chosen(values)))
+    if not len(case.val):
+        raise InputError("a search compares errors on validation structures; raise num_val")
+    check_start(case.train, case.val, case.training, out / "trials" / "0")
+    about = _about(base, space) | {"structures": f"{data_key(case.train)} {data_key(case.val)}"}
+    study = open_study(out, options.storage, options.study, space.sampler(), about)
+
+    def written(study: optuna.Study, *_) -> None:
+        best = None
+        if study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            found = chosen(study.best_params)
+            found.out = str(out / "best")
+            best = parser.dump(found)
+        write_results(study, out, name, base.task, case.subject.unit, best)
+
+    def run(trial: Trial) -> float:
+        trained = chosen(space.suggest(trial))
+        return _run(trial, study, trained, subjects, model, out / "trials" / f"{trial.number:04}")
+
+    if len(study.get_trials(states=FINISHED)) < options.trials:
+        timeout = options.search_minutes and 60 * options.search_minutes
+        callbacks = [MaxTrialsCallback(options.trials, FINISHED), written]
+        study.optimize(run, timeout=timeout, callbacks=callbacks)
+    written(study)
+    print_results(study, out, name, base.task, case.subject.unit)
+
+
+def _run(
+    trial: Trial,
+    study: optuna.Study,
+    options: Namespace,
+    subjects: list[Subject],
+    model: Contestant,
+    folder: Path,
+) -> float:
+    """The objective of one training; what was killed politely is queued again."""
+    trial.set_user_attr("process", f"{platform.node()} {os.getpid()}")
+    case = _only(list(cases(options, subjects)))
+    potential = new_potential(build(new_trial(case, model, options)), case.train)
+    task = options.task
+    try:
+        done = fit(
+            potential, case.train, case.val, case.training, folder, overwrite=True,
+            callbacks=[Pruning(trial, task)],
+        )  # fmt: skip
+    except (KeyboardInterrupt, SystemExit):
+        study.enqueue_trial(trial.params)
+        study.tell(trial, state=TrialState.FAIL)
+        raise SystemExit(143) from None
+    errors = evaluate(done.potential, case.val)
+    about = {"steps": done.steps, "seconds": round(done.seconds, 3), "stopped_by": done.stopped_by}
+    for key, value in {**about, **errors._asdict()}.items():
+        if value is not None and (isinstance(value, str) or math.isfinite(value)):
+            trial.set_user_attr(key, value)
+    value = objective(errors, task)
+    if done.stopped_by == "diverged" or not math.isfinite(value):
+        raise optuna.TrialPruned("diverged")
+    return value
+
+
+class Pruning(L.Callback):
+    """Gives up a trial that is worse than the median of the others at the same tenth of its end."""
+
+    def __init__(self, trial: Trial, task: str):
+        self.trial, self.task = trial, task
+        self.rung = 0
+
+    def on_validation_end(self, trainer: L.Trainer, module: PotentialModule):
+        rung = int(_RUNGS * _progress(trainer.global_step, module))
+        if not self.rung < rung < _RUNGS:
+            return
+        self.rung = rung
+        metrics = trainer.callback_metrics
+        energy, force = (
+            KCAL_MOL * float(metrics.get(name, math.nan))
+            for name in ("val_energy_mae_kcal_mol", "val_force_mae_kcal_mol_A")
+        )
+        self.trial.report(objective(Errors(energy, None, force, None), self.task), rung)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned(f"behind the others after {trainer.global_step} steps")
+
+
+def _progress(step: int, module: PotentialModule) -> float:
+    """The part of the training that is done, as the limit that comes first has it."""
+    options = module.options
+    steps = step / options.max_steps if options.max_steps else 0.0
+    spent = module.seconds / (60 * options.max_minutes) if options.max_minutes else 0.0
+    return max(steps, spent)
+
+
+def _check_names(space: Space, options: Namespace) -> None:
+    for name in space.options:
+        if name not in options:
+            raise InputError(
+                f"space: there is no option {name!r} to search; names are those of the command "
+                "line with _ for -, such as lr, batch_size or model.channels"
+            )
+
+
+def _model(options: Namespace) -> Contestant:
+    if len(options.models) != 1 or contestant(options.models[0]).closed_form:
+        raise InputError(f"models: a search trains one kind of model, got {options.models}")
+    return contestant(options.models[0])
+
+
+def _only(found: list):
+    if len(found) != 1:
+        raise InputError(
+            f"a search is about one case, got {len(found)}; give one molecule or target, one "
+            "num_train and one seed"
+        )
+    return found[0]
+
+
+def _about(options: Namespace, space: Space) -> dict[str, str]:
+    """What all trials of a study share."""
+    skipped = {*_NO_EFFECT, *space.options}
+    shared = {k: str(v) for k, v in options.items() if k not in skipped}
+    return {**shared, "space": space.described()}
+
+
+def _nested(values: dict) -> dict:
+    nested: dict = {}
+    for name, value in values.items():
+        outer, _, inner = name.rpartition(".")
+        (nested.setdefault(outer, {}) if outer else nested)[inner] = value
+    return nested
+
+
+if __name__ == "__main__":
+    main()
