@@ -22,7 +22,7 @@ from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import match_threads, parallel, serial
 
-_BLOCK = 32  # atoms at least, so that rows of weights are read for several atoms at once
+_BLOCK = 64  # atoms, so that rows of weights are read for several atoms at once
 _SHARE = 1.25  # of the mean share of a thread that one structure may have
 _READOUTS = (ShiftedSoftplus, nn.SiLU)  # activations
 
@@ -80,9 +80,9 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         sizes, basis, weights, filters, graph, tape, cut = ctx.kept
         activated, with_slope = ctx.flags
         threads = len(cut.tasks) - 1
-        gradient = np.empty((threads, sizes.total), tape.y.dtype)
+        gradient = memory.empty((threads, sizes.total), tape.y.dtype)
         tables = memory.empty((threads, *weights.tables.shape), tape.y.dtype)
-        x_bar = np.empty(tape.x.shape[1:], tape.y.dtype)
+        x_bar = memory.empty(tape.x.shape[1:], tape.y.dtype)
         bars = y_bar.contiguous().numpy(), v.contiguous().numpy()
         _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope)
         filters_reverse(sizes, filters, basis, tables, gradient, activated)
@@ -107,12 +107,13 @@ def _blocks(ptr, source, start, threads):
     first, number = np.empty(structures + 1, np.int64), 0
     work = np.empty(structures + 1, np.int64)  # done before each block
     first[0], work[0] = 0, 0
+    size = max(16, min(_BLOCK, ptr[structures] // (4 * threads)))
     largest = 0
     for b in range(structures):
         for e in range(start[ptr[b]], start[ptr[b + 1]]):
             if not ptr[b] <= source[e] < ptr[b + 1]:
                 first[0] = -1
-        if ptr[b + 1] - first[number] >= _BLOCK or b == structures - 1:
+        if ptr[b + 1] - first[number] >= size or b == structures - 1:
             number += 1
             first[number] = ptr[b + 1]
             work[number] = 8 * ptr[b + 1] + start[ptr[b + 1]]

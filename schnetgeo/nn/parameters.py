@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from schnetgeo.nn.whole import CHUNK, Weights, ssp
+from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import integers, parallel, serial
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 
@@ -32,7 +33,7 @@ class Sizes(NamedTuple):
         square, row, dtype = (layers, f, f), (layers, f), basis.dtype
         shapes = square, row, square, row, square, row, square, square, square
         shapes += (layers, len(basis) - 2, f), (f, r), (r,), (r, f), (r,), (1,)
-        return Weights(*(np.empty(shape, dtype) for shape in shapes))
+        return Weights(*(memory.empty(shape, dtype) for shape in shapes))
 
     def filters(self, basis: np.ndarray, activated: bool) -> "Filters":
         """Room for the filter networks."""
@@ -40,7 +41,7 @@ class Sizes(NamedTuple):
         knots = layers, len(basis), f
         shapes = (layers, k, f), (layers, f, f), (layers, f, f), knots, knots, knots
         shapes += (knots if activated else (0, 0, 0),)
-        return Filters(*(np.empty(shape, basis.dtype) for shape in shapes))
+        return Filters(*(memory.empty(shape, basis.dtype) for shape in shapes))
 
 
 class Filters(NamedTuple):

@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 
 _SMALL = 2**20  # bytes, up to which the system's own allocator does the same
-_MOST = 4  # buffers that wait for their next use
+_MOST = 16  # buffers that wait for their next use
 _waiting: list[np.ndarray] = []
 
 

@@ -35,7 +35,7 @@ def test_memory_is_used_again_when_the_last_view_is_gone():
 
 
 def test_much_larger_memory_is_left_alone_and_little_waits():
-    large = [memory.empty((10, 2**20), np.float64) for _ in range(8)]
+    large = [memory.empty((2**18,), np.float64) for _ in range(memory._MOST + 2)]
     del large
     gc.collect()
     assert len(memory._waiting) == memory._MOST
