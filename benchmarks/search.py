@@ -18,7 +18,6 @@ from optuna.trial import Trial, TrialState
 from benchmarks import iso17, md17, qm9, rmd17
 from benchmarks.cases import Subject, cases
 from benchmarks.contestants import Contestant, contestant
-from benchmarks.rows import data_key
 from benchmarks.search_results import objective, print_results, write_results
 from benchmarks.search_space import SPACES, Space, read_space
 from benchmarks.search_study import open_study
@@ -111,7 +110,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
     if not len(case.val):
         raise InputError("a search compares errors on validation structures; raise num_val")
     check_start(case.train, case.val, case.training, out / "trials" / "0")
-    about = _about(base, space) | {"structures": f"{data_key(case.train)} {data_key(case.val)}"}
+    about = _about(base, space) | {"structures": f"{case.train.digest} {case.val.digest}"}
     study = open_study(out, options.storage, options.study, space.sampler(), about)
 
     def written(study: optuna.Study, *_) -> None:

@@ -139,12 +139,12 @@ def test_a_search_that_the_queue_ends_queues_its_trial(space, tmp_path):
     command += ["--max-steps", "1000000", "--out", str(tmp_path), "--trials", "1"]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     log = tmp_path / "trials" / "0000" / "logs" / "version_0" / "metrics.csv"
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.1)
         if log.exists():
             break
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait(300) == 143
     states = [trial.state for trial in study_of(tmp_path).trials]
     assert states == [TrialState.FAIL, TrialState.WAITING]
 
