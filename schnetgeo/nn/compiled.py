@@ -38,7 +38,7 @@ def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
     """Edges and blocks of a batch; `None` where the compiled functions do not serve.
 
     That is so for other activations than SchNet's, and where threads could not share the
-    structures, as for a single crystal.
+    structures, as for a large crystal.
     """
     activations = {type(a) for a in (plan.activation, *plan.filter_activations)}
     if activations != {ShiftedSoftplus} or type(plan.readout_activation) not in _READOUTS:
@@ -48,13 +48,12 @@ def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
     placed = interval, weights, slopes, plan.seed.numpy()
     graph = Graph(edges.source, edges.start, edges.reverse, *placed)
     match_threads()
-    threads = min(get_num_threads(), max(1, ptr.numel() - 1))
-    blocks = Blocks(*_blocks(ptr.numpy(), graph.source, graph.start, threads))
+    blocks = Blocks(*_blocks(ptr.numpy(), graph.source, graph.start, get_num_threads()))
     return (graph, blocks) if blocks.first[0] == 0 else None
 
 
 class CompiledEnergyAndSlope(torch.autograd.Function):
-    """As `fused.EnergyAndSlope`, for a batch on the CPU whose activations are `suitable`."""
+    """As `fused.EnergyAndSlope`, for what `prepare` takes."""
 
     @staticmethod
     def forward(ctx, plan: Plan, graph: Graph, cut: Blocks, x: Tensor, *parameters: Tensor | None):
@@ -120,6 +119,7 @@ def _blocks(ptr, source, start, threads):
             largest = max(largest, work[number] - work[number - 1])
     if largest * threads > _SHARE * work[number] + 8 * _BLOCK:
         first[0] = -1
+    threads = max(1, min(threads, number))
     tasks, block = np.zeros(threads + 1, np.int64), 0
     for task in range(threads):
         while block < number and work[block + 1] * threads <= work[number] * (task + 1):

@@ -231,7 +231,10 @@ class SchNet(nn.Module):
             layers += i.lin1, i.lin2, i.lin3, *i.conv.layers
         parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
         plan = Plan(placed, *activations, shares, with_slope, tables)
-        y, slope = energy_and_slope(plan, data.get("ptr"), self.embedding(data.z), *parameters)
+        ptr = data.get("ptr")
+        if ptr is None and data.get("batch") is None:
+            ptr = torch.tensor([0, data.z.numel()])
+        y, slope = energy_and_slope(plan, ptr, self.embedding(data.z), *parameters)
         if with_slope:
             slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope
