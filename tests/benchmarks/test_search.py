@@ -128,7 +128,7 @@ def test_what_was_killed_is_tried_again(space, tmp_path, monkeypatch):
     killed = study.ask(read_space(space).options)
     monkeypatch.setattr(search_study, "HEARTBEAT", 1)
     search_study._storage(f"sqlite:///{tmp_path / 'study.db'}").record_heartbeat(killed._trial_id)
-    time.sleep(2.5)
+    time.sleep(4)  # more than two heartbeats by a clock of whole seconds
     trials = run(space, tmp_path, "--trials 2")["all"]
     assert [trial["state"] for trial in trials] == ["complete", "fail", "complete"]
     assert all(trials[2][key] == value for key, value in killed.params.items())
@@ -270,6 +270,15 @@ def test_own_spaces_are_read_as_they_say(space):
     assert found["model.channels"].choices == (8, 16)
     with pytest.raises(InputError, match="unknown space 'papers'; known: default, report"):
         read_space("papers")
+
+
+def test_best_yaml_is_that_of_the_smallest(space, tmp_path, monkeypatch):
+    values = iter([1.0, 0.5, 2.0])
+    monkeypatch.setattr(search, "objective", lambda errors, task: next(values))
+    monkeypatch.setattr(Pruning, "on_validation_end", lambda *arguments: None)
+    found = run(space, tmp_path, "--trials 3")
+    content = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert content["lr"] == found["all"][1]["lr"] == found["best"]["lr"]
 
 
 def test_best_yaml_is_plain(space, tmp_path):
