@@ -23,7 +23,7 @@ from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import match_threads, parallel, serial
 
 _BLOCK = 64  # atoms, so that rows of weights are read for several atoms at once
-_SHARE = 1.25  # of the mean share of a thread that one structure may have
+_SHARE = 1.25  # of the mean share of a thread that one block may have
 _READOUTS = (ShiftedSoftplus, nn.SiLU)  # activations
 
 
@@ -48,18 +48,26 @@ def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
     placed = interval, weights, slopes, plan.seed.numpy()
     graph = Graph(edges.source, edges.start, edges.reverse, *placed)
     match_threads()
-    blocks = Blocks(*_blocks(ptr.numpy(), graph.source, graph.start, get_num_threads()))
+    if not _one_by_one(ptr.numpy(), edges.source, edges.start, edges.reverse):
+        return None
+    blocks = Blocks(*_blocks(ptr.numpy(), edges.start, get_num_threads()))
     return (graph, blocks) if blocks.first[0] == 0 else None
 
 
 class CompiledEnergyAndSlope(torch.autograd.Function):
-    """As `fused.EnergyAndSlope`, for what `prepare` takes."""
+    """As `fused.EnergyAndSlope`, for what `prepare` takes.
+
+    The slope of a pair is the first of its two edges', and the other's is 0: their sum is the same.
+    Bits of gradients depend on the number of threads, but not on the run.
+    """
 
     @staticmethod
     def forward(ctx, plan: Plan, graph: Graph, cut: Blocks, x: Tensor, *parameters: Tensor | None):
         layers, channels = (len(parameters) - 4) // 10, x.size(1)
         sizes = Sizes(layers, channels, plan.filters.basis.size(1), parameters[-4].size(0))
-        flat = torch.cat([_flat(p, channels) for p in parameters]).numpy()
+        none = x.new_zeros(channels)  # for a bias that is not there
+        flat = torch.cat([none if p is None else p.detach().reshape(-1) for p in parameters])
+        flat = flat.numpy()
         basis, activated = plan.filters.basis.numpy(), len(plan.filter_activations) > 1
         silu = type(plan.readout_activation) is nn.SiLU
         weights, filters = sizes.weights(basis), sizes.filters(basis, activated)
@@ -90,17 +98,27 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         return None, None, None, torch.from_numpy(x_bar), *own
 
 
-def _flat(parameter: Tensor | None, channels: int) -> Tensor:
-    """A bias that is not there is 0."""
-    return torch.zeros(channels) if parameter is None else parameter.detach().reshape(-1)
-
-
 def _size(shape: torch.Size | None, sizes: Sizes) -> int:
     return sizes.channels if shape is None else shape.numel()
 
 
 @serial
-def _blocks(ptr, source, start, threads):
+def _one_by_one(ptr, source, start, reverse):
+    """Whether structures follow each other, and edges stay in them and are two for each pair."""
+    if ptr.shape[0] < 2 or ptr[0] != 0 or ptr[-1] != start.shape[0] - 1:
+        return False
+    for b in range(ptr.shape[0] - 1):
+        if ptr[b + 1] < ptr[b]:
+            return False
+        for e in range(start[ptr[b]], start[ptr[b + 1]]):
+            back = reverse[e]
+            if not ptr[b] <= source[e] < ptr[b + 1] or back == e or reverse[back] != e:
+                return False
+    return True
+
+
+@serial
+def _blocks(ptr, start, threads):
     """First atoms of the blocks and first blocks of the threads; −1 first where there are none."""
     structures = ptr.shape[0] - 1
     first, number = np.empty(structures + 1, np.int64), 0
@@ -109,15 +127,12 @@ def _blocks(ptr, source, start, threads):
     size = max(16, min(_BLOCK, ptr[structures] // (4 * threads)))
     largest = 0
     for b in range(structures):
-        for e in range(start[ptr[b]], start[ptr[b + 1]]):
-            if not ptr[b] <= source[e] < ptr[b + 1]:
-                first[0] = -1
         if ptr[b + 1] - first[number] >= size or b == structures - 1:
             number += 1
             first[number] = ptr[b + 1]
             work[number] = 8 * ptr[b + 1] + start[ptr[b + 1]]
             largest = max(largest, work[number] - work[number - 1])
-    if largest * threads > _SHARE * work[number] + 8 * _BLOCK:
+    if largest > _SHARE * work[number] / threads + 16 * _BLOCK:
         first[0] = -1
     threads = max(1, min(threads, number))
     tasks, block = np.zeros(threads + 1, np.int64), 0

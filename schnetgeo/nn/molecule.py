@@ -102,8 +102,14 @@ def starts(source, target, reverse, shift, atoms):
     edges, last = target.shape[0], 0
     for e in range(edges):
         i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
-        inside = 0 <= back < edges and last <= i < atoms
-        if not inside or source[back] != i or target[back] != source[e]:
+        inside = 0 <= back < min(edges, reverse.shape[0]) and last <= i < atoms
+        if (
+            not inside
+            or back == e
+            or reverse[back] != e
+            or source[back] != i
+            or target[back] != source[e]
+        ):
             out[0] = -1
             return out
         if shift.shape[0]:

@@ -233,7 +233,7 @@ class SchNet(nn.Module):
         plan = Plan(placed, *activations, shares, with_slope, tables)
         ptr = data.get("ptr")
         if ptr is None and data.get("batch") is None:
-            ptr = torch.tensor([0, data.z.numel()])
+            ptr = torch.tensor([0, data.z.numel()], device=data.z.device)
         y, slope = energy_and_slope(plan, ptr, self.embedding(data.z), *parameters)
         if with_slope:
             slope = slope + slope.index_select(0, placed.edges.reverse)

@@ -231,8 +231,8 @@ def silu_of(h, first, second, bits, power):
     """Replace h by h σ(h); `first` and `second` become its derivatives."""
     exp_minus(h, first, bits, power)
     for f in range(h.shape[0]):
-        sigmoid = 1 / (1 + first[f])
-        sigmoid = sigmoid if h[f] > 0 else 1 - sigmoid
+        upper = 1 / (1 + first[f])
+        sigmoid = upper if h[f] > 0 else first[f] * upper
         slope = sigmoid * (1 - sigmoid)
         first[f] = sigmoid + h[f] * slope
         second[f] = slope * (2 + h[f] * (1 - 2 * sigmoid))

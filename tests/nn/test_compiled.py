@@ -16,6 +16,7 @@ from torch_geometric.data import Batch
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.nn import MeanReadout, Potential, SchNet, compiled
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.ops import memory
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 from tests.nn.weights import randomize
 
@@ -92,7 +93,7 @@ def test_equals_the_operators(variant, forces, used, monkeypatch):
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread has nothing to share")
-def test_a_single_structure_is_left_to_the_operators(used):
+def test_one_large_structure_is_left_to_the_operators(used):
     """They share its atoms among threads."""
     places = np.random.default_rng(0).random((200, 3)) * 12
     threads = torch.get_num_threads()
@@ -121,7 +122,43 @@ def test_edges_between_structures_are_left_to_the_operators(used):
     assert used == [None]
 
 
-def test_the_graph_can_be_kept_and_differentiated_again():
+def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
+    data = from_ase(molecule("H2O"))
+    data.edge_index = torch.tensor([[0, 1, 0, 1], [0, 0, 1, 1]])
+    data.edge_reverse = torch.tensor([0, 2, 1, 3])
+    gradients(potential_of(), data)
+    assert used == [None]
+
+
+@pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0]])
+def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_the_operators(wrong):
+    filters = potential_of().model._place(BATCH, torch.ones(BATCH.edge_index.size(1)).double())
+    source, _, start, reverse = filters.arrays[2]
+    ptr, last = BATCH.ptr.numpy(), int(BATCH.ptr[-1])
+    assert compiled._one_by_one(ptr, source, start, reverse)
+    broken = np.array([last if k == 12 else k for k in wrong])
+    assert not compiled._one_by_one(broken, source, start, reverse)
+
+
+@pytest.mark.parametrize("forces", [True, False])
+def test_images_of_atoms_themselves(forces, used, monkeypatch):
+    """Cells shorter than the cutoff, and a molecule whose atoms are too far apart for edges."""
+    cells = [Atoms("Si", cell=[3, 3.3, 3.6], pbc=True), Atoms("NaCl", [[0, 0, 0], [1.4, 1.5, 1.6]])]
+    cells[1].set_cell([2.9, 3.1, 3.3])
+    cells[1].pbc = True
+    batch, potential = batch_of(*cells, Atoms("H", cell=[9, 9, 9], pbc=True)), potential_of()
+    found, found_gradients = gradients(potential, batch, forces)
+    assert used[0] is not None
+    monkeypatch.setattr(compiled, "prepare", lambda *_: None)
+    wanted, wanted_gradients = gradients(potential, batch, forces)
+    torch.testing.assert_close(found.energy, wanted.energy, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found_gradients, wanted_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("smallest", [0, memory._SMALL])
+def test_the_graph_can_be_kept_and_differentiated_again(smallest, monkeypatch):
+    monkeypatch.setattr(memory, "_SMALL", smallest)
     potential = potential_of()
     prediction = potential(BATCH)
     loss = prediction.energy.square().sum() + prediction.forces.square().sum()
@@ -152,6 +189,7 @@ def test_the_same_bits_on_every_run_and_close_ones_for_other_threads():
 @pytest.mark.parametrize("step", [True, False])
 def test_a_step_frees_its_memory(monkeypatch, forces, step):
     """Without the garbage collector: nothing refers to itself, after a backward pass or none."""
+    monkeypatch.setattr(memory, "_SMALL", 0)
     kept, empty = [], compiled.Tape.empty
 
     def watched(*arguments):
