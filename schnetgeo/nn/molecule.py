@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
-from schnetgeo.ops.cpu import serial
+from schnetgeo.ops.cpu import add_b_spline_slope, b_spline, serial
 
 
 class Molecule(NamedTuple):
@@ -34,7 +34,7 @@ def evaluate(molecule, x, weights, silu, cutoff, spacing):
     """A `Result`, from embedded atoms x (N, F), and tables of envelope · filter from knot −1 on."""
     atoms, edges = x.shape[0], molecule.source.shape[0]
     layers, channels = weights.b1.shape
-    tape = Tape(
+    tape = Tape(  # as `Tape.empty`, which compiled code cannot call
         np.empty((layers + 1, atoms, channels), x.dtype),
         np.empty((8, layers, atoms, channels), x.dtype),
         np.empty((4, atoms, weights.s1.shape[0]), x.dtype),
@@ -86,13 +86,10 @@ def _place(molecule, graph, unit, distance, last, cutoff, spacing):
                 continue
             u = r / spacing
             k = min(int(u), last)
-            t = number(u - k)
-            s = one - t
             graph.interval[e] = k
-            w[0], w[3] = s * s * s / 6, t * t * t / 6
-            w[1], w[2] = (4 - 6 * t * t) / 6 + 3 * w[3], (4 - 6 * s * s) / 6 + 3 * w[0]
-            d[0], d[3] = -s * s / 2 * h, t * t / 2 * h
-            d[1], d[2] = (3 * t * t - 4 * t) / 2 * h, (4 * s - 3 * s * s) / 2 * h
+            d[:] = 0
+            b_spline(number(u - k), one, w)
+            add_b_spline_slope(number(u - k), h, d)
 
 
 @serial

@@ -7,7 +7,13 @@ from numba import prange
 
 from schnetgeo.nn.whole import CHUNK, Weights, ssp
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import integers, parallel, serial
+from schnetgeo.ops.cpu import (
+    add_coefficient_adjoint,
+    coefficient,
+    integers,
+    parallel,
+    serial,
+)
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 
 _ROWS = 32  # knots that a thread takes at once
@@ -124,13 +130,11 @@ def tabulate(flat, sizes, weights, filters, basis, activated):
         layer, chunk = part // chunks, part % chunks
         rows = chunk * _ROWS, min((chunk + 1) * _ROWS, basis.shape[0])
         _sample(layer_of(flat, sizes, layer), layer, filters, basis, rows, activated)
-    near, far = basis.dtype.type(8 / 6), basis.dtype.type(1 / 6)
     for part in prange(sizes.layers * chunks):
         layer, chunk = part // chunks, part % chunks
         values, table = filters.values[layer], weights.tables[layer]
         for m in range(chunk * _ROWS, min((chunk + 1) * _ROWS, table.shape[0])):
-            for f in range(table.shape[1]):
-                table[m, f] = near * values[m + 1, f] - far * (values[m, f] + values[m + 2, f])
+            coefficient(values, m, table[m])
 
 
 @serial
@@ -214,20 +218,9 @@ def _reverse_rows(own, w1_bar, layer, filters, basis, tables, rows, activated):
     """The same for some of the knots; `own` is a thread's gradient for the layer, less w1_bar."""
     begin, end = rows
     bar = np.zeros((end - begin, tables.shape[3]), tables.dtype)
-    near, far = tables.dtype.type(8 / 6), tables.dtype.type(1 / 6)
     for task in range(tables.shape[0]):
-        table = tables[task, layer]
-        for m in range(begin, end):  # the value on knot m is in coefficients m − 2, m − 1 and m
-            row = bar[m - begin]
-            if 0 < m <= table.shape[0]:
-                for f in range(row.shape[0]):
-                    row[f] += near * table[m - 1, f]
-            if m < table.shape[0]:
-                for f in range(row.shape[0]):
-                    row[f] -= far * table[m, f]
-            if m > 1:
-                for f in range(row.shape[0]):
-                    row[f] -= far * table[m - 2, f]
+        for m in range(begin, end):
+            add_coefficient_adjoint(tables[task, layer], m, bar[m - begin])
     if activated:
         bar *= filters.last_first[layer, begin:end]
     h_bar = np.zeros_like(bar)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import exp_minus, integers, serial, softplus_of
+from schnetgeo.ops.cpu import curvature, exp_minus, integers, serial, softplus_of
 from schnetgeo.ops.dense import add_products
 
 CHUNK = 1024  # numbers that go through an activation at once
@@ -217,13 +217,6 @@ def ssp(h, first, bits, power):
     for begin in range(0, value.shape[0], CHUNK):
         part = slice(begin, min(begin + CHUNK, value.shape[0]))
         softplus_of(value[part], value[part], slope[part], bits, power)
-
-
-@serial
-def curvature(first, second):
-    """The second derivative of ssp, ssp' − ssp'²."""
-    for f in range(first.shape[0]):
-        second[f] = first[f] - first[f] * first[f]
 
 
 @serial

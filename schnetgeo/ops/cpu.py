@@ -87,15 +87,11 @@ parallel, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
 
 @parallel
 def _place(t, f, df, spacing, weights, slopes):
-    one, inverse = t.dtype.type(1), t.dtype.type(1 / spacing)
+    inverse = t.dtype.type(1 / spacing)
     for e in prange(t.shape[0]):
         b_spline(t[e], f[e], weights[e])
         b_spline(t[e], df[e], slopes[e])
-        s, factor = one - t[e], f[e] * inverse / 2
-        slopes[e, 0] -= factor * s * s
-        slopes[e, 1] += factor * (3 * t[e] * t[e] - 4 * t[e])
-        slopes[e, 2] += factor * (4 * s - 3 * s * s)
-        slopes[e, 3] += factor * t[e] * t[e]
+        add_b_spline_slope(t[e], f[e] * inverse, slopes[e])
 
 
 @parallel
@@ -221,31 +217,20 @@ def _softplus(h, value, first, second):
         part = slice(chunk * _CHUNK, min((chunk + 1) * _CHUNK, h.shape[0]))
         power = np.empty(_CHUNK, h.dtype)
         softplus_of(h[part], value[part], first[part], power.view(integers(h)), power)
-        sigmoid, curvature = first[part], second[part]
-        for n in range(sigmoid.shape[0]):
-            curvature[n] = sigmoid[n] - sigmoid[n] * sigmoid[n]
+        curvature(first[part], second[part])
 
 
 @parallel
 def _coefficients(samples, out):
-    near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
     for m in prange(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[m, f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
+        coefficient(samples, m, out[m])
 
 
 @parallel
 def _coefficients_adjoint(bar, out):
-    near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
     for m in prange(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[m, f] = near * bar[m - 1, f] if 0 < m <= last else 0
-        if m < last:
-            for f in range(out.shape[1]):
-                out[m, f] -= far * bar[m, f]
-        if m > 1:
-            for f in range(out.shape[1]):
-                out[m, f] -= far * bar[m - 2, f]
+        out[m] = 0
+        add_coefficient_adjoint(bar, m, out[m])
 
 
 def integers(array):
@@ -285,6 +270,46 @@ def b_spline(t, factor, out):
     out[0], out[3] = sixth * s * s * s, sixth * t * t * t
     out[1] = sixth * (4 - 6 * t * t) + 3 * out[3]
     out[2] = sixth * (4 - 6 * s * s) + 3 * out[0]
+
+
+@serial
+def add_b_spline_slope(t, factor, out):
+    """Add factor · B_q′(t), q = 0 … 3."""
+    s, half = 1 - t, factor / 2
+    out[0] -= half * s * s
+    out[1] += half * (3 * t * t - 4 * t)
+    out[2] += half * (4 * s - 3 * s * s)
+    out[3] += half * t * t
+
+
+@serial
+def coefficient(samples, m, out):
+    """Write c_m = (−W_{m−1} + 8 W_m − W_{m+1}) / 6, where samples begin one knot earlier."""
+    near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
+    for f in range(out.shape[0]):
+        out[f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
+
+
+@serial
+def add_coefficient_adjoint(bar, m, out):
+    """Add the gradient for sample m, which is in coefficients m − 2, m − 1 and m."""
+    near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
+    if 0 < m <= last:
+        for f in range(out.shape[0]):
+            out[f] += near * bar[m - 1, f]
+    if m < last:
+        for f in range(out.shape[0]):
+            out[f] -= far * bar[m, f]
+    if m > 1:
+        for f in range(out.shape[0]):
+            out[f] -= far * bar[m - 2, f]
+
+
+@serial
+def curvature(first, second):
+    """The second derivative of the shifted softplus, σ (1 − σ), from the first."""
+    for n in range(first.shape[0]):
+        second[n] = first[n] - first[n] * first[n]
 
 
 @serial

@@ -14,7 +14,7 @@ from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, frozen, whole
 from schnetgeo.nn.schnet import PRESETS
-from schnetgeo.ops.cpu import softplus_of
+from schnetgeo.ops.cpu import curvature, softplus_of
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals, random_cluster
 
@@ -316,7 +316,7 @@ def test_activations_of_huge_numbers(dtype):
 
 def softplus(h, first, second, bits, power):
     softplus_of(h, h, first, bits, power)
-    whole.curvature(first, second)
+    curvature(first, second)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
