@@ -19,10 +19,17 @@ def edge_vectors(data: Data) -> Float[Tensor, "E 3"]:
     """
     source, target = data.edge_index
     vectors = data.pos.index_select(0, source) - data.pos.index_select(0, target)
+    offset = lattice_offsets(data)
+    return vectors if offset is None else vectors + offset
+
+
+def lattice_offsets(data: Data) -> Float[Tensor, "E 3"] | None:
+    """edge_shift · cell of each edge, in the type of the positions; `None` without `edge_shift`."""
     if data.get("edge_shift") is None:
-        return vectors
-    cell = data.cell.to(vectors.dtype).index_select(0, batch_index(data).index_select(0, target))
-    return vectors + lattice_vectors(data.edge_shift, cell)
+        return None
+    structure = batch_index(data).index_select(0, data.edge_index[1])
+    cell = data.cell.to(data.pos.dtype).index_select(0, structure)
+    return lattice_vectors(data.edge_shift, cell)
 
 
 def lattice_vectors(
@@ -68,27 +75,3 @@ def strained(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor
     pos = data.pos + torch.bmm(data.pos.unsqueeze(1), per_atom).squeeze(1)
     cell = data.cell.to(strain.dtype)
     return pos, cell + cell @ symmetric
-
-
-def pair_forces(
-    slope: Float[Tensor, "E"], vectors: Float[Tensor, "E 3"], target: Int[Tensor, "E"], num: int
-) -> Float[Tensor, "N 3"]:
-    """F_i = Σ_{e: j→i} S_e r_e / |r_e|: forces of an energy of the distances alone.
-
-    Args:
-        slope: S_e, the derivative for the distance of a pair: the same for both of its edges.
-        vectors: r_e, from target to source.
-        target: i.
-        num: number of atoms.
-    """
-    per_edge = (slope / distances(vectors).clamp(min=1e-10)).unsqueeze(-1) * vectors
-    return per_edge.new_zeros(num, 3).index_add(0, target, per_edge)
-
-
-def pair_virial(
-    slope: Float[Tensor, "E"], vectors: Float[Tensor, "E 3"], structure: Int[Tensor, "E"], num: int
-) -> Float[Tensor, "B 3 3"]:
-    """∂E/∂strain = ½ Σ_e S_e r_e ⊗ r_e / |r_e|, symmetric; arguments as for `pair_forces`."""
-    weighted = (0.5 * slope / distances(vectors).clamp(min=1e-10)).unsqueeze(-1) * vectors
-    outer = weighted.unsqueeze(2) * vectors.unsqueeze(1)
-    return outer.new_zeros(num, 3, 3).index_add(0, structure, outer)

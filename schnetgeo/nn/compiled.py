@@ -20,7 +20,7 @@ from schnetgeo.nn.parameters import Sizes, filters_reverse, tabulate
 from schnetgeo.nn.tangents import reverse_blocks
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import match_threads, parallel, serial
+from schnetgeo.ops.jit import match_threads, parallel, serial
 
 _BLOCK = 64  # atoms, so that rows of weights are read for several atoms at once
 _SHARE = 1.25  # of the mean share of a thread that one block may have

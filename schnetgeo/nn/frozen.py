@@ -12,14 +12,10 @@ from torch_geometric.data import Data
 from schnetgeo.data.neighbors import reverse_edges, sorted_edges, with_edges
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import (
-    batch_index,
-    lattice_vectors,
-    num_structures,
-    pair_virial,
-)
+from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
 from schnetgeo.nn import molecule
 from schnetgeo.nn.mlp import ShiftedSoftplus
+from schnetgeo.nn.pairs import pair_virial
 from schnetgeo.nn.potential import Prediction, cell_volumes
 from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
@@ -27,6 +23,7 @@ from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
 from schnetgeo.nn.whole import Weights
 from schnetgeo.ops import bspline
+from schnetgeo.ops.cpu import first_edges
 
 _SMALL = 96  # atoms, up to which one compiled function is fastest
 _FINEST = 2**16  # knots of a table
@@ -182,7 +179,7 @@ class FrozenPotential:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
         crossed = _NO_SHIFT if shift is None else shift.numpy()
-        start = molecule.starts(*edge_index, reverse.numpy(), crossed, z.numel())
+        start = first_edges(*edge_index, reverse.numpy(), crossed, z.numel())
         if start[0] < 0:
             ordered = sorted_edges(data)
             if ordered is not data:
@@ -207,11 +204,12 @@ class FrozenPotential:
 
 
 def _virial(data: Data, atoms: molecule.Molecule, result: molecule.Result, number: int) -> Tensor:
-    both = torch.from_numpy(result.slope + result.slope[atoms.reverse])
-    vectors = torch.from_numpy(result.unit * result.distance[:, None])
+    slope, distance = torch.from_numpy(result.slope), torch.from_numpy(result.distance)
+    vectors = torch.from_numpy(result.unit) * distance.unsqueeze(1)
     start = torch.from_numpy(atoms.start)
     target = torch.arange(start.numel() - 1).repeat_interleave(start.diff())
-    return pair_virial(both, vectors, batch_index(data).index_select(0, target), number)
+    structure = batch_index(data).index_select(0, target)
+    return pair_virial(slope, vectors, distance, structure, number)
 
 
 def _check(model: nn.Module) -> None:

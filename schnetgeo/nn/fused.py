@@ -59,7 +59,7 @@ class EnergyAndSlope(torch.autograd.Function):
     @staticmethod
     def forward(ctx, plan: Plan, x: Tensor, *parameters: Tensor | None):
         tape, y = _forward(plan, x, parameters)  # y apart: a tape with it would hold itself
-        slope = x.new_zeros(plan.filters.interval.numel())
+        slope = x.new_zeros(plan.filters.distance.numel())
         if plan.with_slope:
             _slopes(plan, tape, parameters, out=slope)
         ctx.plan, ctx.tape = plan, tape

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
-from schnetgeo.ops.cpu import add_b_spline_slope, b_spline, serial
+from schnetgeo.ops.cpu import add_b_spline_slope, b_spline
+from schnetgeo.ops.jit import serial
 
 
 class Molecule(NamedTuple):
@@ -90,32 +91,3 @@ def _place(molecule, graph, unit, distance, last, cutoff, spacing):
             d[:] = 0
             b_spline(number(u - k), one, w)
             add_b_spline_slope(number(u - k), h, d)
-
-
-@serial
-def starts(source, target, reverse, shift, atoms):
-    """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
-    out = np.zeros(atoms + 1, np.int64)
-    edges, last = target.shape[0], 0
-    for e in range(edges):
-        i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
-        inside = 0 <= back < min(edges, reverse.shape[0]) and last <= i < atoms
-        if (
-            not inside
-            or back == e
-            or reverse[back] != e
-            or source[back] != i
-            or target[back] != source[e]
-        ):
-            out[0] = -1
-            return out
-        if shift.shape[0]:
-            for k in range(3):
-                if shift[back, k] != -shift[e, k]:
-                    out[0] = -1
-                    return out
-        out[i + 1] += 1
-        last = i
-    for i in range(atoms):
-        out[i + 1] += out[i]
-    return out

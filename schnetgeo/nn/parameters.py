@@ -5,16 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from schnetgeo.nn.whole import CHUNK, Weights, ssp
+from schnetgeo.nn.whole import Weights
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import (
-    add_coefficient_adjoint,
-    coefficient,
-    integers,
-    parallel,
-    serial,
-)
+from schnetgeo.ops.activations import softplus_of
+from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
+from schnetgeo.ops.jit import parallel, serial
 
 _ROWS = 32  # knots that a thread takes at once
 
@@ -183,16 +179,14 @@ def _sample(own, layer, filters, basis, rows, activated):
     part = slice(rows[0], rows[1])
     hidden, first = filters.hidden[layer, part], filters.hidden_first[layer, part]
     values = filters.values[layer, part]
-    power = np.empty(CHUNK, hidden.dtype)
-    bits = power.view(integers(power))
     hidden[:] = own.filter_b1
     first_k, last_k = _present(basis[part])
     add_products(basis[part, first_k:last_k], filters.w1[layer, first_k:last_k], hidden)
-    ssp(hidden, first, bits, power)
+    softplus_of(hidden.reshape(-1), first.reshape(-1))
     values[:] = own.filter_b2
     add_products(hidden, filters.w2[layer], values)
     if activated:
-        ssp(values, filters.last_first[layer, part], bits, power)
+        softplus_of(values.reshape(-1), filters.last_first[layer, part].reshape(-1))
 
 
 @parallel

@@ -13,15 +13,7 @@ from torch_geometric.data import Data
 from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import (
-    batch_index,
-    distances,
-    edge_vectors,
-    num_structures,
-    pair_forces,
-    pair_virial,
-    strained,
-)
+from schnetgeo.geometry import batch_index, num_structures, strained
 from schnetgeo.nn.model_file import (
     UNITS,
     class_name,
@@ -31,6 +23,7 @@ from schnetgeo.nn.model_file import (
     read_model,
     write_model,
 )
+from schnetgeo.nn.pairs import PairForces, lengths, pair_virial
 from schnetgeo.nn.readout import sum_atoms
 
 if TYPE_CHECKING:
@@ -147,18 +140,18 @@ class Potential(nn.Module):
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
         data = sorted_edges(data)
-        vectors = edge_vectors(data)
+        vectors, distance = lengths(data)
         with torch.set_grad_enabled(differentiable):
-            energy, slope = self.model.energy_and_slope(data, distances(vectors), forces or stress)
+            energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope
-            target = data.edge_index[1]
-            return (
-                energy,
-                pair_forces(slope, vectors, target, data.z.numel()) if forces else None,
-                pair_virial(slope, vectors, batch_index(data)[target], num_structures(data))
-                if stress
-                else None,
-            )
+            number, force, virial = num_structures(data), None, None
+            if forces:
+                edges = vectors, distance, data.edge_index, data.z.numel()
+                force = PairForces.apply(slope, *edges)
+            if stress:
+                structure = batch_index(data).index_select(0, data.edge_index[1])
+                virial = pair_virial(slope, vectors, distance, structure, number)
+        return energy, force, virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of any model."""

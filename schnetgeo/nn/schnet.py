@@ -203,7 +203,7 @@ class SchNet(nn.Module):
     def energy_and_slope(
         self, data: Data, distance: Float[Tensor, "E"], with_slope: bool = True
     ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
-        """What `forward` gives, and the derivative of its sum for the distance of each pair.
+        """What `forward` gives, and slopes of its sum, of which those of a pair's two edges add up.
 
         Gradients flow from both to the parameters, none to the distances.
 
@@ -235,8 +235,6 @@ class SchNet(nn.Module):
         if ptr is None and data.get("batch") is None:
             ptr = torch.tensor([0, data.z.numel()], device=data.z.device)
         y, slope = energy_and_slope(plan, ptr, self.embedding(data.z), *parameters)
-        if with_slope:
-            slope = slope + slope.index_select(0, placed.edges.reverse)
         return sum_atoms(shares * y, batch, number), slope
 
 

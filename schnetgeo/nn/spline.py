@@ -73,9 +73,6 @@ class PlacedFilters:
         numbers: of the coefficients; `None` is those that the distances need.
     """
 
-    interval: Int[Tensor, "E"]  # row of the first of four coefficients
-    t: Float[Tensor, "E"]  # 0 … 1, place within the interval
-
     def __init__(
         self,
         knots: Knots,
@@ -87,12 +84,13 @@ class PlacedFilters:
         self.knots, self.envelope = knots, envelope
         self.distance, self._data = distance, data
         self.numbers = numbers or knots.range(distance)
-        first = self.numbers.start + 1
-        # an edge at or beyond the cutoff has envelope 0: any place will do
-        r = torch.where(distance < knots.cutoff, distance, first * knots.spacing)
-        u = r * (1 / knots.spacing) - first
-        self.interval = u.detach().long().clamp_(0, len(self.numbers) - 4)
-        self.t = u - self.interval
+        first, count = self.numbers.start + 1, len(self.numbers)
+        self.grid = bspline.Grid(first, count, float(knots.spacing), float(knots.cutoff))
+
+    @cached_property
+    def places(self) -> tuple[Int[Tensor, "E"], Float[Tensor, "E"]]:
+        """Row of the first of four coefficients, and the place within the interval, 0 … 1."""
+        return bspline.places(self.distance, self.grid)
 
     @cached_property
     def edges(self) -> ops.Edges:
@@ -109,7 +107,7 @@ class PlacedFilters:
     @cached_property
     def weights(self) -> Float[Tensor, "E 4"]:
         """f(r) B_q(t), what the four coefficients count for in f W."""
-        return self.envelope(self.distance).unsqueeze(-1) * bspline.weights(self.t)
+        return self.envelope(self.distance).unsqueeze(-1) * bspline.weights(self.places[1])
 
     @cached_property
     def basis(self) -> Float[Tensor, "M+2 K"]:
@@ -122,25 +120,27 @@ class PlacedFilters:
         return ops.kernels(self.distance)
 
     @cached_property
-    def weights_and_slopes(self) -> tuple[Float[Tensor, "E 4"], Float[Tensor, "E 4"]]:
-        """The weights and ∂/∂r of them, f′(r) B_q(t) + f(r) B_q′(t) / h, without a graph."""
-        f, df = with_slope(self.envelope, self.distance.detach())
-        weights, slopes = (f.new_empty(f.numel(), 4) for _ in range(2))
-        self.kernels.place(self.t, f, df, self.knots.spacing, weights, slopes)
-        return weights, slopes
+    def placed(self) -> tuple[Int[Tensor, "E"], Float[Tensor, "E 4"], Float[Tensor, "E 4"]]:
+        """Rows, weights, and ∂/∂r of the weights, f′(r) B_q(t) + f(r) B_q′(t) / h, detached."""
+        distance = self.distance.detach()
+        f, df = with_slope(self.envelope, distance)
+        interval = distance.new_empty(distance.numel(), dtype=torch.long)
+        weights, slopes = distance.new_empty(2, distance.numel(), 4)
+        self.kernels.place(distance, f, df, self.grid, interval, weights, slopes)
+        return interval, weights, slopes
 
     @cached_property
     def arrays(self) -> tuple:
         """Arguments of `conv` and `table` that all layers share."""
         prepare = self.kernels.prepare
-        edges = ops.Edges(*map(prepare, self.edges))
-        return prepare(self.interval), prepare(self.weights_and_slopes[0]), edges
+        interval, weights, _ = self.placed
+        return prepare(interval), prepare(weights), ops.Edges(*map(prepare, self.edges))
 
     @cached_property
     def slope_arrays(self) -> tuple:
         """Those of `slope`."""
         interval, _, edges = self.arrays
-        return interval, self.kernels.prepare(self.weights_and_slopes[1]), edges
+        return interval, self.kernels.prepare(self.placed[2]), edges
 
     def tangent_arrays(self, v: Float[Tensor, "E"]) -> tuple:
         """Those of `conv_tangent` and `table_tangent` for tangents v of the distances."""
@@ -148,7 +148,7 @@ class PlacedFilters:
         return (
             interval,
             weights,
-            self.kernels.prepare(self.weights_and_slopes[1] * v[:, None]),
+            self.kernels.prepare(self.placed[2] * v[:, None]),
             edges,
         )
 
@@ -158,8 +158,9 @@ class PlacedFilters:
 
     def conv(self, x: Float[Tensor, "N F"], network: nn.Module) -> Float[Tensor, "N F"]:
         """Σ_{j→i} x_j ⊙ f(r) W(r), without an array of edges × channels."""
-        return ops.conv(x, self.table(network), self.interval, self.weights, self.edges)
+        return ops.conv(x, self.table(network), self.places[0], self.weights, self.edges)
 
     def on_edges(self, network: nn.Module) -> Float[Tensor, "E C"]:
         """W(r) of each edge, interpolated, without the envelope."""
-        return bspline.values(self.table(network), self.interval, bspline.weights(self.t))
+        interval, t = self.places
+        return bspline.values(self.table(network), interval, bspline.weights(t))

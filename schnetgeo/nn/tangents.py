@@ -24,8 +24,8 @@ from schnetgeo.nn.whole import (
     Q,
     conv,
 )
-from schnetgeo.ops.cpu import serial
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
+from schnetgeo.ops.jit import serial
 
 DX, DP, DG, DQ, BEND = range(5)  # rows of `Room.moved`
 

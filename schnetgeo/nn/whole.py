@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import curvature, exp_minus, integers, serial, softplus_of
+from schnetgeo.ops.activations import curvature, silu_of, softplus_of
 from schnetgeo.ops.dense import add_products
+from schnetgeo.ops.jit import serial
 
-CHUNK = 1024  # numbers that go through an activation at once
 # features of the atoms that each layer keeps, rows of `Tape.layers`
 P, G, Q, FIRST = range(4)  # lin1(x), conv(p), act(h) and act'(h) of h = lin2(g)
 X_BAR, H_BAR, G_BAR, P_BAR = range(4, 8)  # adjoints that give the slopes
@@ -81,8 +81,6 @@ def energies(weights, graph, tape, atoms, silu):
     """Energies of the atoms atoms[0] … atoms[1] − 1, whose features are in tape.x[0]."""
     begin, end = atoms
     own = slice(begin, end)
-    power = np.empty(max(CHUNK, tape.readout.shape[2]), tape.x.dtype)
-    bits = power.view(integers(power))
     for layer in range(weights.b1.shape[0]):
         x, result = tape.x[layer, own], tape.x[layer + 1, own]
         p, g = tape.layers[P, layer, own], tape.layers[G, layer, own]
@@ -92,7 +90,7 @@ def energies(weights, graph, tape, atoms, silu):
         conv(p, weights.tables[layer], graph, atoms, g)
         q[:] = weights.b2[layer]
         add_products(g, weights.w2[layer], q)
-        ssp(q, first, bits, power)
+        softplus_of(q.reshape(-1), first.reshape(-1))
         for i in range(end - begin):
             for f in range(x.shape[1]):
                 result[i, f] = x[i, f] + weights.b3[layer, f]
@@ -103,9 +101,9 @@ def energies(weights, graph, tape, atoms, silu):
     add_products(tape.x[-1, own], weights.r1, hidden)
     for i in range(end - begin):
         if silu:
-            silu_of(hidden[i], first[i], second[i], bits, power)
+            silu_of(hidden[i], first[i], second[i])
         else:
-            softplus_of(hidden[i], hidden[i], first[i], bits, power)
+            softplus_of(hidden[i], first[i])
             curvature(first[i], second[i])
         y[i] = weights.s2[0]
         for f in range(hidden.shape[1]):
@@ -208,25 +206,3 @@ def _slope_and_conv(p, g_bar, table, graph, atoms, slope, p_bar):
                 out_i[f] += g_j[f] * filter
                 out_j[f] += g_i[f] * filter
             slope[e] += total
-
-
-@serial
-def ssp(h, first, bits, power):
-    """The shifted softplus in the place of h, and its derivative in `first`."""
-    value, slope = h.reshape(-1), first.reshape(-1)
-    for begin in range(0, value.shape[0], CHUNK):
-        part = slice(begin, min(begin + CHUNK, value.shape[0]))
-        softplus_of(value[part], value[part], slope[part], bits, power)
-
-
-@serial
-def silu_of(h, first, second, bits, power):
-    """Replace h by h σ(h); `first` and `second` become its derivatives."""
-    exp_minus(h, first, bits, power)
-    for f in range(h.shape[0]):
-        upper = 1 / (1 + first[f])
-        sigmoid = upper if h[f] > 0 else first[f] * upper
-        slope = sigmoid * (1 - sigmoid)
-        first[f] = sigmoid + h[f] * slope
-        second[f] = slope * (2 + h[f] * (1 - 2 * sigmoid))
-        h[f] *= sigmoid

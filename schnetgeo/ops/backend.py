@@ -18,6 +18,11 @@ def kernels(like: torch.Tensor) -> ModuleType:
     return module
 
 
+def kernels_on(device: torch.device) -> ModuleType:
+    """The same for integers on a device."""
+    return _kernels(device.type)
+
+
 @functools.cache
 def _kernels(device_type: str) -> ModuleType:
     modules = {"cpu": ("numba", "schnetgeo.ops.cpu"), "cuda": ("triton", "schnetgeo.ops.cuda")}

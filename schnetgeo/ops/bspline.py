@@ -1,8 +1,28 @@
 """Uniform cubic B-splines: coefficients from samples, weights from places."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+class Grid(NamedTuple):
+    """Knots m h from m = first on, and the coefficients around them."""
+
+    first: int
+    count: int  # of coefficients, which begin one knot earlier
+    spacing: float  # h, Å
+    cutoff: float  # Å, of edges
+
+
+def places(distance: Float[Tensor, "E"], grid: Grid) -> tuple[Int[Tensor, "E"], Tensor]:
+    """The row k of an edge's first coefficient, and t (E,), its place in the interval, 0 … 1."""
+    # an edge at or beyond the cutoff has envelope 0: any place will do
+    r = torch.where(distance < grid.cutoff, distance, grid.first * grid.spacing)
+    u = r * (1 / grid.spacing) - grid.first
+    interval = u.detach().long().clamp_(0, grid.count - 4)
+    return interval, u - interval
 
 
 def coefficients(samples: Float[Tensor, "M+2 F"]) -> Float[Tensor, "M F"]:

@@ -4,24 +4,20 @@ Each row of a result is summed by one thread in the order of the edges, so the b
 on the number of threads.
 """
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange, types
-from numba.extending import overload
+from numba import prange
 from torch import Tensor
 
+from schnetgeo.ops import reference
+from schnetgeo.ops.activations import curvature, softplus_of
+from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
+from schnetgeo.ops.jit import match_threads, parallel, serial  # noqa: F401
+from schnetgeo.ops.reference import SMALLEST
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
 _CHUNK = 2048  # numbers that one thread takes through an activation
-
-
-def match_threads() -> None:
-    """Use as many threads as torch does."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    if threads != numba.get_num_threads():
-        numba.set_num_threads(threads)
 
 
 def prepare(tensor: Tensor) -> np.ndarray:
@@ -29,8 +25,31 @@ def prepare(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def place(t, f, df, spacing: float, weights, slopes):
-    _place(*_arrays(t, f, df), spacing, *_arrays(weights, slopes))
+def starts(source, target, reverse, shift, num):
+    crossed = shift.numpy() if shift is not None else np.empty((0, 3), np.int64)
+    start = first_edges(*_arrays(source, target, reverse), crossed, num)
+    if start[0] < 0:
+        return reference.starts(source, target, reverse, shift, num)
+    return torch.from_numpy(start)
+
+
+def measure(pos, source, target, offset, vectors, distance):
+    offset = vectors[:0] if offset is None else offset
+    arrays = _arrays(pos, source, target, offset, vectors, distance)
+    if _measure(*arrays):
+        raise IndexError(f"edge_index must lie in 0 … {len(pos) - 1}")
+
+
+def add_forces(slope, vectors, distance, source, target, out):
+    _add_forces(*_arrays(slope, vectors, distance, source, target, out))
+
+
+def along(y, vectors, distance, source, target, out):
+    _along(*_arrays(y, vectors, distance, source, target, out))
+
+
+def place(distance, f, df, grid: Grid, interval, weights, slopes):
+    _place(*_arrays(distance, f, df), grid, *_arrays(interval, weights, slopes))
 
 
 def conv(x, table, interval, weights, edges: Edges, out):
@@ -79,19 +98,54 @@ def _arrays(*tensors) -> list[np.ndarray]:
     return [t if isinstance(t, np.ndarray) else prepare(t) for t in tensors]
 
 
-_OPTIONS = dict(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
-)
-parallel, serial = njit(parallel=True, **_OPTIONS), njit(**_OPTIONS)
+@parallel
+def _measure(pos, source, target, offset, vectors, distance):
+    """The number of edges that name no atoms."""
+    wrong, atoms = 0, pos.shape[0]
+    for e in prange(source.shape[0]):
+        i, j = target[e], source[e]
+        if not (0 <= i < atoms and 0 <= j < atoms):
+            wrong += 1
+            continue
+        for k in range(3):
+            vectors[e, k] = pos[j, k] - pos[i, k]
+            if offset.shape[0]:
+                vectors[e, k] += offset[e, k]
+        x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
+        distance[e] = np.sqrt(x * x + y * y + z * z)
+    return wrong
+
+
+@serial
+def _add_forces(slope, vectors, distance, source, target, out):
+    for e in range(slope.shape[0]):
+        if slope[e] == 0:  # the second edge of a pair whose first has the slope of both
+            continue
+        i, j, force = target[e], source[e], slope[e] / max(distance[e], out.dtype.type(SMALLEST))
+        for k in range(3):
+            out[i, k] += force * vectors[e, k]
+            out[j, k] -= force * vectors[e, k]
 
 
 @parallel
-def _place(t, f, df, spacing, weights, slopes):
-    inverse = t.dtype.type(1 / spacing)
-    for e in prange(t.shape[0]):
-        b_spline(t[e], f[e], weights[e])
-        b_spline(t[e], df[e], slopes[e])
-        add_b_spline_slope(t[e], f[e] * inverse, slopes[e])
+def _along(y, vectors, distance, source, target, out):
+    for e in prange(out.shape[0]):
+        i, j, r = target[e], source[e], vectors[e]
+        product = (y[i, 0] - y[j, 0]) * r[0] + (y[i, 1] - y[j, 1]) * r[1]
+        product += (y[i, 2] - y[j, 2]) * r[2]
+        out[e] = product / max(distance[e], y.dtype.type(SMALLEST))
+
+
+@parallel
+def _place(distance, f, df, grid, interval, weights, slopes):
+    number = distance.dtype.type
+    for e in prange(distance.shape[0]):
+        u = distance[e] / grid.spacing - grid.first if distance[e] < grid.cutoff else 0.0
+        k = min(max(int(u), 0), grid.count - 4)
+        t, interval[e] = number(u - k), k
+        b_spline(t, f[e], weights[e])
+        b_spline(t, df[e], slopes[e])
+        add_b_spline_slope(t, f[e] * number(1 / grid.spacing), slopes[e])
 
 
 @parallel
@@ -215,8 +269,8 @@ def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, ou
 def _softplus(h, value, first, second):
     for chunk in prange((h.shape[0] + _CHUNK - 1) // _CHUNK):
         part = slice(chunk * _CHUNK, min((chunk + 1) * _CHUNK, h.shape[0]))
-        power = np.empty(_CHUNK, h.dtype)
-        softplus_of(h[part], value[part], first[part], power.view(integers(h)), power)
+        value[part] = h[part]
+        softplus_of(value[part], first[part])
         curvature(first[part], second[part])
 
 
@@ -233,34 +287,33 @@ def _coefficients_adjoint(bar, out):
         add_coefficient_adjoint(bar, m, out[m])
 
 
-def integers(array):
-    """The type of integers as wide as its numbers."""
-
-
-def _last_power(number):
-    """Of the series of the exponential that its type can tell from the function."""
-
-
-def _last_odd(number):
-    """Of the series of the logarithm."""
-
-
-@overload(integers, inline="always")
-def _(array):
-    kind = np.int32 if array.dtype == types.float32 else np.int64
-    return lambda array: kind
-
-
-@overload(_last_power, inline="always")
-def _(number):
-    last = 7 if number == types.float32 else 13
-    return lambda number: last
-
-
-@overload(_last_odd, inline="always")
-def _(number):
-    last = 15 if number == types.float32 else 35
-    return lambda number: last
+@serial
+def first_edges(source, target, reverse, shift, atoms):
+    """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
+    out = np.zeros(atoms + 1, np.int64)
+    edges, last = target.shape[0], 0
+    for e in range(edges):
+        i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
+        inside = 0 <= back < min(edges, reverse.shape[0]) and last <= i < atoms
+        if (
+            not inside
+            or back == e
+            or reverse[back] != e
+            or source[back] != i
+            or target[back] != source[e]
+        ):
+            out[0] = -1
+            return out
+        if shift.shape[0]:
+            for k in range(3):
+                if shift[back, k] != -shift[e, k]:
+                    out[0] = -1
+                    return out
+        out[i + 1] += 1
+        last = i
+    for i in range(atoms):
+        out[i + 1] += out[i]
+    return out
 
 
 @serial
@@ -306,47 +359,6 @@ def add_coefficient_adjoint(bar, m, out):
 
 
 @serial
-def curvature(first, second):
-    """The second derivative of the shifted softplus, σ (1 − σ), from the first."""
-    for n in range(first.shape[0]):
-        second[n] = first[n] - first[n] * first[n]
-
-
-@serial
-def softplus_of(h, value, first, bits, power):
-    """One row at a time; `power` shares the memory of `bits`, for as many numbers."""
-    number = h.dtype.type
-    exp_minus(h, first, bits, power)
-    for n in range(h.shape[0]):
-        small, sign = first[n], h[n]
-        z = small / (2 + small)
-        square = z * z
-        series = number(0)
-        for odd in range(_last_odd(sign), 0, -2):  # ln(1 + y) = 2 artanh(y / (2 + y))
-            series = series * square + number(1) / odd
-        sigmoid = 1 / (1 + small)
-        first[n] = sigmoid if sign > 0 else small * sigmoid
-        value[n] = max(sign, number(0)) + 2 * z * series - number(0.6931471805599453)
-
-
-@serial
-def exp_minus(h, out, bits, power):
-    """Write e^−|h|: a power of two, put together from its bits, times a polynomial."""
-    number = h.dtype.type
-    one, log2 = number(1), number(0.6931471805599453)
-    bias, mantissa = (127, 23) if power.itemsize == 4 else (1023, 52)
-    for n in range(h.shape[0]):
-        twos = min(np.floor(abs(h[n]) / log2 + number(0.5)), number(bias - 1))
-        out[n] = max(twos * log2 - abs(h[n]), -log2)
-        bits[n] = (bias - int(twos)) << mantissa
-    for n in range(h.shape[0]):
-        r, total = out[n], one
-        for term in range(_last_power(r), 0, -1):
-            total = one + r * (one / term) * total
-        out[n] = total * power[n]
-
-
-@njit(cache=True, nogil=True)
 def _by_interval(interval, num_knots):
     """Edges ordered by interval, stably, and where each interval begins: a counting sort."""
     first = np.zeros(num_knots + 1, np.int64)

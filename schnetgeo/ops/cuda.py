@@ -12,7 +12,16 @@ import triton.language as tl
 from torch import Tensor
 
 from schnetgeo.ops.edges import Edges
-from schnetgeo.ops.reference import coefficients, coefficients_adjoint, place, softplus  # noqa: F401
+from schnetgeo.ops.reference import (  # noqa: F401
+    add_forces,
+    along,
+    coefficients,
+    coefficients_adjoint,
+    measure,
+    place,
+    softplus,
+    starts,
+)
 
 _EDGES = 8  # that a program takes at once
 _CHANNELS = 128  # of a program, at most

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from schnetgeo.errors import InputError
 from schnetgeo.ops import bspline
 from schnetgeo.ops.edges import Edges
+
+SMALLEST = 1e-10  # Å, by which a vector of length 0 is divided
 
 
 def prepare(tensor: Tensor) -> Tensor:
@@ -20,18 +23,75 @@ def prepare(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def starts(
+    source: Int[Tensor, "E"],
+    target: Int[Tensor, "E"],
+    reverse: Int[Tensor, "E"],
+    shift: Int[Tensor, "E 3"] | None,
+    num: int,
+) -> Int[Tensor, "N+1"]:
+    """First edge of each atom, or an `InputError`, but where a device had to be waited for."""
+    if source.device.type == "cpu":
+        _check(source, target, reverse, shift, num)
+    return torch.searchsorted(target, torch.arange(num + 1, device=target.device))
+
+
+def measure(
+    pos: Float[Tensor, "N 3"],
+    source: Int[Tensor, "E"],
+    target: Int[Tensor, "E"],
+    offset: Float[Tensor, "E 3"] | None,
+    vectors: Float[Tensor, "E 3"],
+    distance: Float[Tensor, "E"],
+) -> None:
+    """Vectors = pos_j − pos_i + offset, and their lengths."""
+    torch.sub(pos.index_select(0, source), pos.index_select(0, target), out=vectors)
+    if offset is not None:
+        vectors += offset
+    torch.linalg.vector_norm(vectors, dim=1, out=distance)
+
+
+def add_forces(
+    slope: Float[Tensor, "E"],
+    vectors: Float[Tensor, "E 3"],
+    distance: Float[Tensor, "E"],
+    source: Int[Tensor, "E"],
+    target: Int[Tensor, "E"],
+    out: Float[Tensor, "N 3"],
+) -> None:
+    """out_i += slope_e r_e / |r_e|,  out_j −= slope_e r_e / |r_e|."""
+    per_edge = (slope / distance.clamp(min=SMALLEST)).unsqueeze(1) * vectors
+    out.index_add_(0, target, per_edge).index_add_(0, source, per_edge, alpha=-1)
+
+
+def along(
+    y: Float[Tensor, "N 3"],
+    vectors: Float[Tensor, "E 3"],
+    distance: Float[Tensor, "E"],
+    source: Int[Tensor, "E"],
+    target: Int[Tensor, "E"],
+    out: Float[Tensor, "E"],
+) -> None:
+    """out_e = ⟨y_i − y_j, r_e⟩ / |r_e|, the adjoint of `add_forces`."""
+    difference = y.index_select(0, target) - y.index_select(0, source)
+    torch.div((difference * vectors).sum(1), distance.clamp(min=SMALLEST), out=out)
+
+
 def place(
-    t: Float[Tensor, "E"],
+    distance: Float[Tensor, "E"],
     f: Float[Tensor, "E"],
     df: Float[Tensor, "E"],
-    spacing: float,
+    grid: bspline.Grid,
+    interval: Int[Tensor, "E"],
     weights: Float[Tensor, "E 4"],
     slopes: Float[Tensor, "E 4"],
 ) -> None:
-    """Weights = f B(t),  slopes = df B(t) + f B′(t) / spacing."""
+    """Where edges lie on the knots, weights = f B(t), and slopes = df B(t) + f B′(t) / h."""
+    k, t = bspline.places(distance, grid)
+    interval.copy_(k)
     values = bspline.weights(t)
     torch.mul(f.unsqueeze(1), values, out=weights)
-    torch.mul(f.unsqueeze(1) / spacing, bspline.weights(t, 1), out=slopes)
+    torch.mul(f.unsqueeze(1) / grid.spacing, bspline.weights(t, 1), out=slopes)
     slopes.addcmul_(df.unsqueeze(1), values)
 
 
@@ -147,3 +207,31 @@ def _add_table(x, y, interval, weights, edges, out):
     product = x.index_select(0, edges.source) * y.index_select(0, edges.target)
     for q in range(4):
         out.index_add_(0, interval + q, product * weights[:, q : q + 1])
+
+
+def _check(source: Tensor, target: Tensor, reverse: Tensor, shift: Tensor | None, num: int) -> None:
+    if bool((target[1:] < target[:-1]).any()):
+        raise InputError(
+            "edge_index[1], the targets, must not decrease; sort the edges by target, or take "
+            "filters='exact'"
+        )
+    if target.numel() and not 0 <= int(target[0]) <= int(target[-1]) < num:
+        raise InputError(
+            f"edge_index must lie in 0 … {num - 1}, got targets {int(target[0])} … "
+            f"{int(target[-1])}"
+        )
+    if not _symmetric(source, target, reverse, shift):
+        raise InputError(
+            "edge_reverse must point from each edge j → i to the edge i → j; give every edge its "
+            "reverse, or take filters='exact'"
+        )
+
+
+def _symmetric(source: Tensor, target: Tensor, reverse: Tensor, shift: Tensor | None) -> bool:
+    if reverse.numel() != source.numel():
+        return False
+    if reverse.numel() and not 0 <= int(reverse.min()) <= int(reverse.max()) < reverse.numel():
+        return False
+    there = torch.equal(source.index_select(0, reverse), target)
+    back = torch.equal(target.index_select(0, reverse), source)
+    return there and back and (shift is None or torch.equal(shift.index_select(0, reverse), -shift))
