@@ -9,32 +9,35 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from numba import get_num_threads, prange
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
-from schnetgeo.nn.fused import Plan
+from schnetgeo.nn.fused import Atoms, Plan
 from schnetgeo.nn.mlp import ShiftedSoftplus
-from schnetgeo.nn.parameters import Sizes, filters_reverse, tabulate
+from schnetgeo.nn.parameters import Sizes, embedding_of, filters_reverse, tabulate, weights_of
 from schnetgeo.nn.tangents import reverse_blocks
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
 from schnetgeo.ops.jit import match_threads, parallel, serial
 
 _BLOCK = 64  # atoms, so that rows of weights are read for several atoms at once
-_SHARE = 1.25  # of the mean share of a thread that one block may have
+_SHARE = 1.25  # of the mean share of the work that one thread may have
+_SLACK = 1000  # and what it may have anyway, as much as a few molecules
 _READOUTS = (ShiftedSoftplus, nn.SiLU)  # activations
 
 
-class Blocks(NamedTuple):
-    """Structures in a row, cut into blocks, and blocks shared by threads."""
+class Structures(NamedTuple):
+    """Structures in a row, cut into blocks of atoms, and blocks shared by threads."""
 
-    first: np.ndarray  # (blocks + 1,) atom
-    tasks: np.ndarray  # (threads + 1,) block
+    z: np.ndarray  # (N,)
+    ptr: np.ndarray  # (B + 1,) first atom of each structure
+    blocks: np.ndarray  # (blocks + 1,) first structure of each block
+    tasks: np.ndarray  # (threads + 1,) first block of each thread
 
 
-def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
+def prepare(plan: Plan, atoms: Atoms, elements: int) -> tuple[Graph, Structures] | None:
     """Edges and blocks of a batch; `None` where the compiled functions do not serve.
 
     That is so for other activations than SchNet's, and where threads could not share the
@@ -43,70 +46,77 @@ def prepare(plan: Plan, ptr: Int[Tensor, "B+1"]) -> tuple[Graph, Blocks] | None:
     activations = {type(a) for a in (plan.activation, *plan.filter_activations)}
     if activations != {ShiftedSoftplus} or type(plan.readout_activation) not in _READOUTS:
         return None
+    if atoms.ptr is None and atoms.number != 1:
+        return None
+    z = atoms.z.numpy()
+    ptr = np.array([0, len(z)]) if atoms.ptr is None else atoms.ptr.numpy()
     interval, weights, edges = plan.filters.arrays
     slopes = plan.filters.slope_arrays[1] if plan.with_slope else weights
     placed = interval, weights, slopes, plan.seed.numpy()
     graph = Graph(edges.source, edges.start, edges.reverse, *placed)
     match_threads()
-    if not _one_by_one(ptr.numpy(), edges.source, edges.start, edges.reverse):
+    if not _one_by_one(z, ptr, edges.source, edges.start, edges.reverse, elements):
         return None
-    blocks = Blocks(*_blocks(ptr.numpy(), edges.start, get_num_threads()))
-    return (graph, blocks) if blocks.first[0] == 0 else None
+    cut = Structures(z, ptr, *_blocks(ptr, edges.start, get_num_threads()))
+    return (graph, cut) if cut.blocks[0] == 0 else None
 
 
 class CompiledEnergyAndSlope(torch.autograd.Function):
-    """As `fused.EnergyAndSlope`, for what `prepare` takes.
+    """As `fused.energy_and_slope`, for what `prepare` takes.
 
     The slope of a pair is the first of its two edges', and the other's is 0: their sum is the same.
     Bits of gradients depend on the number of threads, but not on the run.
     """
 
     @staticmethod
-    def forward(ctx, plan: Plan, graph: Graph, cut: Blocks, x: Tensor, *parameters: Tensor | None):
-        layers, channels = (len(parameters) - 4) // 10, x.size(1)
-        sizes = Sizes(layers, channels, plan.filters.basis.size(1), parameters[-4].size(0))
-        none = x.new_zeros(channels)  # for a bias that is not there
-        flat = torch.cat([none if p is None else p.detach().reshape(-1) for p in parameters])
-        flat = flat.numpy()
-        basis, activated = plan.filters.basis.numpy(), len(plan.filter_activations) > 1
+    def forward(ctx, plan: Plan, graph: Graph, cut: Structures, *parameters: Tensor | None):
+        embedding, readout = parameters[0], parameters[-4]
+        basis, layers = plan.filters.basis.numpy(), (len(parameters) - 5) // 10
+        shape = embedding.size(1), basis.shape[1], readout.size(0), len(embedding), len(basis)
+        sizes, kind = Sizes(layers, *shape), basis.dtype
+        none = embedding.new_zeros(embedding.size(1))  # for a bias that is not there
+        given = [none if p is None else p for p in parameters]
+        flat = _flatten_dense_tensors(given).numpy()
+        activated = len(plan.filter_activations) > 1
         silu = type(plan.readout_activation) is nn.SiLU
-        weights, filters = sizes.weights(basis), sizes.filters(basis, activated)
-        shape = layers, x.size(0), channels, sizes.hidden
-        tape = Tape.empty(shape, len(graph.source), flat.dtype, plan.with_slope)
-        tape.x[0] = x.detach().numpy()
-        tabulate(flat, sizes, weights, filters, basis, activated)
-        _forward(weights, graph, tape, cut, silu, plan.with_slope)
-        ctx.kept = sizes, basis, weights, filters, graph, tape, cut
-        ctx.flags = activated, plan.with_slope
-        ctx.shapes = [None if p is None else p.shape for p in parameters]
-        return torch.from_numpy(tape.y), torch.from_numpy(tape.slope)
+        room = memory.empty((sizes.weights,), kind)
+        filter_room = memory.empty((sizes.filters(activated),), kind)
+        tape = Tape.empty(sizes, len(cut.z), len(graph.source), kind, plan.with_slope)
+        energy = np.empty(len(cut.ptr) - 1, kind)
+        tabulate(flat, sizes, basis, activated, room, filter_room)
+        _forward(flat, sizes, room, graph, cut, tape, energy, silu, plan.with_slope)
+        ctx.kept = sizes, basis, room, filter_room, graph, cut, tape
+        ctx.flags, ctx.given = (activated, plan.with_slope), given
+        ctx.absent = [p is None for p in parameters]
+        return torch.from_numpy(energy), torch.from_numpy(tape.slope)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, y_bar: Tensor, v: Tensor):
-        sizes, basis, weights, filters, graph, tape, cut = ctx.kept
+    def backward(ctx, energy_bar: Tensor, v: Tensor):
+        sizes, basis, room, filter_room, graph, cut, tape = ctx.kept
         activated, with_slope = ctx.flags
-        threads = len(cut.tasks) - 1
-        gradient = memory.empty((threads, sizes.total), tape.y.dtype)
-        tables = memory.empty((threads, *weights.tables.shape), tape.y.dtype)
-        x_bar = memory.empty(tape.x.shape[1:], tape.y.dtype)
-        bars = y_bar.contiguous().numpy(), v.contiguous().numpy()
-        _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope)
-        filters_reverse(sizes, filters, basis, tables, gradient, activated)
-        parts = torch.from_numpy(gradient[0]).split([_size(s, sizes) for s in ctx.shapes])
-        own = [None if s is None else p.view(s) for p, s in zip(parts, ctx.shapes, strict=True)]
-        return None, None, None, torch.from_numpy(x_bar), *own
-
-
-def _size(shape: torch.Size | None, sizes: Sizes) -> int:
-    return sizes.channels if shape is None else shape.numel()
+        threads, kind = len(cut.tasks) - 1, basis.dtype
+        gradient = memory.empty((threads, sizes.parameters), kind)
+        tables = memory.empty((threads, sizes.layers, sizes.samples - 2, sizes.channels), kind)
+        bars = energy_bar.contiguous().numpy(), v.contiguous().numpy()
+        _backward(sizes, room, graph, cut, tape, bars, gradient, tables, with_slope)
+        filters_reverse(sizes, filter_room, basis, tables, gradient, activated)
+        parts = _unflatten_dense_tensors(torch.from_numpy(gradient[0]), ctx.given)
+        own = [None if none else p for p, none in zip(parts, ctx.absent, strict=True)]
+        return None, None, None, *own
 
 
 @serial
-def _one_by_one(ptr, source, start, reverse):
-    """Whether structures follow each other, and edges stay in them and are two for each pair."""
-    if ptr.shape[0] < 2 or ptr[0] != 0 or ptr[-1] != start.shape[0] - 1:
+def _one_by_one(z, ptr, source, start, reverse, elements):
+    """Whether structures follow each other, edges stay in them and are two for each pair.
+
+    And whether all atoms are of elements that there are.
+    """
+    if ptr.shape[0] < 2 or ptr[0] != 0 or ptr[-1] != z.shape[0]:
         return False
+    for i in range(z.shape[0]):
+        if not 0 <= z[i] < elements:
+            return False
     for b in range(ptr.shape[0] - 1):
         if ptr[b + 1] < ptr[b]:
             return False
@@ -119,46 +129,62 @@ def _one_by_one(ptr, source, start, reverse):
 
 @serial
 def _blocks(ptr, start, threads):
-    """First atoms of the blocks and first blocks of the threads; −1 first where there are none."""
+    """First structures of the blocks, −1 first where threads cannot share, and first blocks."""
     structures = ptr.shape[0] - 1
-    first, number = np.empty(structures + 1, np.int64), 0
-    work = np.empty(structures + 1, np.int64)  # done before each block
-    first[0], work[0] = 0, 0
-    size = max(16, min(_BLOCK, ptr[structures] // (4 * threads)))
-    largest = 0
-    for b in range(structures):
-        if ptr[b + 1] - first[number] >= size or b == structures - 1:
-            number += 1
-            first[number] = ptr[b + 1]
-            work[number] = 8 * ptr[b + 1] + start[ptr[b + 1]]
-            largest = max(largest, work[number] - work[number - 1])
-    if largest > _SHARE * work[number] / threads + 16 * _BLOCK:
-        first[0] = -1
-    threads = max(1, min(threads, number))
-    tasks, block = np.zeros(threads + 1, np.int64), 0
+    blocks, tasks = np.zeros(structures + threads + 1, np.int64), np.zeros(threads + 1, np.int64)
+    total, number, b = _work(ptr, start, structures), 0, 0
     for task in range(threads):
-        while block < number and work[block + 1] * threads <= work[number] * (task + 1):
-            block += 1
-        tasks[task + 1] = block
-    tasks[threads] = number
-    return first[: number + 1], tasks
+        first, goal = b, total * (task + 1) / threads
+        while b < structures and _work(ptr, start, b) + _work(ptr, start, b + 1) <= 2 * goal:
+            b += 1  # as long as the middle of a structure lies before the goal
+        if _work(ptr, start, b) - _work(ptr, start, first) > _SHARE * total / threads + _SLACK:
+            blocks[0] = -1
+        atoms = ptr[b] - ptr[first]
+        size = atoms / max(1, np.ceil(atoms / _BLOCK))
+        for s in range(first, b):
+            if s + 1 == b or ptr[s + 1] - ptr[blocks[number]] >= size:
+                number += 1
+                blocks[number] = s + 1
+        tasks[task + 1] = number
+    return blocks[: number + 1], tasks
+
+
+@serial
+def _work(ptr, start, structures):
+    """Measure of the work for so many structures."""
+    return 8 * ptr[structures] + start[ptr[structures]]
 
 
 @parallel
-def _forward(weights, graph, tape, cut, silu, with_slope):
+def _forward(flat, sizes, room, graph, cut, tape, energy, silu, with_slope):
     for task in prange(cut.tasks.shape[0] - 1):
         for block in range(cut.tasks[task], cut.tasks[task + 1]):
-            atoms = cut.first[block], cut.first[block + 1]
-            energies(weights, graph, tape, atoms, silu)
-            if with_slope:
-                slopes(weights, graph, tape, atoms)
+            structures = cut.blocks[block], cut.blocks[block + 1]
+            _forward_block(
+                flat, sizes, room, graph, cut, tape, energy, structures, silu, with_slope
+            )
+
+
+@serial
+def _forward_block(flat, sizes, room, graph, cut, tape, energy, structures, silu, with_slope):
+    embedding, weights = embedding_of(flat, sizes), weights_of(room, sizes)
+    first, last = structures
+    atoms = cut.ptr[first], cut.ptr[last]
+    for i in range(atoms[0], atoms[1]):
+        tape.x[0, i] = embedding[cut.z[i]]
+    energies(weights, graph, tape, atoms, silu)
+    for b in range(first, last):
+        energy[b] = 0
+        for i in range(cut.ptr[b], cut.ptr[b + 1]):
+            energy[b] += graph.share[i] * tape.y[i]
+    if with_slope:
+        slopes(weights, graph, tape, atoms)
 
 
 @parallel
-def _backward(sizes, weights, graph, tape, cut, bars, gradient, tables, x_bar, with_slope):
+def _backward(sizes, room, graph, cut, tape, bars, gradient, tables, with_slope):
     for task in prange(cut.tasks.shape[0] - 1):
-        gradient[task] = 0
-        tables[task] = 0
-        first = cut.first[cut.tasks[task] : cut.tasks[task + 1] + 1]
-        into = gradient[task], tables[task], x_bar
-        reverse_blocks(sizes, weights, graph, tape, first, bars, into, with_slope)
+        blocks = cut.blocks[cut.tasks[task] : cut.tasks[task + 1] + 1]
+        into = gradient[task], tables[task]
+        weights = weights_of(room, sizes)
+        reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, into, with_slope)

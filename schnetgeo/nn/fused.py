@@ -13,12 +13,14 @@ from functools import singledispatch
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from schnetgeo import ops
 from schnetgeo.nn.mlp import ShiftedSoftplus
+from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.nn.spline import PlacedFilters
 
 
@@ -77,23 +79,36 @@ class EnergyAndSlope(torch.autograd.Function):
         return None, *_reverse(plan, tape, y_bar, arrays, bends, parameters)
 
 
+class Atoms(NamedTuple):
+    """The atoms of a batch."""
+
+    z: Int[Tensor, "N"]
+    structure: Int[Tensor, "N"]
+    number: int  # of structures
+    ptr: Int[Tensor, "B+1"] | None  # first atom of each structure, if that is known
+
+
 def energy_and_slope(
-    plan: Plan, ptr: Int[Tensor, "B+1"] | None, x: Tensor, *parameters: Tensor | None
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "E"]]:
-    """`EnergyAndSlope`, compiled as a whole where the CPU's threads can share the structures.
+    plan: Plan, atoms: Atoms, embedding: Float[Tensor, "Z F"], *parameters: Tensor | None
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
+    """Energies Σ seed_i y_i of structures and their slopes, see `EnergyAndSlope`.
+
+    Where the CPU's threads can share the structures, all of it is compiled as a whole.
 
     Args:
-        plan, x, parameters: as for `EnergyAndSlope`.
-        ptr: first atom of each structure; `None` where that is not known.
+        plan, parameters: as for `EnergyAndSlope`.
+        atoms: whose rows of the embedding are the features.
+        embedding: a row for each atomic number.
     """
     on_numba = plan.filters.kernels.__name__ == "schnetgeo.ops.cpu"
-    if on_numba and ptr is not None and plan.tables is None:
+    if on_numba and plan.tables is None:
         from schnetgeo.nn import compiled  # which needs Numba
 
-        batch = compiled.prepare(plan, ptr)
+        batch = compiled.prepare(plan, atoms, embedding.size(0))
         if batch is not None:
-            return compiled.CompiledEnergyAndSlope.apply(plan, *batch, x, *parameters)
-    return EnergyAndSlope.apply(plan, x, *parameters)
+            return compiled.CompiledEnergyAndSlope.apply(plan, *batch, embedding, *parameters)
+    y, slope = EnergyAndSlope.apply(plan, F.embedding(atoms.z, embedding), *parameters)
+    return sum_atoms(plan.seed * y, atoms.structure, atoms.number), slope
 
 
 class _Pair(NamedTuple):

@@ -6,44 +6,43 @@ import numpy as np
 from numba import prange
 
 from schnetgeo.nn.whole import Weights
-from schnetgeo.ops import memory
 from schnetgeo.ops.activations import softplus_of
 from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 from schnetgeo.ops.jit import parallel, serial
 
-_ROWS = 32  # knots that a thread takes at once
+_PART = 4096  # parameters whose gradients a thread adds up at once
+_ROWS = 48  # knots that a thread takes at once, a multiple of the rows of a tile
 
 
 class Sizes(NamedTuple):
-    """Numbers of layers L, channels F, basis functions K and channels of the readout R."""
+    """Numbers that fix the shapes."""
 
-    layers: int
-    channels: int
-    basis: int
-    hidden: int
+    layers: int  # L
+    channels: int  # F
+    basis: int  # K
+    hidden: int  # R, channels of the readout
+    elements: int  # Z, rows of the embedding
+    samples: int  # M + 2, knots where the filter networks run
 
     @property
-    def total(self) -> int:
-        """Parameters in all, an absent bias included."""
+    def parameters(self) -> int:
+        """All of them, an absent bias included."""
         f, k, r = self.channels, self.basis, self.hidden
-        return self.layers * (4 * f * f + k * f + 5 * f) + r * f + 2 * r + 1
+        layer = 4 * f * f + k * f + 5 * f
+        return self.elements * f + self.layers * layer + r * f + 2 * r + 1
 
-    def weights(self, basis: np.ndarray) -> Weights:
-        """Room for the weights, and for tables on the knots of `basis` (M + 2, K)."""
-        layers, f, _, r = self
-        square, row, dtype = (layers, f, f), (layers, f), basis.dtype
-        shapes = square, row, square, row, square, row, square, square, square
-        shapes += (layers, len(basis) - 2, f), (f, r), (r,), (r, f), (r,), (1,)
-        return Weights(*(memory.empty(shape, dtype) for shape in shapes))
+    @property
+    def weights(self) -> int:
+        """Numbers in `Weights`."""
+        f, r = self.channels, self.hidden
+        layer = 6 * f * f + 3 * f + (self.samples - 2) * f
+        return self.layers * layer + 2 * f * r + 2 * r + 1
 
-    def filters(self, basis: np.ndarray, activated: bool) -> "Filters":
-        """Room for the filter networks."""
-        layers, f, k, _ = self
-        knots = layers, len(basis), f
-        shapes = (layers, k, f), (layers, f, f), (layers, f, f), knots, knots, knots
-        shapes += (knots if activated else (0, 0, 0),)
-        return Filters(*(memory.empty(shape, basis.dtype) for shape in shapes))
+    def filters(self, activated: bool) -> int:
+        """Numbers in `Filters`."""
+        f, k, m = self.channels, self.basis, self.samples
+        return self.layers * (k * f + 2 * f * f + (4 if activated else 3) * m * f)
 
 
 class Filters(NamedTuple):
@@ -55,7 +54,7 @@ class Filters(NamedTuple):
     hidden: np.ndarray  # (L, M + 2, F), act(h)
     hidden_first: np.ndarray  # (L, M + 2, F), act'(h)
     values: np.ndarray  # (L, M + 2, F)
-    last_first: np.ndarray  # (L, M + 2, F) of the last activation, or (0, 0, 0) without one
+    last_first: np.ndarray  # (L, M + 2, F) of the last activation, or (0, M + 2, F) without one
 
 
 class Layer(NamedTuple):
@@ -83,11 +82,17 @@ class Readout(NamedTuple):
 
 
 @serial
+def embedding_of(flat, sizes):
+    """The part of a row of parameters, or of their gradients, that is the embedding."""
+    return flat[: sizes.elements * sizes.channels].reshape(sizes.elements, sizes.channels)
+
+
+@serial
 def layer_of(flat, sizes, layer):
-    """The part of a row of parameters, or of their gradients, that belongs to a layer."""
+    """The part that belongs to a layer."""
     f, k = sizes.channels, sizes.basis
     square, wide = f * f, k * f
-    a = layer * (4 * square + wide + 5 * f)
+    a = sizes.elements * f + layer * (4 * square + wide + 5 * f)
     b = a + square + f
     c = b + square + f
     d = c + square + f
@@ -110,31 +115,75 @@ def readout_of(flat, sizes):
     return Readout(flat[a:b].reshape(r, f), flat[b : b + r], flat[b + r : b + 2 * r], flat[-1:])
 
 
-@parallel
-def tabulate(flat, sizes, weights, filters, basis, activated):
-    """Put all weights in their places, run the filter networks, make spline coefficients."""
-    readout = readout_of(flat, sizes)
-    _turn(readout.r1, weights.r1)
-    weights.r1_back[:] = readout.r1
-    weights.s1[:] = readout.s1
-    weights.r2[:] = readout.r2
-    weights.s2[:] = readout.s2
-    for layer in prange(sizes.layers):
-        _unpack(layer_of(flat, sizes, layer), layer, weights, filters)
-    chunks = (basis.shape[0] + _ROWS - 1) // _ROWS
-    for part in prange(sizes.layers * chunks):
-        layer, chunk = part // chunks, part % chunks
-        rows = chunk * _ROWS, min((chunk + 1) * _ROWS, basis.shape[0])
-        _sample(layer_of(flat, sizes, layer), layer, filters, basis, rows, activated)
-    for part in prange(sizes.layers * chunks):
-        layer, chunk = part // chunks, part % chunks
-        values, table = filters.values[layer], weights.tables[layer]
-        for m in range(chunk * _ROWS, min((chunk + 1) * _ROWS, table.shape[0])):
-            coefficient(values, m, table[m])
+@serial
+def weights_of(room, sizes):
+    """`Weights` that lie in a row."""
+    layers, f, r = sizes.layers, sizes.channels, sizes.hidden
+    square, row, table, last = layers * f * f, layers * f, sizes.samples - 2, f * r
+    a = 6 * square
+    b = a + 3 * row
+    c = b + layers * table * f
+    d = c + 2 * last
+    squares = room[:a].reshape(6, layers, f, f)
+    rows = room[a:b].reshape(3, layers, f)
+    return Weights(
+        squares[0], rows[0], squares[1], rows[1], squares[2], rows[2],
+        squares[3], squares[4], squares[5], room[b:c].reshape(layers, table, f),
+        room[c : c + last].reshape(f, r), room[d : d + r],
+        room[c + last : d].reshape(r, f), room[d + r : d + 2 * r], room[-1:],
+    )  # fmt: skip
 
 
 @serial
-def _unpack(own, layer, weights, filters):
+def filters_of(room, sizes):
+    """`Filters` that lie in a row."""
+    layers, f, k, m = sizes.layers, sizes.channels, sizes.basis, sizes.samples
+    a, square = layers * k * f, layers * f * f
+    b = a + 2 * square
+    on_knots = room[b:].reshape(-1, m, f)
+    return Filters(
+        room[:a].reshape(layers, k, f),
+        room[a : a + square].reshape(layers, f, f), room[a + square : b].reshape(layers, f, f),
+        on_knots[:layers], on_knots[layers : 2 * layers], on_knots[2 * layers : 3 * layers],
+        on_knots[3 * layers :],
+    )  # fmt: skip
+
+
+@parallel
+def tabulate(flat, sizes, basis, activated, room, filter_room):
+    """Put all weights in their places, run the filter networks, make spline coefficients.
+
+    Args:
+        flat: all parameters.
+        sizes: of the arrays.
+        basis: functions on the knots, (M + 2, K).
+        activated: whether the filter networks end with an activation.
+        room, filter_room: where `Weights` and `Filters` are written.
+    """
+    for layer in prange(sizes.layers):
+        _unpack(flat, sizes, layer, room, filter_room)
+    chunks = (basis.shape[0] + _ROWS - 1) // _ROWS
+    for part in prange(sizes.layers * chunks):
+        layer, begin = part // chunks, part % chunks * _ROWS
+        rows = begin, min(begin + _ROWS, basis.shape[0])
+        _sample(flat, sizes, layer, filter_room, basis, rows, activated)
+    for part in prange(sizes.layers * chunks):
+        layer, begin = part // chunks, part % chunks * _ROWS
+        _interpolate(sizes, layer, room, filter_room, begin)
+
+
+@serial
+def _unpack(flat, sizes, layer, room, filter_room):
+    """Put the weights of a layer in their places, and those of the readout with the first."""
+    weights, filters = weights_of(room, sizes), filters_of(filter_room, sizes)
+    if layer == 0:
+        readout = readout_of(flat, sizes)
+        _turn(readout.r1, weights.r1)
+        weights.r1_back[:] = readout.r1
+        weights.s1[:] = readout.s1
+        weights.r2[:] = readout.r2
+        weights.s2[:] = readout.s2
+    own = layer_of(flat, sizes, layer)
     _turn(own.w1, weights.w1[layer])
     _turn(own.w2, weights.w2[layer])
     _turn(own.w3, weights.w3[layer])
@@ -174,8 +223,9 @@ def _present(basis):
 
 
 @serial
-def _sample(own, layer, filters, basis, rows, activated):
+def _sample(flat, sizes, layer, filter_room, basis, rows, activated):
     """The filter network on some of the knots."""
+    own, filters = layer_of(flat, sizes, layer), filters_of(filter_room, sizes)
     part = slice(rows[0], rows[1])
     hidden, first = filters.hidden[layer, part], filters.hidden_first[layer, part]
     values = filters.values[layer, part]
@@ -189,22 +239,38 @@ def _sample(own, layer, filters, basis, rows, activated):
         softplus_of(values.reshape(-1), filters.last_first[layer, part].reshape(-1))
 
 
+@serial
+def _interpolate(sizes, layer, room, filter_room, begin):
+    """Spline coefficients from some of the samples."""
+    values = filters_of(filter_room, sizes).values[layer]
+    table = weights_of(room, sizes).tables[layer]
+    for m in range(begin, min(begin + _ROWS, table.shape[0])):
+        coefficient(values, m, table[m])
+
+
 @parallel
-def filters_reverse(sizes, filters, basis, tables, gradient, activated):
+def filters_reverse(sizes, filter_room, basis, tables, gradient, activated):
     """From the threads' gradients for the tables to those for all parameters, in gradient[0]."""
-    threads, chunks = gradient.shape[0], (basis.shape[0] + _ROWS - 1) // _ROWS
-    for task in prange(threads):
-        for layer in range(sizes.layers):
-            own = layer_of(gradient[task], sizes, layer)
-            w1_bar = np.zeros((sizes.basis, sizes.channels), gradient.dtype)
-            for chunk in range(task * chunks // threads, (task + 1) * chunks // threads):
-                rows = chunk * _ROWS, min((chunk + 1) * _ROWS, basis.shape[0])
-                _reverse_rows(own, w1_bar, layer, filters, basis, tables, rows, activated)
-            _turn(w1_bar, own.filter_w1)
-    for part in prange((gradient.shape[1] + 4095) // 4096):
-        for task in range(1, threads):
-            for k in range(part * 4096, min((part + 1) * 4096, gradient.shape[1])):
+    for task in prange(gradient.shape[0]):
+        _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, task)
+    for part in prange((gradient.shape[1] + _PART - 1) // _PART):
+        for task in range(1, gradient.shape[0]):
+            for k in range(part * _PART, min((part + 1) * _PART, gradient.shape[1])):
                 gradient[0, k] += gradient[task, k]
+
+
+@serial
+def _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, task):
+    """The share of one thread, in its row of the gradient."""
+    filters, threads = filters_of(filter_room, sizes), gradient.shape[0]
+    chunks = (basis.shape[0] + _ROWS - 1) // _ROWS
+    for layer in range(sizes.layers):
+        own = layer_of(gradient[task], sizes, layer)
+        w1_bar = np.zeros((sizes.basis, sizes.channels), gradient.dtype)
+        for chunk in range(task * chunks // threads, (task + 1) * chunks // threads):
+            rows = chunk * _ROWS, min((chunk + 1) * _ROWS, basis.shape[0])
+            _reverse_rows(own, w1_bar, layer, filters, basis, tables, rows, activated)
+        _turn(w1_bar, own.filter_w1)
 
 
 @serial

@@ -12,11 +12,13 @@ from torch_geometric.data import Data
 from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
+from schnetgeo.nn.built import Built, built
 from schnetgeo.nn.conv import CFConv, RadialConv
-from schnetgeo.nn.fused import Plan, energy_and_slope
-from schnetgeo.nn.mlp import ShiftedSoftplus, dense
+from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
+from schnetgeo.nn.interaction import Interaction
+from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
-from schnetgeo.nn.readout import MeanReadout, SumReadout, sum_atoms
+from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.spline import Knots, PlacedFilters
 
 _PAPER = dict(
@@ -35,23 +37,6 @@ PRESETS = {
     "pyg": dict(channels=128, num_layers=6, num_basis=50, cutoff=10.0),
     "torchmd_gn": dict(channels=128, num_layers=6, num_basis=50, cutoff=5.0),
 }
-
-
-class Interaction(nn.Module):
-    """v_i = lin3(act(lin2(conv(lin1(x))_i))): what one layer adds to the features of an atom."""
-
-    def __init__(self, channels: int, conv: RadialConv, activation: type[nn.Module], in_bias: bool):
-        super().__init__()
-        self.lin1 = dense(channels, channels, bias=in_bias)
-        self.conv = conv
-        self.lin2 = dense(channels, channels)
-        self.activation = activation()
-        self.lin3 = dense(channels, channels)
-
-    def forward(self, x: Float[Tensor, "N F"], *edges) -> Float[Tensor, "N F"]:
-        """Arguments besides x are those of the convolution."""
-        messages = self.conv(self.lin1(x), *edges)
-        return self.lin3(self.activation(self.lin2(messages)))
 
 
 class SchNet(nn.Module):
@@ -127,6 +112,7 @@ class SchNet(nn.Module):
         self.cutoff = cutoff
         self.max_z = max_z
         self.filters = filters
+        self._built: Built | None = None
         self.embedding = nn.Embedding(max_z, channels)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
         self.envelope = envelope(cutoff)
@@ -186,19 +172,13 @@ class SchNet(nn.Module):
     @property
     def has_slopes(self) -> bool:
         """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
-        if (
-            self.filters != "spline"
-            or type(self).forward is not SchNet.forward
-            or type(self.readout) not in (SumReadout, MeanReadout)
-            or not all(_as_built(i) for i in self.interactions)
-        ):
+        if self.filters != "spline" or type(self).forward is not SchNet.forward:
             return False
-        activations = [_activations(i) for i in self.interactions]
-        alike = len({tuple(map(type, a)) for a in activations}) == 1
-        bare = not any(
-            a._parameters or a._modules for a in (*activations[0], self.readout.activation)
-        )
-        return alike and bare and not _watched(self) and not torch.compiler.is_compiling()
+        return not torch.compiler.is_compiling() and self._find_parts() is not None
+
+    def _find_parts(self) -> Built | None:
+        self._built = built(self, self._built)
+        return self._built
 
     def energy_and_slope(
         self, data: Data, distance: Float[Tensor, "E"], with_slope: bool = True
@@ -222,44 +202,9 @@ class SchNet(nn.Module):
         tables: tuple[Tensor, ...] | None = None,
     ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
         """The same with filters that are placed already, and tables of them, if known."""
-        batch, number = batch_index(data), num_structures(data)
-        readout, first = self.readout, self.interactions[0]
-        activations = first.conv.activations, first.activation, readout.activation
-        shares = readout.shares(batch, number, placed.distance.dtype)
-        layers = []
-        for i in self.interactions:
-            layers += i.lin1, i.lin2, i.lin3, *i.conv.layers
-        parameters = [p for x in (*layers, readout.lin1, readout.lin2) for p in (x.weight, x.bias)]
-        plan = Plan(placed, *activations, shares, with_slope, tables)
-        ptr = data.get("ptr")
-        if ptr is None and data.get("batch") is None:
-            ptr = torch.tensor([0, data.z.numel()], device=data.z.device)
-        y, slope = energy_and_slope(plan, ptr, self.embedding(data.z), *parameters)
-        return sum_atoms(shares * y, batch, number), slope
-
-
-def _as_built(interaction: nn.Module) -> bool:
-    """Whether an interaction is what the fused functions compute."""
-    conv = interaction.conv
-    if type(interaction) is not Interaction or type(conv).forward is not CFConv.forward:
-        return False
-    if not conv.fused or type(conv.filter) is not nn.Sequential:
-        return False
-    first, _, second, *last = conv.filter
-    dense = interaction.lin1, interaction.lin2, interaction.lin3, first, second
-    return len(last) < 2 and all(type(layer) is nn.Linear for layer in dense)
-
-
-def _activations(interaction: Interaction) -> list[nn.Module]:
-    _, first, _, *last = interaction.conv.filter
-    return [interaction.activation, first, *last]
-
-
-def _watched(model: nn.Module) -> bool:
-    """Whether hooks sit on a part of the model, which fused functions would pass by."""
-    parts = [model]
-    for m in parts:
-        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
-            return True
-        parts.extend(m._modules.values())
-    return False
+        parts = self._find_parts()
+        batch = batch_index(data), num_structures(data)
+        shares = self.readout.shares(*batch, placed.distance.dtype)
+        plan = Plan(placed, *parts.activations, shares, with_slope, tables)
+        atoms = Atoms(data.z, *batch, data.get("ptr"))
+        return energy_and_slope(plan, atoms, self.embedding.weight, *parts.parameters)

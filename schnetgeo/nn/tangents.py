@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schnetgeo.nn.parameters import layer_of, readout_of
+from schnetgeo.nn.parameters import embedding_of, layer_of, readout_of
 from schnetgeo.nn.whole import (
     FIRST,
     G_BAR,
@@ -41,44 +41,56 @@ class Room(NamedTuple):
     g_bar: np.ndarray
     p_bar: np.ndarray
     r_bar: np.ndarray  # (n, R)
+    y_bar: np.ndarray  # (n,)
     pairs: np.ndarray  # (2, F), of two atoms
 
 
 @serial
-def reverse_blocks(sizes, weights, graph, tape, first, bars, into, with_slope):
-    """The gradient of Σ ȳ y + Σ v slope.
+def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, into, with_slope):
+    """The gradient of Σ Ē E + Σ v slope.
 
     Args:
         sizes, weights, graph, tape: as for `whole.energies`, after `whole.slopes`.
-        first: first atoms of the blocks, and the last one's end.
-        bars: ȳ (N,) and v (E,).
-        into: a row of parameters and tables (L, M, F) to add to, and x̄ (N, F) to write.
+        cut: the structures.
+        blocks: first structures of the blocks, and the last one's end.
+        bars: Ē (B,) and v (E,).
+        into: a row of parameters and tables (L, M, F) to write.
         with_slope: whether there are slopes.
     """
-    gradient, table_bar, x_bar = into
+    gradient, table_bar = into
+    gradient[:] = 0
+    table_bar[:] = 0
     longest = 0
-    for block in range(first.shape[0] - 1):
-        longest = max(longest, first[block + 1] - first[block])
+    for block in range(blocks.shape[0] - 1):
+        longest = max(longest, cut.ptr[blocks[block + 1]] - cut.ptr[blocks[block]])
     layers = sizes.layers + 1 if with_slope else 0
     kept, small, kind = (longest, sizes.channels), (longest, sizes.hidden), tape.y.dtype
     whole = Room(
         np.empty((5, layers, longest, sizes.channels), kind),
         np.empty(small, kind), np.empty(small, kind),
         np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind),
-        np.empty(small, kind), np.empty((2, sizes.channels), kind),
+        np.empty(small, kind), np.empty(longest, kind), np.empty((2, sizes.channels), kind),
     )  # fmt: skip
-    for block in range(first.shape[0] - 1):
-        atoms = first[block], first[block + 1]
+    embedding_bar = embedding_of(gradient, sizes)
+    for block in range(blocks.shape[0] - 1):
+        first, last = blocks[block], blocks[block + 1]
+        atoms = cut.ptr[first], cut.ptr[last]
         n = atoms[1] - atoms[0]
         room = Room(
             whole.moved, whole.dq[:n], whole.bend[:n], whole.x_bar[:n],
             whole.h_bar[:n], whole.g_bar[:n], whole.p_bar[:n], whole.r_bar[:n],
-            whole.pairs,
+            whole.y_bar[:n], whole.pairs,
         )  # fmt: skip
+        for b in range(first, last):
+            for i in range(cut.ptr[b], cut.ptr[b + 1]):
+                room.y_bar[i - atoms[0]] = graph.share[i] * bars[0][b]
         if with_slope:
             _tangents(weights, graph, tape, room, bars[1], atoms)
-        _reverse(sizes, weights, graph, tape, room, bars, gradient, table_bar, with_slope, atoms)
-        x_bar[atoms[0] : atoms[1]] = room.x_bar
+        _reverse(sizes, weights, graph, tape, room, bars[1], gradient, table_bar, with_slope, atoms)
+        for i in range(n):
+            row = embedding_bar[cut.z[atoms[0] + i]]
+            for f in range(row.shape[0]):
+                row[f] += room.x_bar[i, f]
 
 
 @serial
@@ -113,12 +125,11 @@ def _tangents(weights, graph, tape, room, v, atoms):
 
 
 @serial
-def _reverse(sizes, weights, graph, tape, room, bars, gradient, table_bar, with_slope, atoms):
+def _reverse(sizes, weights, graph, tape, room, v, gradient, table_bar, with_slope, atoms):
     """Reverse Σ ȳ y + Σ share ẏ."""
     begin, end = atoms
-    y_bar, v = bars
     own, n = slice(begin, end), end - begin
-    _reverse_readout(sizes, weights, graph, tape, room, y_bar, gradient, with_slope, atoms)
+    _reverse_readout(sizes, weights, graph, tape, room, gradient, with_slope, atoms)
     for layer in range(sizes.layers - 1, -1, -1):
         g, q, p = tape.layers[G, layer, own], tape.layers[Q, layer, own], tape.layers[P, layer, own]
         out = layer_of(gradient, sizes, layer)
@@ -152,11 +163,11 @@ def _reverse(sizes, weights, graph, tape, room, bars, gradient, table_bar, with_
 
 
 @serial
-def _reverse_readout(sizes, weights, graph, tape, room, y_bar, gradient, with_slope, atoms):
+def _reverse_readout(sizes, weights, graph, tape, room, gradient, with_slope, atoms):
     begin, end = atoms
     own, out = slice(begin, end), readout_of(gradient, sizes)
     for i in range(end - begin):
-        bar, hidden = y_bar[begin + i], tape.readout[HIDDEN, begin + i]
+        bar, hidden = room.y_bar[i], tape.readout[HIDDEN, begin + i]
         first = tape.readout[HIDDEN_FIRST, begin + i]
         out.s2[0] += bar
         for f in range(hidden.shape[0]):

@@ -64,15 +64,15 @@ class Tape(NamedTuple):
     slope: np.ndarray  # (E,)
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int, int], edges: int, dtype, with_slope: bool) -> "Tape":
-        """For shape = (layers, atoms, channels, channels of the readout)."""
-        layers, atoms, channels, hidden = shape
+    def empty(cls, sizes, atoms: int, edges: int, kind, with_slope: bool) -> "Tape":
+        """Room for a batch; `sizes` has the numbers of layers and channels."""
+        shape = sizes.layers, atoms, sizes.channels
         return cls(
-            memory.empty((layers + 1, atoms, channels), dtype),
-            memory.empty((8 if with_slope else 4, layers, atoms, channels), dtype),
-            memory.empty((4, atoms, hidden), dtype),
-            np.empty(atoms, dtype),
-            np.zeros(edges, dtype),
+            memory.empty((sizes.layers + 1, *shape[1:]), kind),
+            memory.empty((8 if with_slope else 4, *shape), kind),
+            memory.empty((4, atoms, sizes.hidden), kind),
+            np.empty(atoms, kind),
+            np.zeros(edges, kind),
         )
 
 

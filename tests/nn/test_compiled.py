@@ -66,8 +66,18 @@ def gradients(potential, batch, forces=True):
 
 @pytest.fixture
 def used(monkeypatch):
-    """What the compiled functions were asked for, and whether they took it."""
-    taken, prepare = [], compiled.prepare
+    """What the compiled functions were asked for, and whether they took it.
+
+    Memory that they read before they write it is not a number here.
+    """
+    taken, prepare, empty = [], compiled.prepare, memory.empty
+
+    def spoiled(shape, dtype):
+        array = empty(shape, dtype)
+        array.fill(np.nan)
+        return array
+
+    monkeypatch.setattr(memory, "empty", spoiled)
 
     def watched(*arguments):
         taken.append(prepare(*arguments))
@@ -133,11 +143,29 @@ def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
 @pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0]])
 def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_the_operators(wrong):
     filters = potential_of().model._place(BATCH, torch.ones(BATCH.edge_index.size(1)).double())
-    source, _, start, reverse = filters.arrays[2]
+    (source, _, start, reverse), z = filters.arrays[2], BATCH.z.numpy()
     ptr, last = BATCH.ptr.numpy(), int(BATCH.ptr[-1])
-    assert compiled._one_by_one(ptr, source, start, reverse)
+    assert compiled._one_by_one(z, ptr, source, start, reverse, 9)
     broken = np.array([last if k == 12 else k for k in wrong])
-    assert not compiled._one_by_one(broken, source, start, reverse)
+    assert not compiled._one_by_one(z, broken, source, start, reverse, 9)
+    assert not compiled._one_by_one(z, ptr, source, start, reverse, 8)  # no row for oxygen
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("sizes", [[1], [3, 3], [0, 5, 0], [9] * 10, [18] * 100, [1, 70, 2, 3] * 9])
+def test_blocks_cover_all_structures_and_share_the_work(sizes, threads):
+    ptr = np.concatenate([[0], np.cumsum(sizes)])
+    start = np.arange(ptr[-1] + 1) * 5
+    blocks, tasks = compiled._blocks(ptr, start, threads)
+    assert len(tasks) == threads + 1
+    assert tasks[0] == 0
+    assert tasks[-1] == len(blocks) - 1
+    assert (np.diff(tasks) >= 0).all()
+    assert (blocks[0], blocks[-1]) == (0, len(sizes))
+    assert (np.diff(blocks) > 0).all()
+    share = np.diff(ptr[blocks[tasks]])
+    assert share.max() <= ptr[-1] / threads + max(sizes)
+    assert np.diff(ptr[blocks]).max() <= compiled._BLOCK + max(sizes)
 
 
 @pytest.mark.parametrize("forces", [True, False])
@@ -218,8 +246,8 @@ def test_evaluation_keeps_nothing():
     assert not prediction.forces.requires_grad
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 8])
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 4), (8, 5), (6, 16)])
+@pytest.mark.parametrize("rows", range(14))
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 4), (8, 5), (6, 16), (5, 83)])
 def test_products(rows, inputs, outputs):
     random = np.random.default_rng(rows)
     x, y = random.random((rows, inputs)), random.random((rows, outputs))
