@@ -118,12 +118,12 @@ def step(case: Case, contender: str, data: Data) -> Step:
 
 
 def _training_step(model: nn.Module, data: Data, forces: bool) -> Step:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-4, fused=True)
     evaluate = energy_and_forces if forces else _energy
 
     def train() -> None:
         optimizer.zero_grad()
-        energy, force = evaluate(model.train(), data)
+        energy, force = evaluate(model, data)
         loss = 0.01 * energy.square().mean()
         if force is not None:
             loss = loss + force.square().sum(1).mean()

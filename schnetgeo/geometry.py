@@ -19,16 +19,16 @@ def edge_vectors(data: Data) -> Float[Tensor, "E 3"]:
     """
     source, target = data.edge_index
     vectors = data.pos.index_select(0, source) - data.pos.index_select(0, target)
-    offset = lattice_offsets(data)
+    offset = lattice_offsets(data, vectors.dtype)
     return vectors if offset is None else vectors + offset
 
 
-def lattice_offsets(data: Data) -> Float[Tensor, "E 3"] | None:
-    """edge_shift · cell of each edge, in the type of the positions; `None` without `edge_shift`."""
+def lattice_offsets(data: Data, dtype: torch.dtype) -> Float[Tensor, "E 3"] | None:
+    """edge_shift · cell of each edge in this type; `None` where there is no `edge_shift`."""
     if data.get("edge_shift") is None:
         return None
     structure = batch_index(data).index_select(0, data.edge_index[1])
-    cell = data.cell.to(data.pos.dtype).index_select(0, structure)
+    cell = data.cell.to(dtype).index_select(0, structure)
     return lattice_vectors(data.edge_shift, cell)
 
 

@@ -14,11 +14,12 @@ from schnetgeo import ops
 from schnetgeo.geometry import lattice_offsets
 
 
-def lengths(data: Data) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
+def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
-    pos, (source, target) = data.pos.detach(), data.edge_index
+    pos, (source, target) = data.pos.detach().to(dtype), data.edge_index
     vectors, distance = pos.new_empty(source.numel(), 3), pos.new_empty(source.numel())
-    ops.kernels(pos).measure(pos, source, target, lattice_offsets(data), vectors, distance)
+    offset = lattice_offsets(data, dtype)
+    ops.kernels(pos).measure(pos, source, target, offset, vectors, distance)
     return vectors, distance
 
 

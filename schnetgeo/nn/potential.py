@@ -122,8 +122,6 @@ class Potential(nn.Module):
         volumes = cell_volumes(data) if stress else None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff)
-        data = copy.copy(data)
-        data.pos = data.pos.detach().to(self.scale.dtype)
         differentiate = self._by_slopes if self._has_slopes else self._by_autograd
         energy, slope, virial = differentiate(data, forces, stress, differentiable)
         total = energy.to(self.references.energies.device).double() + self.references(data)
@@ -140,7 +138,7 @@ class Potential(nn.Module):
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
         data = sorted_edges(data)
-        vectors, distance = lengths(data)
+        vectors, distance = lengths(data, self.scale.dtype)
         with torch.set_grad_enabled(differentiable):
             energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope
@@ -156,13 +154,12 @@ class Potential(nn.Module):
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of any model."""
         with torch.set_grad_enabled(differentiable or forces or stress):
-            inputs = []
-            pos = data.pos
+            inputs, data = [], copy.copy(data)
+            data.pos = data.pos.detach().to(self.scale.dtype)
             if forces:
-                data.pos = pos = pos.requires_grad_()
-                inputs.append(pos)
+                inputs.append(data.pos.requires_grad_())
             if stress:
-                data.cell = data.cell.to(pos.dtype)
+                data.cell = data.cell.to(data.pos.dtype)
                 strain = torch.zeros_like(data.cell, requires_grad=True)
                 data.pos, data.cell = strained(data, strain)
                 inputs.append(strain)

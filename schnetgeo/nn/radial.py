@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from schnetgeo.errors import InputError
+from schnetgeo.ops import kernels
 
 
 class GaussianBasis(nn.Module):
@@ -84,6 +85,6 @@ def with_slope(envelope: nn.Module, distance: Float[Tensor, "E"]) -> tuple[Tenso
 
 @with_slope.register
 def _(envelope: CosineEnvelope, distance: Float[Tensor, "E"]) -> tuple[Tensor, Tensor]:
-    phase, inside = distance * (math.pi / envelope.cutoff), distance < envelope.cutoff
-    slope = torch.sin(phase) * (-0.5 * math.pi / envelope.cutoff)
-    return envelope(distance), slope * inside
+    f, df = torch.empty_like(distance), torch.empty_like(distance)
+    kernels(distance).cosine(distance, float(envelope.cutoff), f, df)
+    return f, df

@@ -4,6 +4,8 @@ Each row of a result is summed by one thread in the order of the edges, so the b
 on the number of threads.
 """
 
+import math
+
 import numpy as np
 import torch
 from numba import prange
@@ -23,6 +25,10 @@ _CHUNK = 2048  # numbers that one thread takes through an activation
 def prepare(tensor: Tensor) -> np.ndarray:
     """What the functions below take for a tensor: converting once saves microseconds a call."""
     return tensor.detach().contiguous().numpy()
+
+
+def ascending(numbers) -> bool:
+    return _ascending(prepare(numbers))
 
 
 def starts(source, target, reverse, shift, num):
@@ -46,6 +52,10 @@ def add_forces(slope, vectors, distance, source, target, out):
 
 def along(y, vectors, distance, source, target, out):
     _along(*_arrays(y, vectors, distance, source, target, out))
+
+
+def cosine(distance, cutoff: float, f, df):
+    _cosine(prepare(distance), cutoff, *_arrays(f, df))
 
 
 def place(distance, f, df, grid: Grid, interval, weights, slopes):
@@ -134,6 +144,18 @@ def _along(y, vectors, distance, source, target, out):
         product = (y[i, 0] - y[j, 0]) * r[0] + (y[i, 1] - y[j, 1]) * r[1]
         product += (y[i, 2] - y[j, 2]) * r[2]
         out[e] = product / max(distance[e], y.dtype.type(SMALLEST))
+
+
+@parallel
+def _cosine(distance, cutoff, f, df):
+    number = distance.dtype.type
+    scale, half = number(math.pi / cutoff), number(0.5)
+    for e in prange(distance.shape[0]):
+        r = distance[e]
+        if r < cutoff:
+            f[e], df[e] = half * (np.cos(scale * r) + 1), -half * scale * np.sin(scale * r)
+        else:
+            f[e], df[e] = 0 * r, 0 * r  # NaN where a distance is
 
 
 @parallel
@@ -285,6 +307,14 @@ def _coefficients_adjoint(bar, out):
     for m in prange(out.shape[0]):
         out[m] = 0
         add_coefficient_adjoint(bar, m, out[m])
+
+
+@serial
+def _ascending(numbers):
+    for e in range(1, numbers.shape[0]):
+        if numbers[e] < numbers[e - 1]:
+            return False
+    return True
 
 
 @serial

@@ -15,8 +15,10 @@ from schnetgeo.ops.edges import Edges
 from schnetgeo.ops.reference import (  # noqa: F401
     add_forces,
     along,
+    ascending,
     coefficients,
     coefficients_adjoint,
+    cosine,
     measure,
     place,
     softplus,

@@ -23,6 +23,11 @@ def prepare(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def ascending(numbers: Int[Tensor, "E"]) -> bool:
+    """Whether none is smaller than the one before."""
+    return not bool((numbers[1:] < numbers[:-1]).any())
+
+
 def starts(
     source: Int[Tensor, "E"],
     target: Int[Tensor, "E"],
@@ -75,6 +80,15 @@ def along(
     """out_e = ⟨y_i − y_j, r_e⟩ / |r_e|, the adjoint of `add_forces`."""
     difference = y.index_select(0, target) - y.index_select(0, source)
     torch.div((difference * vectors).sum(1), distance.clamp(min=SMALLEST), out=out)
+
+
+def cosine(
+    distance: Float[Tensor, "E"], cutoff: float, f: Float[Tensor, "E"], df: Float[Tensor, "E"]
+) -> None:
+    """f = ½ (cos(π r / r_c) + 1) and its derivative, 0 at and beyond the cutoff r_c."""
+    phase, inside = distance * (math.pi / cutoff), distance < cutoff
+    torch.mul(0.5 * (torch.cos(phase) + 1), inside, out=f)
+    torch.mul(torch.sin(phase) * (-0.5 * math.pi / cutoff), inside, out=df)
 
 
 def place(
@@ -210,7 +224,7 @@ def _add_table(x, y, interval, weights, edges, out):
 
 
 def _check(source: Tensor, target: Tensor, reverse: Tensor, shift: Tensor | None, num: int) -> None:
-    if bool((target[1:] < target[:-1]).any()):
+    if not ascending(target):
         raise InputError(
             "edge_index[1], the targets, must not decrease; sort the edges by target, or take "
             "filters='exact'"
