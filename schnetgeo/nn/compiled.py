@@ -96,12 +96,13 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         sizes, basis, room, filter_room, graph, cut, tape = ctx.kept
         activated, with_slope = ctx.flags
         threads, kind = len(cut.tasks) - 1, basis.dtype
-        gradient = memory.empty((threads, sizes.parameters), kind)
+        line = memory.LINE // kind.itemsize
+        gradient = memory.empty((threads, -(-sizes.parameters // line) * line), kind)
         tables = memory.empty((threads, sizes.layers, sizes.samples - 2, sizes.channels), kind)
         bars = energy_bar.contiguous().numpy(), v.contiguous().numpy()
         _backward(sizes, room, graph, cut, tape, bars, gradient, tables, with_slope)
         filters_reverse(sizes, filter_room, basis, tables, gradient, activated)
-        parts = _unflatten_dense_tensors(torch.from_numpy(gradient[0]), ctx.given)
+        parts = _unflatten_dense_tensors(torch.from_numpy(gradient[0, : sizes.parameters]), ctx.given)
         own = [None if none else p for p, none in zip(parts, ctx.absent, strict=True)]
         return None, None, None, *own
 

@@ -109,10 +109,11 @@ def layer_of(flat, sizes, layer):
 @serial
 def readout_of(flat, sizes):
     """The part that belongs to the readout."""
-    f, r = sizes.channels, sizes.hidden
-    a = flat.shape[0] - r * f - 2 * r - 1
+    f, k, r = sizes.channels, sizes.basis, sizes.hidden
+    a = sizes.elements * f + sizes.layers * (4 * f * f + k * f + 5 * f)
     b = a + r * f
-    return Readout(flat[a:b].reshape(r, f), flat[b : b + r], flat[b + r : b + 2 * r], flat[-1:])
+    c, d = b + r, b + 2 * r
+    return Readout(flat[a:b].reshape(r, f), flat[b:c], flat[c:d], flat[d : d + 1])
 
 
 @serial

@@ -311,10 +311,10 @@ def _coefficients_adjoint(bar, out):
 
 @serial
 def _ascending(numbers):
+    falls = 0
     for e in range(1, numbers.shape[0]):
-        if numbers[e] < numbers[e - 1]:
-            return False
-    return True
+        falls += numbers[e] < numbers[e - 1]
+    return falls == 0
 
 
 @serial

@@ -1,10 +1,15 @@
-"""Large arrays whose memory is used again: fresh memory costs a page fault for every page."""
+"""Arrays that begin at a cache line, so that no vector of their numbers lies in two.
+
+The memory of large ones is used again: fresh memory costs a page fault for every page.
+"""
 
 import math
 import weakref
 
 import numpy as np
+import torch
 
+LINE = 64  # bytes of a cache line
 _SMALL = 2**20  # bytes, up to which the system's own allocator does the same
 _MOST = 16  # buffers that wait for their next use
 _waiting: list[np.ndarray] = []
@@ -15,18 +20,22 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     count = math.prod(shape)
     size = count * np.dtype(dtype).itemsize
     if size <= _SMALL:
-        return np.empty(shape, dtype)
+        return _lines(size).view(dtype).reshape(shape)
     buffer = _take(size)
     array = np.frombuffer(memoryview(buffer), dtype, count)
     weakref.finalize(array, _give_back, buffer).atexit = False
     return array.reshape(shape)
 
 
+def _lines(size: int) -> np.ndarray:
+    return torch.empty(size, dtype=torch.uint8).numpy()  # torch begins at a line, unlike NumPy
+
+
 def _take(size: int) -> np.ndarray:
     for k, buffer in enumerate(_waiting):
         if size <= buffer.size <= 2 * size:
             return _waiting.pop(k)
-    return np.empty(size + size // 4, np.uint8)  # the next batch may be a little larger
+    return _lines(size + size // 4)  # the next batch may be a little larger
 
 
 def _give_back(buffer: np.ndarray) -> None:

@@ -85,7 +85,7 @@ def along(
 def cosine(
     distance: Float[Tensor, "E"], cutoff: float, f: Float[Tensor, "E"], df: Float[Tensor, "E"]
 ) -> None:
-    """f = ½ (cos(π r / r_c) + 1) and its derivative, 0 at and beyond the cutoff r_c."""
+    """The cosine envelope f = ½ (cos(π r / r_c) + 1) and f′, 0 at and beyond the cutoff r_c."""
     phase, inside = distance * (math.pi / cutoff), distance < cutoff
     torch.mul(0.5 * (torch.cos(phase) + 1), inside, out=f)
     torch.mul(torch.sin(phase) * (-0.5 * math.pi / cutoff), inside, out=df)
