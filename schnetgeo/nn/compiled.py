@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from schnetgeo.nn.fused import Atoms, Plan
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.parameters import Sizes, embedding_of, filters_reverse, tabulate, weights_of
-from schnetgeo.nn.tangents import reverse_blocks
+from schnetgeo.nn.tangents import reverse_blocks, room_size
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
 from schnetgeo.ops.jit import match_threads, parallel, serial
@@ -35,6 +35,7 @@ class Structures(NamedTuple):
     ptr: np.ndarray  # (B + 1,) first atom of each structure
     blocks: np.ndarray  # (blocks + 1,) first structure of each block
     tasks: np.ndarray  # (threads + 1,) first block of each thread
+    longest: int  # atoms of a block
 
 
 def prepare(plan: Plan, atoms: Atoms, elements: int) -> tuple[Graph, Structures] | None:
@@ -96,11 +97,11 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         sizes, basis, room, filter_room, graph, cut, tape = ctx.kept
         activated, with_slope = ctx.flags
         threads, kind = len(cut.tasks) - 1, basis.dtype
-        line = memory.LINE // kind.itemsize
-        gradient = memory.empty((threads, -(-sizes.parameters // line) * line), kind)
+        gradient = memory.rows(threads, sizes.parameters, kind)
         tables = memory.empty((threads, sizes.layers, sizes.samples - 2, sizes.channels), kind)
+        space = memory.rows(threads, room_size(sizes, cut.longest, with_slope), kind)
         bars = energy_bar.contiguous().numpy(), v.contiguous().numpy()
-        _backward(sizes, room, graph, cut, tape, bars, gradient, tables, with_slope)
+        _backward(sizes, room, graph, cut, tape, bars, space, gradient, tables, with_slope)
         filters_reverse(sizes, filter_room, basis, tables, gradient, activated)
         parts = _unflatten_dense_tensors(torch.from_numpy(gradient[0, : sizes.parameters]), ctx.given)
         own = [None if none else p for p, none in zip(parts, ctx.absent, strict=True)]
@@ -130,7 +131,7 @@ def _one_by_one(z, ptr, source, start, reverse, elements):
 
 @serial
 def _blocks(ptr, start, threads):
-    """First structures of the blocks, −1 first where threads cannot share, and first blocks."""
+    """`Structures.blocks`, −1 first where threads cannot share, `tasks` and `longest`."""
     structures = ptr.shape[0] - 1
     blocks, tasks = np.zeros(structures + threads + 1, np.int64), np.zeros(threads + 1, np.int64)
     total, number, b = _work(ptr, start, structures), 0, 0
@@ -147,7 +148,10 @@ def _blocks(ptr, start, threads):
                 number += 1
                 blocks[number] = s + 1
         tasks[task + 1] = number
-    return blocks[: number + 1], tasks
+    longest = 0
+    for block in range(number):
+        longest = max(longest, ptr[blocks[block + 1]] - ptr[blocks[block]])
+    return blocks[: number + 1], tasks, longest
 
 
 @serial
@@ -183,9 +187,9 @@ def _forward_block(flat, sizes, room, graph, cut, tape, energy, structures, silu
 
 
 @parallel
-def _backward(sizes, room, graph, cut, tape, bars, gradient, tables, with_slope):
+def _backward(sizes, room, graph, cut, tape, bars, space, gradient, tables, with_slope):
     for task in prange(cut.tasks.shape[0] - 1):
         blocks = cut.blocks[cut.tasks[task] : cut.tasks[task + 1] + 1]
         into = gradient[task], tables[task]
-        weights = weights_of(room, sizes)
-        reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, into, with_slope)
+        weights, own = weights_of(room, sizes), space[task]
+        reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, own, into, with_slope)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schnetgeo.nn.parameters import embedding_of, layer_of, readout_of
+from schnetgeo.nn.parameters import Sizes, embedding_of, layer_of, readout_of
 from schnetgeo.nn.whole import (
     FIRST,
     G_BAR,
@@ -45,8 +45,30 @@ class Room(NamedTuple):
     pairs: np.ndarray  # (2, F), of two atoms
 
 
+def room_size(sizes: Sizes, atoms: int, with_slope: bool) -> int:
+    """Numbers in a `Room` for so many atoms."""
+    wide = 4 + (5 * (sizes.layers + 1) if with_slope else 0)
+    return atoms * (wide * sizes.channels + 3 * sizes.hidden + 1) + 2 * sizes.channels
+
+
 @serial
-def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, into, with_slope):
+def _room(space, sizes, atoms, with_slope):
+    """A `Room` at the beginning of a piece of memory."""
+    f, r, layers = sizes.channels, sizes.hidden, sizes.layers + 1 if with_slope else 0
+    a = 2 * f
+    b = a + 5 * layers * atoms * f
+    c = b + 4 * atoms * f
+    d = c + 3 * atoms * r
+    bars, small = space[b:c].reshape(4, atoms, f), space[c:d].reshape(3, atoms, r)
+    return Room(
+        space[a:b].reshape(5, layers, atoms, f), small[0], small[1],
+        bars[0], bars[1], bars[2], bars[3], small[2], space[d : d + atoms],
+        space[:a].reshape(2, f),
+    )  # fmt: skip
+
+
+@serial
+def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, space, into, with_slope):
     """The gradient of Σ Ē E + Σ v slope.
 
     Args:
@@ -54,33 +76,19 @@ def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, into, with_sl
         cut: the structures.
         blocks: first structures of the blocks, and the last one's end.
         bars: Ē (B,) and v (E,).
+        space: for a `Room`, as many numbers as `room_size` says.
         into: a row of parameters and tables (L, M, F) to write.
         with_slope: whether there are slopes.
     """
     gradient, table_bar = into
     gradient[:] = 0
     table_bar[:] = 0
-    longest = 0
-    for block in range(blocks.shape[0] - 1):
-        longest = max(longest, cut.ptr[blocks[block + 1]] - cut.ptr[blocks[block]])
-    layers = sizes.layers + 1 if with_slope else 0
-    kept, small, kind = (longest, sizes.channels), (longest, sizes.hidden), tape.y.dtype
-    whole = Room(
-        np.empty((5, layers, longest, sizes.channels), kind),
-        np.empty(small, kind), np.empty(small, kind),
-        np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind), np.empty(kept, kind),
-        np.empty(small, kind), np.empty(longest, kind), np.empty((2, sizes.channels), kind),
-    )  # fmt: skip
     embedding_bar = embedding_of(gradient, sizes)
     for block in range(blocks.shape[0] - 1):
         first, last = blocks[block], blocks[block + 1]
         atoms = cut.ptr[first], cut.ptr[last]
         n = atoms[1] - atoms[0]
-        room = Room(
-            whole.moved, whole.dq[:n], whole.bend[:n], whole.x_bar[:n],
-            whole.h_bar[:n], whole.g_bar[:n], whole.p_bar[:n], whole.r_bar[:n],
-            whole.y_bar[:n], whole.pairs,
-        )  # fmt: skip
+        room = _room(space, sizes, n, with_slope)
         for b in range(first, last):
             for i in range(cut.ptr[b], cut.ptr[b + 1]):
                 room.y_bar[i - atoms[0]] = graph.share[i] * bars[0][b]

@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import torch
 
-LINE = 64  # bytes of a cache line
+_LINE = 64  # bytes of a cache line
 _SMALL = 2**20  # bytes, up to which the system's own allocator does the same
 _MOST = 16  # buffers that wait for their next use
 _waiting: list[np.ndarray] = []
@@ -25,6 +25,12 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     array = np.frombuffer(memoryview(buffer), dtype, count)
     weakref.finalize(array, _give_back, buffer).atexit = False
     return array.reshape(shape)
+
+
+def rows(count: int, least: int, dtype) -> np.ndarray:
+    """So many rows of at least so many numbers, each of which begins at a line."""
+    line = _LINE // np.dtype(dtype).itemsize
+    return empty((count, -(-least // line) * line), dtype)
 
 
 def _lines(size: int) -> np.ndarray:
