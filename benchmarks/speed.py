@@ -94,7 +94,7 @@ def growth(seconds: float) -> dict[int, float]:
     return found
 
 
-def lightning(steps: int = 400) -> dict[str, float]:
+def lightning(steps: int = 800) -> dict[str, float]:
     """Milliseconds per step of 32 ethanols with forces: Lightning's Trainer and a bare loop."""
     train = Demo("ethanol")[:960]
     training = Training(

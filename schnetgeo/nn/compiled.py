@@ -103,7 +103,9 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         bars = energy_bar.contiguous().numpy(), v.contiguous().numpy()
         _backward(sizes, room, graph, cut, tape, bars, space, gradient, tables, with_slope)
         filters_reverse(sizes, filter_room, basis, tables, gradient, activated)
-        parts = _unflatten_dense_tensors(torch.from_numpy(gradient[0, : sizes.parameters]), ctx.given)
+        parts = _unflatten_dense_tensors(
+            torch.from_numpy(gradient[0, : sizes.parameters]), ctx.given
+        )
         own = [None if none else p for p, none in zip(parts, ctx.absent, strict=True)]
         return None, None, None, *own
 

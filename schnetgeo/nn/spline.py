@@ -15,7 +15,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn.radial import with_slope
 from schnetgeo.ops import bspline
 
-_ALIGN = 16  # knots; a range that seldom changes lets its basis functions be kept
+_ALIGN = 16  # knots; ranges of few lengths let memory of one be used for another
 
 
 class Knots:
@@ -54,12 +54,12 @@ class Knots:
 
     def samples(self, numbers: range, like: Tensor) -> Float[Tensor, "M+2 K"]:
         """Basis functions on the knots and on one more at each end."""
-        key = numbers, like.dtype, like.device
+        key, most = (like.dtype, like.device), self.range(like.new_empty(0))
         if self._kept[0] != key:
             with torch.inference_mode(False), torch.no_grad():  # training may need them next
-                m = torch.arange(numbers.start - 1, numbers.stop + 1, dtype=torch.float64)
+                m = torch.arange(most.start - 1, most.stop + 1, dtype=torch.float64)
                 self._kept = key, self.basis(m * self.spacing).to(like)
-        return self._kept[1]
+        return self._kept[1][numbers.start - most.start : numbers.stop + 2 - most.start]
 
 
 class PlacedFilters:

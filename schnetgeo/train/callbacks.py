@@ -33,16 +33,6 @@ class BestModel(L.Callback):
         self.lowest = state["lowest"]
 
 
-class Settings(L.Callback):
-    """Keeps in every checkpoint what the training was begun with."""
-
-    def __init__(self, settings: dict):
-        self.settings = settings
-
-    def state_dict(self) -> dict:
-        return self.settings
-
-
 class CheckpointOnSigterm(L.Callback):
     """Keeps the last step when the queue ends the run between two steps."""
 

@@ -82,7 +82,7 @@ def fit(
     # Lightning takes seconds to import, and doctor must run without it
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from schnetgeo.train.callbacks import BestModel, Settings
+    from schnetgeo.train.callbacks import BestModel
     from schnetgeo.train.module import PotentialData, PotentialModule
     from schnetgeo.train.trainer import make_trainer, quiet_lightning, stopped_by
 
@@ -95,13 +95,11 @@ def fit(
     if training.threads:
         torch.set_num_threads(training.threads)
     potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
-    module = PotentialModule(potential.train(), training, checkpoint)
+    module = PotentialModule(potential.train(), training, checkpoint, begun)
     data = PotentialData(train, val, potential.model.cutoff, training)
     best = BestModel(out / MODEL, {"task": training.task})
     with quiet_lightning():
-        trainer = make_trainer(
-            training, out, [best, Settings(begun), *callbacks], validate=len(val) > 0
-        )
+        trainer = make_trainer(training, out, [best, *callbacks], validate=len(val) > 0)
         if overwrite and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)

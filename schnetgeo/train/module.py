@@ -33,15 +33,16 @@ class PotentialModule(L.LightningModule):
         potential: what to train, with references and scale already fitted.
         training: how.
         checkpoint: file that is replaced by a newer state every so often, whole or not at all.
+        settings: what a training must share to go on from it, see `resume.settings`.
     """
 
-    def __init__(self, potential: Potential, training: Training, checkpoint: Path):
+    def __init__(self, potential: Potential, training: Training, checkpoint: Path, settings: dict):
         super().__init__()
         self.potential = potential
         self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
         self.loss = Loss(training.task, training.rho, training.loss)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.settings = checkpoint, settings
         self.seconds = 0.0
         self.diverged = False
         self._resumed_from = 0
@@ -75,6 +76,9 @@ class PotentialModule(L.LightningModule):
         if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
             self.save_checkpoint()
         return batch
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        return batch if batch.z.device == device else batch.to(device)
 
     def on_train_end(self):
         self.diverged = self.diverged or not self._finite()
@@ -152,7 +156,7 @@ class PotentialModule(L.LightningModule):
         return all(bool(weight.isfinite().all()) for weight in self._weights[0])
 
     def on_save_checkpoint(self, checkpoint: dict):
-        checkpoint["seconds"] = self.seconds
+        checkpoint["seconds"], checkpoint["settings"] = self.seconds, self.settings
 
     def on_load_checkpoint(self, checkpoint: dict):
         self.seconds = checkpoint["seconds"]

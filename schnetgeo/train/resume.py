@@ -31,7 +31,7 @@ def settings(
 def check_resume(checkpoint: Path, now: dict) -> None:
     """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
     try:
-        before = torch.load(checkpoint, weights_only=True)["callbacks"]["Settings"]
+        before = torch.load(checkpoint, weights_only=True)["settings"]
     except Exception:  # torch fails in many ways on what it did not write
         raise InputError(
             f"{checkpoint}: no checkpoint of this version; overwrite the training, or choose "

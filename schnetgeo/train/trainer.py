@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from schnetgeo.train.callbacks import CheckpointOnSigterm, StepBar
@@ -54,7 +55,18 @@ def make_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,
         inference_mode=False,
+        profiler=_Unprofiled(),
     )
+
+
+class _Unprofiled(PassThroughProfiler):
+    """Lightning enters one context for each of its forty hooks a step."""
+
+    def profile(self, action_name: str) -> contextlib.AbstractContextManager:
+        return _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def _accelerator(device: str) -> str:
