@@ -1,6 +1,8 @@
 """Which implementation of the operators runs, and what it is given."""
 
 import importlib.util
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -87,3 +89,14 @@ def test_edges_of_each_atom():
 def test_edges_of_atoms_that_are_not_there(shift, message):
     with pytest.raises(InputError, match=message):
         ops.Edges.of(RING + shift, BACK, 2)
+
+
+def test_importing_the_kernels_leaves_the_number_of_threads():
+    program = (
+        "import torch; torch.set_num_threads(1); from schnetgeo.ops import cpu, jit; "
+        "jit.match_threads(); import numba; print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["1", "1"]

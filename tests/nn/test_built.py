@@ -1,0 +1,113 @@
+"""What a SchNet knows of its parts holds no longer than they do."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from ase.build import molecule
+from torch import nn
+
+from schnetgeo.data import from_ase
+from schnetgeo.nn import Potential, SchNet
+from tests.nn.weights import randomize
+
+
+def potential_of():
+    model = SchNet(channels=8, num_layers=2, num_basis=8, cutoff=4.0).double()
+    return Potential(randomize(model, seed=1)).train()
+
+
+def data_of():
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.1, seed=0)
+    return from_ase(atoms)
+
+
+def assert_as_new(potential):
+    """The same as what a model gives that takes its layers one by one."""
+    layered = copy.deepcopy(potential)
+    layered.model.readout.register_forward_hook(lambda *_: None)
+    found, expected = potential(data_of()), layered(data_of())
+    torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.forces, expected.forces, rtol=1e-10, atol=1e-11)
+    return found
+
+
+def weights_in_place(model):
+    with torch.no_grad():
+        model.interactions[0].lin1.weight.mul_(1.5)
+
+
+def new_parameter(model):
+    model.interactions[1].lin2.weight = nn.Parameter(torch.rand(8, 8).double())
+
+
+def new_layer(model):
+    model.interactions[0].lin3 = nn.Linear(8, 8).double()
+
+
+def new_filter(model):
+    filter = model.interactions[0].conv.filter
+    model.interactions[0].conv.filter = nn.Sequential(*map(copy.deepcopy, filter))
+
+
+def new_embedding(model):
+    model.embedding = nn.Embedding(100, 8).double()
+
+
+def padded_embedding(model):
+    model.embedding = nn.Embedding(100, 8, padding_idx=6).double()
+
+
+def other_activation(model):
+    for interaction in model.interactions:
+        interaction.activation = nn.Tanh()
+
+
+def other_state(model):
+    model.load_state_dict(randomize(copy.deepcopy(model), seed=9).state_dict())
+
+
+@pytest.mark.parametrize("change", [weights_in_place, new_parameter, new_layer, new_filter,
+    new_embedding, padded_embedding, other_activation, other_state])  # fmt: skip
+def test_changes_after_a_call_count(change):
+    potential = potential_of()
+    before = potential(data_of()).energy
+    change(potential.model)
+    found = assert_as_new(potential)
+    assert torch.equal(found.energy, before) == (change is new_filter)
+    potential.zero_grad()
+    (found.energy.sum() + found.forces.square().sum()).backward()
+    missing = [n for n, p in potential.named_parameters() if p.grad is None]
+    assert not missing
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_copies_compute_with_their_own_parts(again):
+    potential = potential_of()
+    before = potential(data_of())
+    other = again(potential)
+    weights_in_place(other.model)
+    changed = assert_as_new(other)
+    assert torch.equal(potential(data_of()).energy, before.energy)
+    assert not torch.equal(changed.energy, before.energy)
+
+
+def test_another_type_after_a_call():
+    potential = potential_of()
+    double = potential(data_of())
+    single = potential.float()(data_of())
+    assert single.forces.dtype == torch.float32
+    torch.testing.assert_close(single.forces.double(), double.forces, rtol=1e-4, atol=1e-5)
+
+
+def test_fixed_parameters_get_no_gradient():
+    potential = potential_of()
+    potential(data_of())
+    potential.model.embedding.requires_grad_(False)
+    potential.model.interactions[0].requires_grad_(False)
+    potential(data_of()).forces.square().sum().backward()
+    for name, parameter in potential.named_parameters():
+        fixed = name.startswith(("model.embedding", "model.interactions.0"))
+        assert (parameter.grad is None) == fixed, name
