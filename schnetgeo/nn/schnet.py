@@ -172,25 +172,26 @@ class SchNet(nn.Module):
     @property
     def has_slopes(self) -> bool:
         """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
-        if self.filters != "spline" or type(self).forward is not SchNet.forward:
+        if torch.compiler.is_compiling() or type(self).forward is not SchNet.forward:
             return False
-        return not torch.compiler.is_compiling() and self._find_parts() is not None
-
-    def _find_parts(self) -> Built | None:
-        self._built = built(self, self._built)
-        return self._built
+        self._built = built(self, self._built) if self.filters == "spline" else None
+        return self._built is not None
 
     def energy_and_slope(
         self, data: Data, distance: Float[Tensor, "E"], with_slope: bool = True
     ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
         """What `forward` gives, and slopes of its sum, of which those of a pair's two edges add up.
 
-        Gradients flow from both to the parameters, none to the distances.
+        Gradients flow from both to the parameters, none to the distances. Ask `has_slopes` before
+        each call: it also finds the parts to compute with.
 
         Args:
             data: structure or batch with sorted edges.
             distance: of each edge, Å.
             with_slope: whether the slopes are wanted; they are 0 otherwise.
+
+        Raises:
+            InputError: where the model has no slopes.
         """
         return self.through(self._place(data, distance.detach()), data, with_slope)
 
@@ -202,7 +203,9 @@ class SchNet(nn.Module):
         tables: tuple[Tensor, ...] | None = None,
     ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
         """The same with filters that are placed already, and tables of them, if known."""
-        parts = self._find_parts()
+        if self._built is None and not self.has_slopes:
+            raise InputError("energy_and_slope is for a model as it was built, see has_slopes")
+        parts = self._built
         batch = batch_index(data), num_structures(data)
         shares = self.readout.shares(*batch, placed.distance.dtype)
         plan = Plan(placed, *parts.activations, shares, with_slope, tables)
