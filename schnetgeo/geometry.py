@@ -5,6 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
+from schnetgeo.errors import InputError
+
 
 def edge_vectors(data: Data) -> Float[Tensor, "E 3"]:
     """Vectors r_e = pos[j] − pos[i] + edge_shift · cell, from target i to source j, in Å.
@@ -25,11 +27,17 @@ def edge_vectors(data: Data) -> Float[Tensor, "E 3"]:
 
 def lattice_offsets(data: Data, dtype: torch.dtype) -> Float[Tensor, "E 3"] | None:
     """edge_shift · cell of each edge in this type; `None` where there is no `edge_shift`."""
-    if data.get("edge_shift") is None:
+    shift = data.get("edge_shift")
+    if shift is None:
         return None
+    if shift.shape != (data.edge_index.size(1), 3):
+        raise InputError(
+            f"edge_shift must have shape ({data.edge_index.size(1)}, 3), a row per edge, got "
+            f"{tuple(shift.shape)}"
+        )
     structure = batch_index(data).index_select(0, data.edge_index[1])
     cell = data.cell.to(dtype).index_select(0, structure)
-    return lattice_vectors(data.edge_shift, cell)
+    return lattice_vectors(shift, cell)
 
 
 def lattice_vectors(

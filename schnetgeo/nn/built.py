@@ -12,7 +12,7 @@ from schnetgeo.nn.readout import MeanReadout, SumReadout
 class Built(NamedTuple):
     """The parts of a SchNet that fused functions compute with."""
 
-    modules: list[nn.Module]  # all; while they and their classes are the same, so is the rest
+    modules: list[nn.Module]  # all; while they and their classes stay, what follows is found once
     classes: list[type]
     convs: list[CFConv]
     layers: list[nn.Linear]  # five of each interaction, in the order of `fused.LayerWeights`
@@ -21,7 +21,8 @@ class Built(NamedTuple):
     @property
     def parameters(self) -> list[Tensor | None]:
         """Weight and bias of each layer."""
-        return [p for layer in self.layers for p in layer._parameters.values()]
+        kept = [layer._parameters for layer in self.layers]
+        return [p for own in kept for p in (own["weight"], own["bias"])]
 
 
 def built(model: nn.Module, last: Built | None) -> Built | None:
@@ -37,7 +38,9 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
     classes = [type(m) for m in modules]
     same = last is not None and last.modules == modules and last.classes == classes
     found = last if same else _parts(model, modules, classes)
-    return found if found and all(conv.fused for conv in found.convs) else None
+    if found is None or not _is_plain(model.embedding):
+        return None
+    return found if all(conv.fused for conv in found.convs) else None
 
 
 def _unwatched(model: nn.Module) -> list[nn.Module] | None:
@@ -46,13 +49,13 @@ def _unwatched(model: nn.Module) -> list[nn.Module] | None:
     for m in modules:
         if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
             return None
-        modules.extend(m._modules.values())
+        modules.extend(child for child in m._modules.values() if child is not None)
     return modules
 
 
 def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> Built | None:
     readout, layers, convs = model.readout, [], []
-    if type(readout) not in (SumReadout, MeanReadout) or not _is_plain(model.embedding):
+    if type(readout) not in (SumReadout, MeanReadout) or type(model.embedding) is not nn.Embedding:
         return None
     for interaction in model.interactions:
         own = _layers(interaction)
@@ -67,6 +70,8 @@ def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> B
     if len(kinds) > 1 or not bare:
         return None
     layers += readout.lin1, readout.lin2
+    if not all(type(layer) is nn.Linear for layer in layers) or not _fit(model.embedding, layers):
+        return None
     return Built(modules, classes, convs, layers, (filters, inner, outer))
 
 
@@ -76,13 +81,23 @@ def _layers(interaction: nn.Module) -> list[nn.Linear] | None:
         return None
     if type(conv.filter) is not nn.Sequential or len(conv.filter) not in (3, 4):
         return None
-    layers = [interaction.lin1, interaction.lin2, interaction.lin3, conv.filter[0], conv.filter[2]]
-    return layers if all(type(layer) is nn.Linear for layer in layers) else None
+    return [interaction.lin1, interaction.lin2, interaction.lin3, conv.filter[0], conv.filter[2]]
+
+
+def _fit(embedding: nn.Embedding, layers: list[nn.Linear]) -> bool:
+    """Whether the layers have the shapes, and all but the first of five the biases, of a SchNet."""
+    *inner, first, last = layers
+    f, k, r = embedding.embedding_dim, inner[3].in_features, first.out_features
+    shapes = [(f, f), (f, f), (f, f), (f, k), (f, f)] * (len(inner) // 5) + [(r, f), (1, r)]
+    biased = all(
+        layer.bias is not None for n, layer in enumerate(layers) if n % 5 or layer is first
+    )
+    return biased and [tuple(layer.weight.shape) for layer in layers] == shapes
 
 
 def _is_plain(embedding: nn.Module) -> bool:
     """Whether it looks its rows up and does nothing else."""
-    return type(embedding) is nn.Embedding and not (
+    return not (
         embedding.padding_idx is not None
         or embedding.max_norm is not None
         or embedding.scale_grad_by_freq

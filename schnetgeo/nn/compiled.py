@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
+from schnetgeo.errors import InputError
 from schnetgeo.nn.fused import Atoms, Plan
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.parameters import Sizes, embedding_of, filters_reverse, tabulate, weights_of
@@ -78,6 +79,11 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         none = embedding.new_zeros(embedding.size(1))  # for a bias that is not there
         given = [none if p is None else p for p in parameters]
         flat = _flatten_dense_tensors(given).numpy()
+        if len(flat) != sizes.parameters:
+            raise InputError(
+                f"the model has {len(flat)} parameters, but with its sizes, {sizes}, it would have "
+                f"{sizes.parameters}; give its layers back the shapes they were built with"
+            )
         activated = len(plan.filter_activations) > 1
         silu = type(plan.readout_activation) is nn.SiLU
         room = memory.empty((sizes.weights,), kind)
@@ -121,9 +127,10 @@ def _one_by_one(z, ptr, source, start, reverse, elements):
     for i in range(z.shape[0]):
         if not 0 <= z[i] < elements:
             return False
-    for b in range(ptr.shape[0] - 1):
+    for b in range(ptr.shape[0] - 1):  # all of them first: the way to the last may lead outside
         if ptr[b + 1] < ptr[b]:
             return False
+    for b in range(ptr.shape[0] - 1):
         for e in range(start[ptr[b]], start[ptr[b + 1]]):
             back = reverse[e]
             if not ptr[b] <= source[e] < ptr[b + 1] or back == e or reverse[back] != e:

@@ -11,11 +11,17 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.data import Data
 
 from schnetgeo import ops
+from schnetgeo.errors import InputError
 from schnetgeo.geometry import lattice_offsets
 
 
 def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
+    if data.pos.shape != (data.z.numel(), 3):
+        raise InputError(
+            f"pos must have shape ({data.z.numel()}, 3), a row per atom, got "
+            f"{tuple(data.pos.shape)}"
+        )
     pos, (source, target) = data.pos.detach().to(dtype), data.edge_index
     vectors, distance = pos.new_empty(source.numel(), 3), pos.new_empty(source.numel())
     offset = lattice_offsets(data, dtype)

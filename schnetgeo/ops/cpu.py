@@ -11,6 +11,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from schnetgeo.errors import InputError
 from schnetgeo.ops import reference
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
@@ -43,7 +44,7 @@ def measure(pos, source, target, offset, vectors, distance):
     offset = vectors[:0] if offset is None else offset
     arrays = _arrays(pos, source, target, offset, vectors, distance)
     if _measure(*arrays):
-        raise IndexError(f"edge_index must lie in 0 … {len(pos) - 1}")
+        raise InputError(f"edge_index must lie in 0 … {len(pos) - 1}; build edges with with_edges")
 
 
 def add_forces(slope, vectors, distance, source, target, out):
@@ -108,11 +109,11 @@ def _arrays(*tensors) -> list[np.ndarray]:
     return [t if isinstance(t, np.ndarray) else prepare(t) for t in tensors]
 
 
-@parallel
+@serial
 def _measure(pos, source, target, offset, vectors, distance):
     """The number of edges that name no atoms."""
     wrong, atoms = 0, pos.shape[0]
-    for e in prange(source.shape[0]):
+    for e in range(source.shape[0]):
         i, j = target[e], source[e]
         if not (0 <= i < atoms and 0 <= j < atoms):
             wrong += 1
@@ -137,9 +138,9 @@ def _add_forces(slope, vectors, distance, source, target, out):
             out[j, k] -= force * vectors[e, k]
 
 
-@parallel
+@serial
 def _along(y, vectors, distance, source, target, out):
-    for e in prange(out.shape[0]):
+    for e in range(out.shape[0]):
         i, j, r = target[e], source[e], vectors[e]
         product = (y[i, 0] - y[j, 0]) * r[0] + (y[i, 1] - y[j, 1]) * r[1]
         product += (y[i, 2] - y[j, 2]) * r[2]
@@ -158,10 +159,10 @@ def _cosine(distance, cutoff, f, df):
             f[e], df[e] = 0 * r, 0 * r  # NaN where a distance is
 
 
-@parallel
+@serial
 def _place(distance, f, df, grid, interval, weights, slopes):
     number = distance.dtype.type
-    for e in prange(distance.shape[0]):
+    for e in range(distance.shape[0]):
         u = distance[e] / grid.spacing - grid.first if distance[e] < grid.cutoff else 0.0
         k = min(max(int(u), 0), grid.count - 4)
         t, interval[e] = number(u - k), k
@@ -322,6 +323,9 @@ def first_edges(source, target, reverse, shift, atoms):
     """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
     out = np.zeros(atoms + 1, np.int64)
     edges, last = target.shape[0], 0
+    if shift.shape[0] not in (0, edges):
+        out[0] = -1
+        return out
     for e in range(edges):
         i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
         inside = 0 <= back < min(edges, reverse.shape[0]) and last <= i < atoms

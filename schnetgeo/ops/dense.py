@@ -9,20 +9,15 @@ def _strips(vectors: int, turned: int):
 
     @serial
     def add_strip(a, b, out, column):
-        rest = out.shape[0] % ROWS
-        whole = out.shape[0] - rest
-        for row in range(0, whole, ROWS):
+        row, rows = 0, out.shape[0]
+        while row + ROWS <= rows:
             add_tile(a, b, out, row, column, ROWS, vectors, turned)
-        if rest == 1:
-            add_tile(a, b, out, whole, column, 1, vectors, turned)
-        elif rest == 2:
-            add_tile(a, b, out, whole, column, 2, vectors, turned)
-        elif rest == 3:
-            add_tile(a, b, out, whole, column, 3, vectors, turned)
-        elif rest == 4:
-            add_tile(a, b, out, whole, column, 4, vectors, turned)
-        elif rest == 5:
-            add_tile(a, b, out, whole, column, 5, vectors, turned)
+            row += ROWS
+        while row + 2 <= rows:
+            add_tile(a, b, out, row, column, 2, vectors, turned)
+            row += 2
+        if row < rows:
+            add_tile(a, b, out, row, column, 1, vectors, turned)
 
     return add_strip
 

@@ -4,17 +4,15 @@ import numba
 import torch
 from numba import njit
 
-# Numba's pool of threads, when it starts, sets how many OpenMP gives to torch too
-_before = torch.get_num_threads()
-numba.get_num_threads()
-torch.set_num_threads(_before)
-
 
 def match_threads() -> None:
     """Use as many threads as torch does."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    wanted = torch.get_num_threads()
+    threads = min(wanted, numba.config.NUMBA_NUM_THREADS)
     if threads != numba.get_num_threads():
         numba.set_num_threads(threads)
+    if torch.get_num_threads() != wanted:  # Numba's pool, when it starts, sets it for OpenMP
+        torch.set_num_threads(wanted)
 
 
 OPTIONS = dict(

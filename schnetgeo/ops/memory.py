@@ -4,6 +4,7 @@ The memory of large ones is used again: fresh memory costs a page fault for ever
 """
 
 import math
+import threading
 import weakref
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 _LINE = 64  # bytes of a cache line
 _SMALL = 2**20  # bytes, up to which the system's own allocator does the same
 _MOST = 16  # buffers that wait for their next use
+_lock = threading.RLock()  # again by the same thread: collecting garbage gives back, any time
 _waiting: list[np.ndarray] = []
 
 
@@ -34,16 +36,20 @@ def rows(count: int, least: int, dtype) -> np.ndarray:
 
 
 def _lines(size: int) -> np.ndarray:
-    return torch.empty(size, dtype=torch.uint8).numpy()  # torch begins at a line, unlike NumPy
+    return torch.empty(
+        size, dtype=torch.uint8, device="cpu"
+    ).numpy()  # torch begins at a line, unlike NumPy
 
 
 def _take(size: int) -> np.ndarray:
-    for k, buffer in enumerate(_waiting):
-        if size <= buffer.size <= 2 * size:
-            return _waiting.pop(k)
+    with _lock:
+        for k, buffer in enumerate(_waiting):
+            if size <= buffer.size <= 2 * size:
+                return _waiting.pop(k)
     return _lines(size + size // 4)  # the next batch may be a little larger
 
 
 def _give_back(buffer: np.ndarray) -> None:
-    _waiting.append(buffer)
-    del _waiting[:-_MOST]
+    with _lock:
+        _waiting.append(buffer)
+        del _waiting[:-_MOST]

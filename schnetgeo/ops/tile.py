@@ -21,7 +21,7 @@ def _registers() -> tuple[int, int]:
 
 
 _BYTES, VECTORS = _registers()
-ROWS = 6  # of a tile: with its vectors, those of b and a number of a, all registers are in use
+ROWS = 6  # of a tile, whose sums, vectors of b and one number of a then fill the registers
 
 
 @register_jitable
@@ -37,72 +37,92 @@ def add_tile(typing, a, b, out, row, column, rows, vectors, turned):
     The last three arguments are literal numbers; with `turned`, a[k, r] stands for a[r, k]. Numbers
     of a row of b and of out lie side by side.
     """
-    literal = [getattr(t, "literal_value", None) for t in (rows, vectors, turned)]
-    if None in literal:
+    shape = [getattr(t, "literal_value", None) for t in (rows, vectors)]
+    if None in shape or not hasattr(turned, "literal_value"):
         return None
     signature = types.void(a, b, out, row, column, rows, vectors, turned)
 
     def generate(context, builder, signature, arguments):
-        arrays = zip(signature.args[:3], arguments[:3], strict=True)
-        views = [context.make_array(kind)(context, builder, value) for kind, value in arrays]
-        number = context.get_data_type(signature.args[2].dtype)
-        _Tile(builder, number, context.get_abi_sizeof(number)).add(
-            *views, *arguments[3:5], *literal
+        kinds, (row, column) = signature.args[:3], arguments[3:5]
+        a, b, out = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(kinds, arguments[:3], strict=True)
         )
+        number = context.get_data_type(kinds[2].dtype)
+        size = context.get_abi_sizeof(number)
+        step = ir.Constant(row.type, size)
+        lines = [cgutils.unpack_tuple(builder, array.strides)[0] for array in (a, b, out)]
+        by_row, by_k = (step, lines[0]) if turned.literal_value else (lines[0], step)
+        starts = [
+            _moved(builder, a.data, builder.mul(row, by_row)),
+            _moved(builder, b.data, builder.mul(column, step)),
+            _moved(builder, out.data, builder.mul(row, lines[2]), builder.mul(column, step)),
+        ]
+        depth = cgutils.unpack_tuple(builder, b.shape)[0]
+        tile = _tile(builder.module, number, size, *shape)
+        builder.call(tile, [*starts, by_row, by_k, *lines[1:], depth])
         return context.get_dummy_value()
 
     return signature, generate
 
 
-class _Tile:
-    """The instructions of `add_tile` for one type of numbers."""
+def _tile(module: ir.Module, number: ir.Type, size: int, rows: int, vectors: int) -> ir.Function:
+    """The function that adds a tile, once in a module: inlined, it would be compiled everywhere."""
+    address, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [address] * 3 + [word] * 5)
+    function = cgutils.get_or_insert_function(module, kind, f"add_{number}_{rows}_{vectors}")
+    if function.blocks:
+        return function
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    a, b, out, a_by_row, a_by_k, b_by_k, out_by_row, depth = function.args
+    places = [(r, v) for r in range(rows) for v in range(vectors)]
+    vector = ir.VectorType(number, lanes(size))
+    a_rows, out_rows = (
+        [_moved(builder, start, builder.mul(ir.Constant(word, r), by_row)) for r in range(rows)]
+        for start, by_row in ((a, a_by_row), (out, out_by_row))
+    )
+    sums = {place: cgutils.alloca_once(builder, vector) for place in places}  # become registers
+    targets = {(r, v): _vector(builder, out_rows[r], v, vector) for r, v in places}
+    for place in places:
+        builder.store(builder.load(targets[place], align=size), sums[place])
+    with cgutils.for_range(builder, depth) as loop:
+        b_row = _moved(builder, b, builder.mul(loop.index, b_by_k))
+        factors = [
+            builder.load(_vector(builder, b_row, v, vector), align=size) for v in range(vectors)
+        ]
+        for r in range(rows):
+            start = _moved(builder, a_rows[r], builder.mul(loop.index, a_by_k))
+            value = builder.load(builder.bitcast(start, number.as_pointer()))
+            everywhere = _everywhere(builder, value, vector)
+            for v in range(vectors):
+                product = builder.fmul(everywhere, factors[v], flags=("contract",))
+                total = builder.fadd(builder.load(sums[r, v]), product, flags=("contract",))
+                builder.store(total, sums[r, v])
+    for place in places:
+        builder.store(builder.load(sums[place]), targets[place], align=size)
+    builder.ret_void()
+    return function
 
-    def __init__(self, builder: ir.IRBuilder, number: ir.Type, size: int):
-        self.builder, self.number, self.size = builder, number, size
-        self.vector = ir.VectorType(number, lanes(size))
-        self.mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes(size)), None)
 
-    def add(self, a, b, out, row, column, rows: int, vectors: int, turned: int) -> None:
-        """Load the sums, add one product of a column and a row after the other, store the sums."""
-        builder, places = self.builder, [(r, v) for r in range(rows) for v in range(vectors)]
-        kept = [builder.add(row, ir.Constant(row.type, r)) for r in range(rows)]
-        begin = [self.address(out, r, column) for r in kept]
-        sums = {place: cgutils.alloca_once(builder, self.vector) for place in places}
-        for r, v in places:
-            builder.store(self.load(begin[r], v), sums[r, v])
-        (depth, _) = cgutils.unpack_tuple(builder, b.shape)
-        with cgutils.for_range(builder, depth) as loop:
-            start = self.address(b, loop.index, column)
-            factors = [self.load(start, v) for v in range(vectors)]
-            for r in range(rows):
-                place = (loop.index, kept[r]) if turned else (kept[r], loop.index)
-                totals = [sums[r, v] for v in range(vectors)]
-                self.accumulate(self.address(a, *place), factors, totals)
-        for r, v in places:
-            builder.store(builder.load(sums[r, v]), self.pointer(begin[r], v), align=self.size)
+def _moved(builder: ir.IRBuilder, address, *steps):
+    """An address so many bytes further."""
+    address = builder.bitcast(address, ir.IntType(8).as_pointer())
+    for step in steps:
+        address = builder.gep(address, [step])
+    return address
 
-    def accumulate(self, address, factors: list, sums: list) -> None:
-        """Add the number at an address times each of the vectors."""
-        builder, nothing = self.builder, ir.Constant(self.vector, ir.Undefined)
-        number = builder.load(builder.bitcast(address, self.number.as_pointer()))
-        first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-        everywhere = builder.shuffle_vector(first, nothing, self.mask)
-        for factor, total in zip(factors, sums, strict=True):
-            product = builder.fmul(everywhere, factor, flags=("contract",))
-            new = builder.fadd(builder.load(total), product, flags=("contract",))
-            builder.store(new, total)
 
-    def address(self, array, row, column):
-        """Of one number, in bytes."""
-        steps = cgutils.unpack_tuple(self.builder, array.strides)
-        parts = [self.builder.mul(k, step) for k, step in zip((row, column), steps, strict=True)]
-        data = self.builder.bitcast(array.data, ir.IntType(8).as_pointer())
-        return self.builder.gep(data, [self.builder.add(*parts)])
+def _vector(builder: ir.IRBuilder, address, index: int, vector: ir.VectorType):
+    """A pointer to one of the vectors that begin at an address."""
+    moved = _moved(builder, address, ir.Constant(ir.IntType(64), index * _BYTES))
+    return builder.bitcast(moved, vector.as_pointer())
 
-    def pointer(self, address, vector: int):
-        """To one of the vectors that begin at an address."""
-        moved = self.builder.gep(address, [ir.Constant(ir.IntType(64), vector * _BYTES)])
-        return self.builder.bitcast(moved, self.vector.as_pointer())
 
-    def load(self, address, vector: int):
-        return self.builder.load(self.pointer(address, vector), align=self.size)
+def _everywhere(builder: ir.IRBuilder, value, vector: ir.VectorType):
+    """A vector of one number."""
+    nothing, word = ir.Constant(vector, ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(nothing, value, ir.Constant(word, 0))
+    mask = ir.Constant(ir.VectorType(word, vector.count), None)
+    return builder.shuffle_vector(first, nothing, mask)

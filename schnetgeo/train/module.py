@@ -49,6 +49,13 @@ class PotentialModule(L.LightningModule):
         self._started = math.nan
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
 
+    def __setattr__(self, name: str, value):
+        # Lightning notes its hook forty times a step, where Module would look for parameters
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def configure_optimizers(self):
         options = self.options
         optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr, fused=True)
@@ -89,10 +96,11 @@ class PotentialModule(L.LightningModule):
         return self.loss(prediction, batch)
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
-        self._update_average()
+        step = self.global_step
+        self._update_average(step)
         # one clock for all processes, which must fall in step size and stop together
         self.seconds = self.trainer.strategy.broadcast(time.monotonic() - self._started)
-        if self.global_step % LOG_EVERY == 0:
+        if step % LOG_EVERY == 0:
             loss = self.trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
             self.diverged = not loss.isfinite().item()
             self.log("train_loss", loss, prog_bar=True, logger=False)
@@ -129,10 +137,9 @@ class PotentialModule(L.LightningModule):
         return minutes is not None and self.seconds >= 60 * minutes
 
     @torch.no_grad()
-    def _update_average(self):
+    def _update_average(self, step: int):
         """ā ← d ā + (1 − d) w with d = min(ema_decay, (1 + step) / (10 + step))."""
         weights, average = self._weights
-        step = self.global_step
         decay = min(self.options.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, weights, 1 - decay)
 

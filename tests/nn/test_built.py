@@ -7,9 +7,12 @@ import pytest
 import torch
 from ase.build import molecule
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from schnetgeo.data import from_ase
 from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn.mlp import ShiftedSoftplus
+from schnetgeo.nn.radial import CosineEnvelope
 from tests.nn.weights import randomize
 
 
@@ -65,12 +68,64 @@ def other_activation(model):
         interaction.activation = nn.Tanh()
 
 
+def pruned(model):
+    """The order in which the layer registered its parameters is another now."""
+    prune.l1_unstructured(model.interactions[0].lin2, "weight", 0.3)
+    prune.remove(model.interactions[0].lin2, "weight")
+
+
+def parametrized(model):
+    layer = model.interactions[1].lin1
+    parametrize.register_parametrization(layer, "weight", Doubled())
+
+
+def parametrized_for_a_while(model):
+    layer = model.interactions[1].conv.filter[2]
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    parametrize.remove_parametrizations(layer, "weight")
+
+
+def small_embeddings(model):
+    model.embedding.max_norm = 0.1
+
+
+def narrow_filter(model):
+    for interaction in model.interactions:
+        filter = interaction.conv.filter
+        filter[0], filter[2] = nn.Linear(8, 5).double(), nn.Linear(5, 8).double()
+
+
+def wide_layers(model):
+    for interaction in model.interactions:
+        interaction.lin2, interaction.lin3 = nn.Linear(8, 12).double(), nn.Linear(12, 8).double()
+
+
+def readout_without_bias(model):
+    model.readout.lin1 = nn.Linear(8, 4, bias=False).double()
+
+
+class DoubledLinear(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubled_readout(model):
+    model.readout.lin2 = DoubledLinear(4, 1).double()
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
 def other_state(model):
     model.load_state_dict(randomize(copy.deepcopy(model), seed=9).state_dict())
 
 
 @pytest.mark.parametrize("change", [weights_in_place, new_parameter, new_layer, new_filter,
-    new_embedding, padded_embedding, other_activation, other_state])  # fmt: skip
+    new_embedding, padded_embedding, other_activation, other_state, pruned, parametrized,
+    parametrized_for_a_while, small_embeddings, narrow_filter, wide_layers, readout_without_bias,
+    doubled_readout])  # fmt: skip
 def test_changes_after_a_call_count(change):
     potential = potential_of()
     before = potential(data_of()).energy
@@ -81,6 +136,24 @@ def test_changes_after_a_call_count(change):
     (found.energy.sum() + found.forces.square().sum()).backward()
     missing = [n for n, p in potential.named_parameters() if p.grad is None]
     assert not missing
+
+
+class SquaredEnvelope(CosineEnvelope):
+    def forward(self, distance):
+        return super().forward(distance).square()
+
+
+class SharpSoftplus(ShiftedSoftplus):
+    def forward(self, x):
+        return super().forward(2 * x)
+
+
+@pytest.mark.parametrize(
+    "part", [dict(envelope=SquaredEnvelope), dict(activation=SharpSoftplus)], ids=str
+)
+def test_subclasses_are_functions_of_their_own(part):
+    model = SchNet(channels=8, num_layers=2, num_basis=8, cutoff=4.0, **part).double()
+    assert_as_new(Potential(randomize(model, seed=1)).train())
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])

@@ -140,7 +140,7 @@ def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
     assert used == [None]
 
 
-@pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0]])
+@pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0, 10**9, 12], [0]])
 def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_the_operators(wrong):
     filters = potential_of().model._place(BATCH, torch.ones(BATCH.edge_index.size(1)).double())
     (source, _, start, reverse), z = filters.arrays[2], BATCH.z.numpy()

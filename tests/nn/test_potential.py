@@ -556,3 +556,18 @@ def test_a_single_structure_is_a_batch_of_one():
     ):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+def test_positions_of_another_shape(columns):
+    data = with_edges(from_ase(molecule("H2O")), 4.0)
+    data.pos = torch.zeros(3, columns)
+    with pytest.raises(InputError, match=r"pos must have shape \(3, 3\), .* got \(3, "):
+        small_potential()(data)
+
+
+def test_lattice_vectors_of_too_few_edges():
+    data = with_edges(from_ase(bulk("NaCl", "rocksalt", a=5.64)), 4.0)
+    data.edge_shift = data.edge_shift[:1]
+    with pytest.raises(InputError, match="edge_shift must have shape|edge_reverse must point"):
+        small_potential()(data)
