@@ -94,7 +94,7 @@ def growth(seconds: float) -> dict[int, float]:
     return found
 
 
-def lightning(steps: int = 800) -> dict[str, float]:
+def lightning(steps: int = 400) -> dict[str, float]:
     """Milliseconds per step of 32 ethanols with forces: Lightning's Trainer and a bare loop."""
     train = Demo("ethanol")[:960]
     training = Training(
@@ -103,7 +103,7 @@ def lightning(steps: int = 800) -> dict[str, float]:
     loop = _bare_loop(Potential(SchNet(64, 3)).train(), train.with_edges(5.0), training)
     loop()
     times = {"Lightning": [], "bare loop": []}
-    for _ in range(3):
+    for _ in range(8):
         with tempfile.TemporaryDirectory() as out:
             result = fit(Potential(SchNet(64, 3)), train, train[:0], training, out)
         times["Lightning"].append(1e3 * result.seconds / steps)
