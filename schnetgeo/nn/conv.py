@@ -113,11 +113,6 @@ class CFConv(RadialConv):
         self.filter = nn.Sequential(*layers)
 
     @property
-    def layers(self) -> tuple[nn.Linear, nn.Linear]:
-        """The filter network's two."""
-        return self.filter[0], self.filter[2]
-
-    @property
     def activations(self) -> tuple[nn.Module, ...]:
         """After the first layer, and after the second or not."""
         return self.filter[1], *self.filter[3:]

@@ -77,7 +77,7 @@ def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, space, into, 
         blocks: first structures of the blocks, and the last one's end.
         bars: Ē (B,) and v (E,).
         space: for a `Room`, as many numbers as `room_size` says.
-        into: a row of parameters and tables (L, M, F) to write.
+        into: a row of parameters and tables (L, M, F), written; `filters_reverse` adds the rest.
         with_slope: whether there are slopes.
     """
     gradient, table_bar = into

@@ -16,7 +16,7 @@ from schnetgeo.ops import reference
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
-from schnetgeo.ops.jit import match_threads, parallel, serial  # noqa: F401
+from schnetgeo.ops.jit import match_threads, parallel, serial  # noqa: F401 `kernels` calls it
 from schnetgeo.ops.reference import SMALLEST
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread

@@ -35,7 +35,7 @@ def starts(
     shift: Int[Tensor, "E 3"] | None,
     num: int,
 ) -> Int[Tensor, "N+1"]:
-    """First edge of each atom, or an `InputError`, but where a device had to be waited for."""
+    """First edge of each atom; on the CPU, an `InputError` where edges are not as they must be."""
     if source.device.type == "cpu":
         _check(source, target, reverse, shift, num)
     return torch.searchsorted(target, torch.arange(num + 1, device=target.device))
