@@ -38,13 +38,14 @@ _MARKS = "<!-- speed -->", "<!-- /speed -->"
 def interleaved(steps: dict[str, Step], seconds: float, wait: Callable = lambda: None) -> dict:
     """Median milliseconds of each, run in turn, at least three times each.
 
-    A turn is as many runs as fit into 20 ms, so that small cases find warm caches, as in use.
+    A turn is as many runs as fit into 100 ms: in use, steps follow their like, not a step that has
+    just given gigabytes back to the system.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     turns = {}
     for name, run in steps.items():
         run(), run(), wait()  # compiles, fills caches
-        turns[name] = max(1, round(0.02 / _seconds(run, 1, wait)))
+        turns[name] = max(1, round(0.1 / _seconds(run, 1, wait)))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, times.values())) < 3:
         for name, run in steps.items():
