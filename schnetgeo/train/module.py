@@ -9,7 +9,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader, train_loader
@@ -48,6 +48,7 @@ class PotentialModule(L.LightningModule):
         self._resumed_from = 0
         self._started = math.nan
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._groups: list[dict] = []  # of the optimizer
 
     def __setattr__(self, name: str, value):
         # Lightning notes its hook forty times a step, where Module would look for parameters
@@ -59,23 +60,23 @@ class PotentialModule(L.LightningModule):
     def configure_optimizers(self):
         options = self.options
         optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr, fused=True)
-        if options.schedule == "plateau":
-            scheduler = {
-                "scheduler": ReduceLROnPlateau(
-                    optimizer, factor=options.decay, patience=options.patience
-                ),
-                "monitor": "val_loss",
-                "interval": "step",
-                "frequency": options.validate_every,
-                "strict": False,  # after resuming at a validation there is no loss, and no step due
-            }
-        else:
-            scheduler = {"scheduler": LambdaLR(optimizer, self._lr_factor), "interval": "step"}
+        if options.schedule != "plateau":  # a function of the step, see on_train_batch_end
+            return optimizer
+        scheduler = {
+            "scheduler": ReduceLROnPlateau(
+                optimizer, factor=options.decay, patience=options.patience
+            ),
+            "monitor": "val_loss",
+            "interval": "step",
+            "frequency": options.validate_every,
+            "strict": False,  # after resuming at a validation there is no loss, and no step due
+        }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_train_start(self):
         # listed once: walking the modules takes longer than the average itself
         self._weights = list(self.potential.parameters()), list(self.average.parameters())
+        self._groups = self.optimizers().param_groups
         self._started = time.monotonic() - self.seconds
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -100,6 +101,9 @@ class PotentialModule(L.LightningModule):
         self._update_average(step)
         # one clock for all processes, which must fall in step size and stop together
         self.seconds = self.trainer.strategy.broadcast(time.monotonic() - self._started)
+        if self.options.schedule != "plateau":
+            for group in self._groups:
+                group["lr"] = self.options.lr * self._lr_factor(step)
         if step % LOG_EVERY == 0:
             loss = self.trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
             self.diverged = not loss.isfinite().item()
