@@ -54,6 +54,15 @@ def check_geometry(data: Data, where: str = "structure") -> None:
         _check_cells(data, where)
 
 
+def check_positions(data: Data) -> None:
+    """Raise `InputError` unless there is a position for each atom."""
+    if data.pos.shape != (data.z.numel(), 3):
+        raise InputError(
+            f"pos must have shape ({data.z.numel()}, 3), a row per atom, got "
+            f"{tuple(data.pos.shape)}"
+        )
+
+
 def check_elements(data: Data, max_z: int, where: str = "structure") -> None:
     """Raise `InputError` unless all atomic numbers lie in 1 … max_z − 1."""
     if data.z.numel():

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.neighbors import reverse_edges, sorted_edges, with_edges
-from schnetgeo.data.validate import check_elements
+from schnetgeo.data.validate import check_elements, check_positions
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
+from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.nn import molecule
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.pairs import pair_virial
@@ -171,10 +171,7 @@ class FrozenPotential:
     def _molecule(self, data: Data) -> molecule.Molecule:
         edge_index, z = data.edge_index.numpy(), data.z
         reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
-        if data.pos.shape != (z.numel(), 3):
-            raise InputError(
-                f"pos must have shape ({z.numel()}, 3), a row per atom, got {tuple(data.pos.shape)}"
-            )
+        check_positions(data)
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())
@@ -188,10 +185,8 @@ class FrozenPotential:
                 f"edge_index must lie in 0 … {z.numel() - 1}, and edge_reverse must point from "
                 "each edge j → i to the edge i → j; give every edge its reverse"
             )
-        offset = np.empty((0, 3))
-        if shift is not None:
-            cell = data.cell.double().index_select(0, batch_index(data))
-            offset = lattice_vectors(shift, cell.index_select(0, data.edge_index[1])).numpy()
+        offset = lattice_offsets(data, torch.float64)
+        offset = np.empty((0, 3)) if offset is None else offset.numpy()
         pos = data.pos.detach().double().numpy()
         graph = edge_index[0], start, reverse.numpy(), offset, self._share(data)
         return molecule.Molecule(pos, *graph)

@@ -11,17 +11,14 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.data import Data
 
 from schnetgeo import ops
-from schnetgeo.errors import InputError
+from schnetgeo.data.validate import check_positions
 from schnetgeo.geometry import lattice_offsets
+from schnetgeo.ops.reference import per_edge
 
 
 def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
-    if data.pos.shape != (data.z.numel(), 3):
-        raise InputError(
-            f"pos must have shape ({data.z.numel()}, 3), a row per atom, got "
-            f"{tuple(data.pos.shape)}"
-        )
+    check_positions(data)
     pos, (source, target) = data.pos.detach().to(dtype), data.edge_index
     vectors, distance = pos.new_empty(source.numel(), 3), pos.new_empty(source.numel())
     offset = lattice_offsets(data, dtype)
@@ -59,6 +56,6 @@ def pair_virial(
     num: int,
 ) -> Float[Tensor, "B 3 3"]:
     """∂E/∂strain = Σ_e S_e r_e ⊗ r_e / |r_e|, symmetric, of the structure of each edge."""
-    weighted = (slope / distance.clamp(min=1e-10)).unsqueeze(-1) * vectors
+    weighted = per_edge(slope, vectors, distance)
     outer = weighted.unsqueeze(2) * vectors.unsqueeze(1)
     return outer.new_zeros(num, 3, 3).index_add(0, structure, outer)

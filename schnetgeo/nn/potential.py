@@ -142,12 +142,13 @@ class Potential(nn.Module):
         with torch.set_grad_enabled(differentiable):
             energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope
-            number, force, virial = num_structures(data), None, None
+            force, virial = None, None
             if forces:
                 edges = vectors, distance, data.edge_index, data.z.numel()
                 force = PairForces.apply(slope, *edges)
             if stress:
                 structure = batch_index(data).index_select(0, data.edge_index[1])
+                number = num_structures(data)
                 virial = pair_virial(slope, vectors, distance, structure, number)
         return energy, force, virial
 

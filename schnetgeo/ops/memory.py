@@ -36,9 +36,8 @@ def rows(count: int, least: int, dtype) -> np.ndarray:
 
 
 def _lines(size: int) -> np.ndarray:
-    return torch.empty(
-        size, dtype=torch.uint8, device="cpu"
-    ).numpy()  # torch begins at a line, unlike NumPy
+    # torch begins at a line, unlike NumPy
+    return torch.empty(size, dtype=torch.uint8, device="cpu").numpy()
 
 
 def _take(size: int) -> np.ndarray:

@@ -56,6 +56,13 @@ def measure(
     torch.linalg.vector_norm(vectors, dim=1, out=distance)
 
 
+def per_edge(
+    slope: Float[Tensor, "E"], vectors: Float[Tensor, "E 3"], distance: Float[Tensor, "E"]
+) -> Float[Tensor, "E 3"]:
+    """slope_e r_e / |r_e|."""
+    return (slope / distance.clamp(min=SMALLEST)).unsqueeze(1) * vectors
+
+
 def add_forces(
     slope: Float[Tensor, "E"],
     vectors: Float[Tensor, "E 3"],
@@ -65,8 +72,8 @@ def add_forces(
     out: Float[Tensor, "N 3"],
 ) -> None:
     """out_i += slope_e r_e / |r_e|,  out_j −= slope_e r_e / |r_e|."""
-    per_edge = (slope / distance.clamp(min=SMALLEST)).unsqueeze(1) * vectors
-    out.index_add_(0, target, per_edge).index_add_(0, source, per_edge, alpha=-1)
+    forces = per_edge(slope, vectors, distance)
+    out.index_add_(0, target, forces).index_add_(0, source, forces, alpha=-1)
 
 
 def along(

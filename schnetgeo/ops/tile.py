@@ -31,16 +31,16 @@ def lanes(itemsize):
 
 
 @intrinsic(prefer_literal=True)
-def add_tile(typing, a, b, out, row, column, rows, vectors, turned):
+def add_tile(typing, a, b, out, row, column, rows, vectors):
     """Add Σ_k a[r, k] b[k, c] to out[r, c], for some rows from `row` and vectors from `column` on.
 
-    The last three arguments are literal numbers; with `turned`, a[k, r] stands for a[r, k]. Numbers
-    of a row of b and of out lie side by side.
+    The last two arguments are literal numbers. Numbers of a row of b and of out lie side by side;
+    a may be the transpose of an array.
     """
     shape = [getattr(t, "literal_value", None) for t in (rows, vectors)]
-    if None in shape or not hasattr(turned, "literal_value"):
+    if None in shape:
         return None
-    signature = types.void(a, b, out, row, column, rows, vectors, turned)
+    signature = types.void(a, b, out, row, column, rows, vectors)
 
     def generate(context, builder, signature, arguments):
         kinds, (row, column) = signature.args[:3], arguments[3:5]
@@ -51,16 +51,16 @@ def add_tile(typing, a, b, out, row, column, rows, vectors, turned):
         number = context.get_data_type(kinds[2].dtype)
         size = context.get_abi_sizeof(number)
         step = ir.Constant(row.type, size)
-        lines = [cgutils.unpack_tuple(builder, array.strides)[0] for array in (a, b, out)]
-        by_row, by_k = (step, lines[0]) if turned.literal_value else (lines[0], step)
+        by_row, by_k = cgutils.unpack_tuple(builder, a.strides)
+        lines = [cgutils.unpack_tuple(builder, array.strides)[0] for array in (b, out)]
         starts = [
             _moved(builder, a.data, builder.mul(row, by_row)),
             _moved(builder, b.data, builder.mul(column, step)),
-            _moved(builder, out.data, builder.mul(row, lines[2]), builder.mul(column, step)),
+            _moved(builder, out.data, builder.mul(row, lines[1]), builder.mul(column, step)),
         ]
         depth = cgutils.unpack_tuple(builder, b.shape)[0]
         tile = _tile(builder.module, number, size, *shape)
-        builder.call(tile, [*starts, by_row, by_k, *lines[1:], depth])
+        builder.call(tile, [*starts, by_row, by_k, *lines, depth])
         return context.get_dummy_value()
 
     return signature, generate
