@@ -9,7 +9,6 @@ __all__ = [
     "Errors",
     "Fit",
     "Loss",
-    "PotentialData",
     "PotentialModule",
     "Training",
     "evaluate",
@@ -21,9 +20,9 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Import what derives from Lightning's classes when it is first used."""
-    if name not in ("PotentialData", "PotentialModule"):
+    """Import what derives from Lightning's class when it is first used."""
+    if name != "PotentialModule":
         raise AttributeError(f"module 'schnetgeo.train' has no attribute {name!r}")
-    from schnetgeo.train import module
+    from schnetgeo.train.module import PotentialModule
 
-    return getattr(module, name)
+    return PotentialModule

@@ -1,4 +1,4 @@
-"""The best model so far, a last checkpoint, and a progress bar for a training without epochs."""
+"""What is kept of a training, and a progress bar for a training without epochs."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from schnetgeo.train.module import PotentialModule
 
 
-class BestModel(L.Callback):
-    """Writes the averaged weights to a model file whenever the validation loss is the lowest."""
+class Keep(L.Callback):
+    """Keeps the averaged weights with the lowest validation loss, and the last step at SIGTERM."""
 
     def __init__(self, path: Path, notes: dict):
         self.path, self.notes = path, notes
@@ -26,19 +26,15 @@ class BestModel(L.Callback):
         if trainer.is_global_zero:
             module.average.save(self.path, step=trainer.global_step, **self.notes)
 
+    def on_exception(self, trainer: L.Trainer, module: PotentialModule, exception: BaseException):
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            module.save_checkpoint()
+
     def state_dict(self) -> dict:
         return {"lowest": self.lowest}
 
     def load_state_dict(self, state: dict) -> None:
         self.lowest = state["lowest"]
-
-
-class CheckpointOnSigterm(L.Callback):
-    """Keeps the last step when the queue ends the run between two steps."""
-
-    def on_exception(self, trainer: L.Trainer, module: PotentialModule, exception: BaseException):
-        if isinstance(exception, SIGTERMException) and trainer.training:
-            module.save_checkpoint()
 
 
 class StepBar(TQDMProgressBar):

@@ -82,8 +82,8 @@ def fit(
     # Lightning takes seconds to import, and doctor must run without it
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from schnetgeo.train.callbacks import BestModel
-    from schnetgeo.train.module import PotentialData, PotentialModule
+    from schnetgeo.train.callbacks import Keep
+    from schnetgeo.train.module import PotentialModule
     from schnetgeo.train.trainer import make_trainer, quiet_lightning, stopped_by
 
     out = Path(out)
@@ -95,36 +95,31 @@ def fit(
     if training.threads:
         torch.set_num_threads(training.threads)
     potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
-    module = PotentialModule(potential.train(), training, checkpoint, begun)
-    data = PotentialData(train, val, potential.model.cutoff, training)
-    best = BestModel(out / MODEL, {"task": training.task})
+    module = PotentialModule(potential.train(), train, val, training, checkpoint, begun)
+    keep = Keep(out / MODEL, {"task": training.task})
     with quiet_lightning():
-        trainer = make_trainer(training, out, [best, *callbacks], validate=len(val) > 0)
+        trainer = make_trainer(training, out, [keep, *callbacks], validate=len(val) > 0)
         if overwrite and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)
         device = trainer.strategy.root_device
         trainer.strategy.barrier()
         try:
-            trainer.fit(
-                module,
-                data,
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
+            resumed = checkpoint if checkpoint.exists() else None
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:
             sys.exit(143)  # as the shell reports a process ended by SIGTERM; resume goes on
-        if len(val) and trainer.global_step % data.options.validate_every:
-            trainer.validate(module, data, verbose=False)
+        if len(val) and trainer.global_step % training.validate_every:
+            trainer.validate(module, verbose=False)
     if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()):
-        module.average.save(out / MODEL, step=trainer.global_step, **best.notes)
+        module.average.save(out / MODEL, step=trainer.global_step, **keep.notes)
     trainer.strategy.barrier()
     fitted = module.average.eval().to(device)
     fitted.load_state_dict(read_model(out / MODEL)[1])
     if training.task == "forces" and train.has("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:
-            fitted.save(out / MODEL, step=trainer.global_step, **best.notes)
+            fitted.save(out / MODEL, step=trainer.global_step, **keep.notes)
     return Fit(fitted, trainer.global_step, stopped_by(trainer, module), module.seconds)
 
 

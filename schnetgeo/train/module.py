@@ -1,6 +1,7 @@
 """The training step, its schedule and its moving average, for Lightning's Trainer."""
 
 import copy
+import inspect
 import math
 import os
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch
@@ -27,17 +29,28 @@ class PotentialModule(L.LightningModule):
     """Fits a potential; validates and keeps the moving average of its weights.
 
     The raw weights and their average are stored apart, so that a resumed training starts from
-    the raw ones.
+    the raw ones. Edges are built here, once.
 
     Args:
         potential: what to train, with references and scale already fitted.
+        train: structures to train on.
+        val: structures that choose the best weights; may be empty.
         training: how.
         checkpoint: file that is replaced by a newer state every so often, whole or not at all.
         settings: what a training must share to go on from it, see `resume.settings`.
     """
 
-    def __init__(self, potential: Potential, training: Training, checkpoint: Path, settings: dict):
+    def __init__(
+        self,
+        potential: Potential,
+        train: PackedDataset,
+        val: PackedDataset,
+        training: Training,
+        checkpoint: Path,
+        settings: dict,
+    ):
         super().__init__()
+        self.automatic_optimization = False  # its closures and hooks cost a thirtieth of a step
         self.potential = potential
         self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
@@ -45,10 +58,13 @@ class PotentialModule(L.LightningModule):
         self.checkpoint, self.settings = checkpoint, settings
         self.seconds = 0.0
         self.diverged = False
+        cutoff = potential.model.cutoff
+        self._train = train if cutoff is None else train.with_edges(cutoff)
+        self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
         self._resumed_from = 0
         self._started = math.nan
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._groups: list[dict] = []  # of the optimizer
+        self._optimizer: LightningOptimizer | None = None
 
     def __setattr__(self, name: str, value):
         # Lightning notes its hook forty times a step, where Module would look for parameters
@@ -62,26 +78,36 @@ class PotentialModule(L.LightningModule):
         optimizer = torch.optim.Adam(self.potential.parameters(), lr=options.lr, fused=True)
         if options.schedule != "plateau":  # a function of the step, see on_train_batch_end
             return optimizer
-        scheduler = {
-            "scheduler": ReduceLROnPlateau(
-                optimizer, factor=options.decay, patience=options.patience
-            ),
-            "monitor": "val_loss",
-            "interval": "step",
-            "frequency": options.validate_every,
-            "strict": False,  # after resuming at a validation there is no loss, and no step due
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        plateau = ReduceLROnPlateau(optimizer, factor=options.decay, patience=options.patience)
+        return [optimizer], [plateau]
+
+    def train_dataloader(self):
+        return train_loader(
+            self._placed(self._train),
+            self.options.batch_size,
+            seed=self.options.seed,
+            first=self.trainer.global_step,
+            rank=self.trainer.global_rank,
+            num_processes=self.trainer.world_size,
+        )
+
+    def val_dataloader(self):
+        # every process validates on everything, so that all decide alike
+        return ordered_loader(self._placed(self._val), 100)
+
+    def _placed(self, dataset: PackedDataset) -> PackedDataset:
+        """On the device of the training, unless it is kept on disk because it is large."""
+        return dataset.to(self.trainer.strategy.root_device) if dataset.in_memory else dataset
 
     def on_train_start(self):
         # listed once: walking the modules takes longer than the average itself
         self._weights = list(self.potential.parameters()), list(self.average.parameters())
-        self._groups = self.optimizers().param_groups
+        self._optimizer = self.optimizers()
         self._started = time.monotonic() - self.seconds
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # the only hook between two steps: here alone all of Lightning's counters agree
-        if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
+        if self.training and self.global_step % self.options.checkpoint_every == 0:
             self.save_checkpoint()
         return batch
 
@@ -92,9 +118,16 @@ class PotentialModule(L.LightningModule):
         self.diverged = self.diverged or not self._finite()
         self.save_checkpoint()
 
-    def training_step(self, batch: Batch, index: int):
-        prediction = self.potential(batch, forces=self.loss.needs_forces)
-        return self.loss(prediction, batch)
+    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+        self._optimizer.zero_grad()
+        loss = self.loss(self.potential(batch, forces=self.loss.needs_forces), batch)
+        self.manual_backward(loss)
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self._weights[0], self.options.clip)
+        self._optimizer.step()
+        return {"loss": loss}
+
+    training_step.__signature__ = inspect.signature(training_step)  # looked up in every step
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
         step = self.global_step
@@ -102,13 +135,13 @@ class PotentialModule(L.LightningModule):
         # one clock for all processes, which must fall in step size and stop together
         self.seconds = self.trainer.strategy.broadcast(time.monotonic() - self._started)
         if self.options.schedule != "plateau":
-            for group in self._groups:
+            for group in self._optimizer.param_groups:
                 group["lr"] = self.options.lr * self._lr_factor(step)
         if step % LOG_EVERY == 0:
-            loss = self.trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
+            loss = self.trainer.strategy.reduce(outputs["loss"], reduce_op="mean")
             self.diverged = not loss.isfinite().item()
             self.log("train_loss", loss, prog_bar=True, logger=False)
-            self._record({"train_loss": loss, "lr": self.optimizers().param_groups[0]["lr"]})
+            self._record({"train_loss": loss, "lr": self._optimizer.param_groups[0]["lr"]})
         if self.out_of_time or self.diverged:
             self.trainer.should_stop = True
 
@@ -127,6 +160,8 @@ class PotentialModule(L.LightningModule):
 
     def on_validation_end(self):
         metrics = self.trainer.callback_metrics
+        if self.options.schedule == "plateau":
+            self.lr_schedulers().step(metrics["val_loss"])
         self._record({name: v for name, v in metrics.items() if name.startswith("val_")})
 
     def _record(self, values: dict[str, Tensor | float]):
@@ -182,44 +217,3 @@ class PotentialModule(L.LightningModule):
         steps = step / options.max_steps if options.max_steps else 0.0
         spent = self.seconds / (60 * options.max_minutes) if options.max_minutes else 0.0
         return max(0.0, 1.0 - max(steps, spent))
-
-
-class PotentialData(L.LightningDataModule):
-    """Batches for training and validation, with edges built once.
-
-    Args:
-        train: structures to train on.
-        val: structures that choose the best weights; may be empty.
-        cutoff: of the model, Å; `None` for a model without edges.
-        training: gives batch size and seed.
-    """
-
-    def __init__(
-        self,
-        train: PackedDataset,
-        val: PackedDataset,
-        cutoff: float | None,
-        training: Training,
-    ):
-        super().__init__()
-        self.train = train if cutoff is None else train.with_edges(cutoff)
-        self.val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
-        self.options = training
-
-    def train_dataloader(self):
-        return train_loader(
-            self._placed(self.train),
-            self.options.batch_size,
-            seed=self.options.seed,
-            first=self.trainer.global_step,
-            rank=self.trainer.global_rank,
-            num_processes=self.trainer.world_size,
-        )
-
-    def val_dataloader(self):
-        # every process validates on everything, so that all decide alike
-        return ordered_loader(self._placed(self.val), 100)
-
-    def _placed(self, dataset: PackedDataset) -> PackedDataset:
-        """On the device of the training, unless it is kept on disk because it is large."""
-        return dataset.to(self.trainer.strategy.root_device) if dataset.in_memory else dataset

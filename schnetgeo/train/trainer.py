@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import RunningStage
 
-from schnetgeo.train.callbacks import CheckpointOnSigterm, StepBar
+from schnetgeo.train.callbacks import StepBar
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.module import PotentialModule
 
@@ -26,7 +27,7 @@ def make_trainer(
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     devices = local if training.devices == "auto" else training.devices
     nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
-    callbacks = [*callbacks, CheckpointOnSigterm()]
+    callbacks = list(callbacks)
     if training.progress:
         callbacks.append(StepBar(refresh_rate=20))
     if training.stop_patience:
@@ -36,14 +37,13 @@ def make_trainer(
         # forces do not depend on the last bias, so forces alone leave it without a gradient
         strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
     csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
-    return L.Trainer(
+    return _Trainer(
         accelerator=_accelerator(training.device),
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
         max_steps=training.max_steps or -1,
         max_epochs=-1,
-        gradient_clip_val=training.clip or None,
         val_check_interval=training.validate_every if validate else None,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validate else 0,
@@ -57,6 +57,12 @@ def make_trainer(
         inference_mode=False,
         profiler=_Unprofiled(),
     )
+
+
+class _Trainer(L.Trainer):
+    """Lightning asks a dozen times a step whether it trains, and compares strings for it."""
+
+    training = L.Trainer.training.getter(lambda self: self.state.stage is RunningStage.TRAINING)
 
 
 class _Unprofiled(PassThroughProfiler):
@@ -93,12 +99,10 @@ def quiet_lightning():
         # the order of batches depends on the step alone, so nothing is lost on resuming
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer`.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
         # every process validates on everything
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides.*")
-        warnings.filterwarnings("ignore", ".*ReduceLROnPlateau conditioned on metric.*")
         try:
             yield
         finally:

@@ -161,7 +161,7 @@ def test_stress_is_negative_under_compression():
     np.testing.assert_allclose(stress[0].numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("forces", "stress"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("forces", "stress"), list(itertools.product([False, True], repeat=2)))
 def test_what_is_asked_for_is_given_and_does_not_depend_on_the_rest(forces, stress):
     potential, data = small_potential(), batch_of(nacl(), skewed())
     everything = potential(data, stress=True)
