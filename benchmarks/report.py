@@ -30,10 +30,11 @@ _MEV = 43.3641042418  # per kcal/mol
 
 
 def hardware() -> str:
-    """Processor, number of threads and GPU."""
+    """Processor with its vector instructions, number of threads and GPU."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     threads = torch.get_num_threads()
-    return f"{_processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}{gpu}"
+    processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{processor}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}{gpu}"
 
 
 def versions() -> dict[str, str]:

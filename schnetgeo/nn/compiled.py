@@ -23,7 +23,7 @@ from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
 from schnetgeo.ops.jit import match_threads, parallel, serial
 
-_BLOCK = 64  # atoms, so that rows of weights are read for several atoms at once
+_BLOCK = 192  # atoms: for each block, tables and weights come from the outer cache again
 _SHARE = 1.25  # of the mean share of the work that one thread may have
 _SLACK = 1000  # and what it may have anyway, as much as a few molecules
 _READOUTS = (ShiftedSoftplus, nn.SiLU)  # activations
