@@ -30,7 +30,7 @@ _MEV = 43.3641042418  # per kcal/mol
 
 
 def hardware() -> str:
-    """Processor with its vector instructions, number of threads and GPU."""
+    """Processor, vector instructions that torch uses, number of threads and GPU."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     threads = torch.get_num_threads()
     processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"

@@ -73,7 +73,8 @@ def fit(
         out: folder for `model.safetensors`, `last.ckpt`, and CSV and TensorBoard files in `logs`.
         resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
         overwrite: begin anew where the folder holds a training.
-        callbacks: your own, of Lightning.
+        callbacks: your own, of Lightning. Optimization is manual there, so that
+            `on_before_zero_grad` is not called.
 
     Raises:
         InputError: if labels that the task needs are missing, or `out` holds another training, or

@@ -50,7 +50,7 @@ class PotentialModule(L.LightningModule):
         settings: dict,
     ):
         super().__init__()
-        self.automatic_optimization = False  # its closures and hooks cost a thirtieth of a step
+        self.automatic_optimization = False  # which takes hundredths of a step
         self.potential = potential
         self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
@@ -67,7 +67,7 @@ class PotentialModule(L.LightningModule):
         self._optimizer: LightningOptimizer | None = None
 
     def __setattr__(self, name: str, value):
-        # Lightning notes its hook forty times a step, where Module would look for parameters
+        # Lightning notes its hook dozens of times a step, where Module would look for parameters
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
@@ -79,7 +79,7 @@ class PotentialModule(L.LightningModule):
         if options.schedule != "plateau":  # a function of the step, see on_train_batch_end
             return optimizer
         plateau = ReduceLROnPlateau(optimizer, factor=options.decay, patience=options.patience)
-        return [optimizer], [plateau]
+        return [optimizer], [{"scheduler": plateau, "interval": "step"}]
 
     def train_dataloader(self):
         return train_loader(
@@ -107,7 +107,7 @@ class PotentialModule(L.LightningModule):
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # the only hook between two steps: here alone all of Lightning's counters agree
-        if self.training and self.global_step % self.options.checkpoint_every == 0:
+        if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
             self.save_checkpoint()
         return batch
 
@@ -122,12 +122,14 @@ class PotentialModule(L.LightningModule):
         self._optimizer.zero_grad()
         loss = self.loss(self.potential(batch, forces=self.loss.needs_forces), batch)
         self.manual_backward(loss)
-        if self.options.clip:
-            torch.nn.utils.clip_grad_norm_(self._weights[0], self.options.clip)
         self._optimizer.step()
         return {"loss": loss}
 
     training_step.__signature__ = inspect.signature(training_step)  # looked up in every step
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer):
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self._weights[0], self.options.clip)
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
         step = self.global_step
@@ -159,8 +161,9 @@ class PotentialModule(L.LightningModule):
             self.log(name, error, batch_size=batch.num_nodes, prog_bar=True, logger=False)
 
     def on_validation_end(self):
-        metrics = self.trainer.callback_metrics
-        if self.options.schedule == "plateau":
+        metrics, step = self.trainer.callback_metrics, self.global_step
+        due = step and not step % self.options.validate_every  # not where time has run out
+        if due and self.options.schedule == "plateau":
             self.lr_schedulers().step(metrics["val_loss"])
         self._record({name: v for name, v in metrics.items() if name.startswith("val_")})
 

@@ -66,7 +66,7 @@ class _Trainer(L.Trainer):
 
 
 class _Unprofiled(PassThroughProfiler):
-    """Lightning enters one context for each of its forty hooks a step."""
+    """Lightning enters one context for each of its dozens of hooks a step."""
 
     def profile(self, action_name: str) -> contextlib.AbstractContextManager:
         return _NOTHING

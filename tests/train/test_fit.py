@@ -92,7 +92,7 @@ def test_schedules_move_the_step_size(tmp_path, schedule):
     end = checkpoint(tmp_path)["optimizer_states"][0]["param_groups"][0]["lr"]
     expected = {"linear": 0.0, "exponential": 0.25e-3, "constant": 1e-3}
     if schedule == "plateau":
-        assert end in (0.5, 0.25, 0.125)
+        assert end in (0.5, 0.25)  # the first of three validations is the best so far
     else:
         assert end == pytest.approx(expected[schedule])
 
@@ -104,6 +104,12 @@ def test_clipped_gradients_are_no_larger(tmp_path):
     for name, value in before.items():
         after = checkpoint(tmp_path)["state_dict"][f"potential.model.{name}"]
         assert torch.allclose(after, value, rtol=0, atol=1e-9)
+
+
+def test_a_validation_at_the_end_of_the_time_is_none_of_the_plateau(tmp_path):
+    options = dict(schedule="plateau", patience=0, lr=1.0, validate_every=10**6)
+    small_fit(tmp_path, max_steps=None, max_minutes=0.01, checkpoint_every=10**6, **options)
+    assert checkpoint(tmp_path)["lr_schedulers"][0]["last_epoch"] == 0
 
 
 def test_early_stopping(tmp_path):
@@ -292,8 +298,10 @@ def test_sigterm_keeps_the_last_step(tmp_path):
     assert checkpoint(tmp_path)["global_step"] > 50
 
 
-def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
+@pytest.mark.parametrize("changed", [dict(clip=1.0), dict(task="forces")])
+def test_two_processes_follow_the_loss_curve_of_one(tmp_path, changed):
     options = dict(max_steps=100, batch_size=8, precision=64, validate_every=50, schedule="linear")
+    options |= changed
     one, two = tmp_path / "one", tmp_path / "two"
     finish(command(one, **options))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
