@@ -20,6 +20,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn.potential import Potential
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import Loss
+from schnetgeo.train.resume import KEY
 from schnetgeo.units import KCAL_MOL
 
 LOG_EVERY = 50  # steps
@@ -205,7 +206,7 @@ class PotentialModule(L.LightningModule):
         return all(bool(weight.isfinite().all()) for weight in self._weights[0])
 
     def on_save_checkpoint(self, checkpoint: dict):
-        checkpoint["seconds"], checkpoint["settings"] = self.seconds, self.settings
+        checkpoint["seconds"], checkpoint[KEY] = self.seconds, self.settings
 
     def on_load_checkpoint(self, checkpoint: dict):
         self.seconds = checkpoint["seconds"]

@@ -15,7 +15,7 @@ MAY_CHANGE = (
     "max_steps", "max_minutes", "validate_every", "checkpoint_every", "device", "devices",
     "threads", "progress",
 )  # fmt: skip
-_FORMAT = 2  # 1 has its steps where Lightning's own optimization counts them
+KEY = "begun_with"  # of a checkpoint; "settings" where Lightning's own optimization counted steps
 
 
 def settings(
@@ -24,7 +24,7 @@ def settings(
     """Model, options and structures that a resumed training must share, as plain data."""
     arguments = {f"model.{name}": value for name, value in model.arguments.items()}
     options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
-    found = {"format of checkpoints": _FORMAT, "model": type(model), **arguments, **options}
+    found = {"model": type(model), **arguments, **options}
     found |= {"training structures": train.digest, "validation structures": val.digest}
     return {k: class_name(v) if isinstance(v, type) else v for k, v in found.items()}
 
@@ -32,7 +32,7 @@ def settings(
 def check_resume(checkpoint: Path, now: dict) -> None:
     """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
     try:
-        before = torch.load(checkpoint, weights_only=True)["settings"]
+        before = torch.load(checkpoint, weights_only=True)[KEY]
     except Exception:  # torch fails in many ways on what it did not write
         raise InputError(
             f"{checkpoint}: no checkpoint of this version; overwrite the training, or choose "

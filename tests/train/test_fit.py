@@ -233,6 +233,14 @@ def test_resuming_what_is_no_checkpoint(tmp_path):
         small_fit(tmp_path, resume=True)
 
 
+def test_resuming_a_checkpoint_that_counts_its_steps_elsewhere(begun, tmp_path):
+    state = checkpoint(begun)
+    state["settings"] = state.pop("begun_with")
+    torch.save(state, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="last.ckpt: no checkpoint of this version; overwrite"):
+        small_fit(tmp_path, resume=True, max_steps=10, validate_every=10)
+
+
 def test_elements_above_the_table_are_refused_before_anything_is_written(tmp_path):
     model = SchNet(channels=8, num_layers=1, num_basis=8, cutoff=4.0, max_z=8)
     with pytest.raises(InputError, match=r"structure \d+: z\[\d+\] = 8 .* from 1 to 7"):
