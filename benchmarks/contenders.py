@@ -86,6 +86,20 @@ CASES = (
 )  # fmt: skip
 
 
+_BATCHES = 32, 128, 512, 2048, 4096  # molecules
+GPU_CASES = (
+    *(
+        CASES[1]._replace(
+            name=f"qm9_{count}",
+            title=f"{count} molecules, 128/6/50, 10 Å, forces",
+            data=lambda count=count: molecules(count),
+        )
+        for count in _BATCHES
+    ),
+    CASES[-1],
+)
+
+
 def prepare(case: Case, device: str = "cpu") -> Data:
     """The data of a case with its edges."""
     return with_edges(case.data().to(device), case.cutoff)
@@ -166,6 +180,19 @@ def matrix_products(case: Case, data: Data) -> Step:
                 torch.mm(x.t(), x, out=gradient)
 
     return multiply
+
+
+def feature_bytes(case: Case, data: Data) -> int:
+    """Bytes of features that a step moves if every operation reads and writes each array once.
+
+    The operations of a layer are three products with the activation in one of them, the
+    convolution, the slope along edges, the gradient of the table, and those of three weights:
+    9 arrays (N, F) for the way forth, 12 for the slopes, 13 for the tangents, 28 back.
+    """
+    arrays = 9 + 12 * case.forces
+    if case.train:
+        arrays = 9 + 12 + 13 + 28 if case.forces else 9 + 18
+    return arrays * case.num_layers * data.z.numel() * case.channels * 4
 
 
 def collations(count: int = 100) -> dict[str, Step]:

@@ -7,6 +7,7 @@ flushed to zero for everybody here; `--keep-denormals` shows what users of the p
 """
 
 import copy
+import functools
 import json
 import re
 import statistics
@@ -15,14 +16,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
 import torch
 
-from benchmarks.contenders import CASES, Case, Step, box, collations, matrix_products, prepare, step
+from benchmarks.contenders import (
+    CASES,
+    GPU_CASES,
+    Case,
+    Step,
+    box,
+    collations,
+    feature_bytes,
+    matrix_products,
+    prepare,
+    step,
+)
 from benchmarks.report import hardware, versions
+from schnetgeo.data import neighbor_list
 from schnetgeo.data.loader import train_loader
+from schnetgeo.data.neighbors import BACKENDS
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.files import write_whole
@@ -65,23 +80,66 @@ def _seconds(run: Step, turns: int, wait: Callable) -> float:
 def measure(case: Case, device: str, seconds: float, memory: bool) -> dict:
     """One row: milliseconds of all contenders, of the bare matrix products, and peak memory."""
     data = prepare(case, device)
-    steps = {}
-    for name in case.contenders:
-        try:
-            steps[name] = step(case, name, data)
-        except ImportError:
-            print(f"{case.name}: without {name}, which is not installed", file=sys.stderr)
-    steps["matrix products"] = matrix_products(case, data)
     row = {
         "case": case.name,
         "title": case.title,
         "atoms": data.z.numel(),
         "edges": data.edge_index.size(1),
-        "milliseconds": interleaved(steps, seconds, _wait(device)),
     }
-    if memory:
+    on_gpu, steps, peaks = device == "cuda", {}, {}
+    for name in case.contenders:
+        if on_gpu and name == "schnetgeo, frozen":  # which is for the CPU
+            continue
+        try:
+            steps[name] = step(case, name, data)
+            if on_gpu:
+                peaks[name] = _gpu_peak(steps[name])
+        except ImportError:
+            print(f"{case.name}: without {name}, which is not installed", file=sys.stderr)
+        except torch.OutOfMemoryError:
+            print(f"{case.name}: without {name}, for which memory is too small", file=sys.stderr)
+            steps.pop(name, None)
+            torch.cuda.empty_cache()
+    steps["matrix products"] = matrix_products(case, data)
+    row["milliseconds"] = interleaved(steps, seconds, _wait(device))
+    if on_gpu:
+        row["memory_limit_ms"] = feature_bytes(case, data) / _bandwidth() * 1e3
+        row["peak_memory_mb"] = peaks
+        row["graph_ms"] = _graph(case, device)
+    elif memory:
         row["peak_memory_mb"] = {name: _peak(case.name, name) for name in case.contenders}
     return row
+
+
+def _gpu_peak(run: Step) -> float:
+    """Megabytes of the GPU that a step needs beyond what there was before."""
+    run()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+@functools.cache
+def _bandwidth() -> float:
+    """Bytes per second, read and written, of copies in the GPU's memory."""
+    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    out = torch.empty_like(source)
+    copy = {"": lambda: out.copy_(source)}
+    return 2e3 * source.numel() / interleaved(copy, 0.5, torch.cuda.synchronize)[""]
+
+
+def _graph(case: Case, device: str) -> dict[str, float]:
+    """Milliseconds that each backend takes for the radius graph."""
+    data = case.data().to(device)
+    backends = [name for name in BACKENDS if name == "torch" or find_spec(name)]
+    searches = {
+        name: lambda name=name: neighbor_list(data, case.cutoff, name)
+        for name in backends
+        if name != "vesin"  # which is for the CPU
+    }
+    return interleaved(searches, 0.5, _wait(device))
 
 
 def growth(seconds: float) -> dict[int, float]:
@@ -177,18 +235,21 @@ def _wait(device: str) -> Callable:
 
 def markdown(results: dict) -> str:
     """The table of the README."""
-    lines = [
-        "| case | schnetgeo | PyG | SchNetPack | PyG / schnetgeo | over matrix products |",
-        "|---|---|---|---|---|---|",
-    ]
+    header = ["case", "schnetgeo", "PyG", "SchNetPack", "PyG / schnetgeo", "over matrix products"]
+    on_gpu = "memory_limit_ms" in results["cases"][0]
+    if on_gpu:
+        header += ["over memory limit", "graph"]
+    lines = [_line(header), _line(["---"] * len(header))]
     for row in results["cases"]:
         ms = row["milliseconds"]
         ours = min(v for k, v in ms.items() if k in ("schnetgeo", "schnetgeo, frozen"))
         pyg, pack = ms.get("PyG"), ms.get("SchNetPack")
-        lines.append(
-            f"| {row['title']} | {_ms(ours)} | {_ms(pyg)} | {_ms(pack)} | {pyg / ours:.1f} "
-            f"| {ours / ms['matrix products']:.1f} |"
-        )
+        ratio = f"{pyg / ours:.1f}" if pyg else "–"
+        cells = [row["title"], _ms(ours), _ms(pyg), _ms(pack), ratio]
+        cells.append(f"{ours / ms['matrix products']:.1f}")
+        if on_gpu:
+            cells += [f"{ours / row['memory_limit_ms']:.1f}", _ms(min(row["graph_ms"].values()))]
+        lines.append(_line(cells))
     text = "\n".join(lines) + f"\n\n{results['hardware']}, torch {results['versions']['torch']}"
     if "collation" in results:
         ms = results["collation"]
@@ -200,6 +261,10 @@ def markdown(results: dict) -> str:
         ms = results["lightning"]
         text += f"; Lightning takes {ms['Lightning'] / ms['bare loop']:.2f} times a bare loop"
     return text + ".\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _ms(milliseconds: float | None) -> str:
@@ -222,7 +287,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, write results.json."""
     parser = Parser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--out", type=str, default="runs/speed", help="folder for results.json")
-    parser.add_argument("--cases", type=str, nargs="+", default=[c.name for c in CASES])
+    parser.add_argument("--cases", type=str, nargs="+", help="names of some; all by default")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each case")
@@ -232,10 +297,10 @@ def main(arguments: list[str] | None = None) -> None:
     flag(parser, "--memory", "peak memory too, of each contender in a process of its own")
     flag(parser, "--no_extras", "without collation, Lightning and growth")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.cases if name not in [case.name for case in CASES]]
+    cases = {case.name: case for case in (GPU_CASES if options.device == "cuda" else CASES)}
+    unknown = [name for name in options.cases or () if name not in cases]
     if unknown:
-        known = ", ".join(case.name for case in CASES)
-        parser.error(f"--cases: unknown {', '.join(unknown)}; known: {known}")
+        parser.error(f"--cases: unknown {', '.join(unknown)}; known: {', '.join(cases)}")
     if options.readme and not _marked(Path(options.readme)):
         parser.error(f"--readme: {options.readme} is no file with the marks {' and '.join(_MARKS)}")
     # before the first parallel region: threads inherit it
@@ -247,11 +312,10 @@ def main(arguments: list[str] | None = None) -> None:
         return
     extras = not options.no_extras and options.device == "cpu"
     results = {"hardware": hardware(), "versions": versions(), "cases": []}
-    for case in CASES:
-        if case.name in options.cases:
-            row = measure(case, options.device, options.seconds, options.memory)
-            results["cases"].append(row)
-            print(json.dumps(row), flush=True)
+    for name in options.cases or cases:
+        row = measure(cases[name], options.device, options.seconds, options.memory)
+        results["cases"].append(row)
+        print(json.dumps(row), flush=True)
     if extras:
         results["collation"] = interleaved(collations(), options.seconds / 4)
         results["lightning"] = lightning()

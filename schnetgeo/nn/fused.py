@@ -256,7 +256,7 @@ def _reverse(
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients of Σ ȳ y + Σ seed ẏ, for x and each parameter."""
     layers, (r1, _, r2, _) = _by_layer(parameters)
-    last, ops = tape.readout, plan.filters.kernels
+    last, ops, by_interval = tape.readout, plan.filters.kernels, plan.filters.by_interval
     r2_bar = y_bar @ last.q.value
     h_bar = torch.mul(last.first, torch.outer(y_bar, r2[0]), out=last.h_bar.value)
     if plan.with_slope:
@@ -276,10 +276,10 @@ def _reverse(
         if plan.with_slope:
             ops.conv_tangent(now.g_bar.tangent, g_bar, table, *arrays, out=now.p_bar.value)
             pairs = now.p.value, g_bar, now.p.tangent, now.g_bar.tangent
-            ops.table_tangent(*pairs, *arrays, out=table_bar)
+            ops.table_tangent(*pairs, by_interval, *arrays[1:], out=table_bar)
         else:
             ops.conv(g_bar, table, *arrays, out=now.p_bar.value)
-            ops.table(now.p.value, g_bar, *arrays, out=table_bar)
+            ops.table(now.p.value, g_bar, by_interval, *arrays[1:], out=table_bar)
         p_bar = now.p_bar.value
         moving = index and plan.with_slope  # the embedding has no tangent
         gradients = [

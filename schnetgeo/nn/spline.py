@@ -131,7 +131,7 @@ class PlacedFilters:
 
     @cached_property
     def arrays(self) -> tuple:
-        """Arguments of `conv` and `table` that all layers share."""
+        """Arguments of `conv` that all layers share."""
         prepare = self.kernels.prepare
         interval, weights, _ = self.placed
         return prepare(interval), prepare(weights), ops.Edges(*map(prepare, self.edges))
@@ -142,8 +142,13 @@ class PlacedFilters:
         interval, _, edges = self.arrays
         return interval, self.kernels.prepare(self.placed[2]), edges
 
+    @cached_property
+    def by_interval(self) -> object:
+        """What `table` takes in place of the intervals."""
+        return self.kernels.by_interval(self.arrays[0], len(self.numbers))
+
     def tangent_arrays(self, v: Float[Tensor, "E"]) -> tuple:
-        """Those of `conv_tangent` and `table_tangent` for tangents v of the distances."""
+        """Those of `conv_tangent` for tangents v of the distances."""
         interval, weights, edges = self.arrays
         return (
             interval,

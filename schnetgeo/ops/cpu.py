@@ -80,13 +80,19 @@ def dot(x, y, table, interval, edges: Edges, out):
     _dot(*_arrays(x, y, table, interval, edges.source, edges.start, out))
 
 
-def table(x, y, interval, weights, edges: Edges, out):
-    _table(*_arrays(x, y, interval, weights, edges.source, edges.target, out))
+def by_interval(interval, num_knots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges ordered by interval, stably, and where each interval begins."""
+    return _by_interval(*_arrays(interval), num_knots)
 
 
-def table_tangent(x, y, dx, dy, interval, weights, dweights, edges: Edges, out):
+def table(x, y, sorted_edges, weights, edges: Edges, out):
     graph = edges.source, edges.target
-    _table_tangent(*_arrays(x, y, dx, dy, interval, weights, dweights, *graph, out))
+    _table(*_arrays(x, y), *sorted_edges, *_arrays(weights, *graph, out))
+
+
+def table_tangent(x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out):
+    arrays = _arrays(weights, dweights, edges.source, edges.target, out)
+    _table_tangent(*_arrays(x, y, dx, dy), *sorted_edges, *arrays)
 
 
 def softplus(h, value, first, second):
@@ -228,8 +234,7 @@ def _dot(x, y, table, interval, source, start, out):
 
 
 @parallel
-def _table(x, y, interval, weights, source, target, out):
-    order, first = _by_interval(interval, out.shape[0])
+def _table(x, y, order, first, weights, source, target, out):
     out[:] = 0
     # a block writes three rows into the next one: even blocks first, then odd ones
     size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
@@ -258,8 +263,7 @@ def _table(x, y, interval, weights, source, target, out):
 
 
 @parallel
-def _table_tangent(x, y, dx, dy, interval, weights, dweights, source, target, out):
-    order, first = _by_interval(interval, out.shape[0])
+def _table_tangent(x, y, dx, dy, order, first, weights, dweights, source, target, out):
     out[:] = 0
     size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
     blocks = (out.shape[0] + size - 1) // size
@@ -394,7 +398,7 @@ def add_coefficient_adjoint(bar, m, out):
 
 @serial
 def _by_interval(interval, num_knots):
-    """Edges ordered by interval, stably, and where each interval begins: a counting sort."""
+    """A counting sort."""
     first = np.zeros(num_knots + 1, np.int64)
     for k in interval:
         first[k + 1] += 1

@@ -6,27 +6,28 @@ every run. Offsets have 64 bits. An edge beyond the table gives NaN, since an er
 wait for the device.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
 from schnetgeo.ops.reference import (  # noqa: F401
     add_forces,
     along,
     ascending,
-    coefficients,
-    coefficients_adjoint,
     cosine,
     measure,
-    place,
-    softplus,
     starts,
 )
 
 _EDGES = 8  # that a program takes at once
 _CHANNELS = 128  # of a program, at most
+_WARPS = 4  # of a program
+_ELEMENTS = 1024  # of a program of an elementwise kernel
 _SPLITS = 16  # programs of one interval, at most: bonds of one kind crowd into a few intervals
 
 
@@ -53,12 +54,40 @@ def dot(x, y, table, interval, edges: Edges, out):
     _launch(_dot, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
 
 
-def table(x, y, interval, weights, edges: Edges, out):
-    _run_table(x, y, x, y, interval, weights, weights, edges, out, tangent=False)
+def by_interval(interval, num_knots: int) -> tuple[Tensor, Tensor]:
+    """Edges ordered by interval, stably, and where each interval begins."""
+    key, order = interval.int().sort(stable=True)
+    numbers = torch.arange(max(num_knots - 2, 1), dtype=key.dtype, device=key.device)
+    return order, torch.searchsorted(key, numbers)
 
 
-def table_tangent(x, y, dx, dy, interval, weights, dweights, edges: Edges, out):
-    _run_table(x, y, dx, dy, interval, weights, dweights, edges, out, tangent=True)
+def table(x, y, sorted_edges, weights, edges: Edges, out):
+    _run_table(x, y, x, y, sorted_edges, weights, weights, edges, out, tangent=False)
+
+
+def table_tangent(x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out):
+    _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent=True)
+
+
+def place(distance, f, df, grid: Grid, interval, weights, slopes):
+    tensors = distance, f, df, interval, weights, slopes
+    scalars = distance.numel(), grid.first, grid.count - 4
+    _elementwise(_place, tensors, scalars, SPACING=grid.spacing, CUTOFF=grid.cutoff)
+
+
+def softplus(h, value, first, second):
+    """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
+    _elementwise(_softplus, (h, value, first, second), (h.numel(),))
+
+
+def coefficients(samples, out):
+    """As `bspline.coefficients`."""
+    _elementwise(_coefficients, (samples, out), (out.numel(), out.size(1)))
+
+
+def coefficients_adjoint(bar, out):
+    """As `bspline.coefficients_adjoint`."""
+    _elementwise(_coefficients_adjoint, (bar, out), (out.numel(), bar.numel(), bar.size(1)))
 
 
 def _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
@@ -67,16 +96,15 @@ def _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
     _launch(_conv, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent)
 
 
-def _run_table(x, y, dx, dy, interval, weights, dweights, edges, out, tangent):
+def _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent):
     channels, intervals = x.size(1), max(out.size(0) - 3, 0)
-    key, order = interval.int().sort(stable=True)
-    first = torch.searchsorted(key, torch.arange(intervals + 1, dtype=key.dtype, device=key.device))
-    splits = min(_SPLITS, 1 + key.numel() // max(4 * intervals, 1))
+    order, first = sorted_edges
+    splits = min(_SPLITS, 1 + order.numel() // max(4 * intervals, 1))
     parts = x.new_empty(intervals, splits, 4, channels)
     tensors = x, y, dx, dy, weights, dweights, edges.source, edges.target, order, first
     grid = intervals, _blocks(channels), splits
     _launch(_table, grid, tensors, parts, channels, TANGENT=tangent)
-    sizes = dict(intervals=intervals, splits=splits, edges=key.numel())
+    sizes = dict(intervals=intervals, splits=splits, edges=order.numel())
     _launch(_merge, (out.size(0), _blocks(channels)), (parts, first), out, channels, **sizes)
 
 
@@ -88,7 +116,76 @@ def _launch(kernel, grid: tuple[int, ...], tensors, out: Tensor, channels: int, 
     constants |= dict(EDGES=_EDGES, BLOCK=min(triton.next_power_of_2(channels), _CHANNELS))
     with torch.cuda.device_of(out):
         arguments = *(tensor.contiguous() for tensor in tensors), out, channels
-        kernel[grid](*arguments, **constants, enable_fp_fusion=True)
+        kernel[grid](*arguments, **constants, num_warps=_WARPS, enable_fp_fusion=True)
+
+
+def _elementwise(kernel, tensors, scalars: tuple[int, ...], **constants):
+    """Run a kernel for as many numbers as the first scalar says."""
+    grid = (triton.cdiv(scalars[0], _ELEMENTS),)
+    if grid[0]:
+        with torch.cuda.device_of(tensors[0]):
+            kernel[grid](*tensors, *scalars, **constants, BLOCK=_ELEMENTS, enable_fp_fusion=True)
+
+
+@triton.jit
+def _numbers(BLOCK: tl.constexpr):
+    return tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+
+
+@triton.jit
+def _place(
+    distance, f, df, interval, weights, slopes, size, begin, last,
+    SPACING: tl.constexpr, CUTOFF: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    e = _numbers(BLOCK)
+    real = e < size
+    r = tl.load(distance + e, mask=real, other=0).to(tl.float64)
+    u = tl.where(r < CUTOFF, r / SPACING - begin, 0.0)
+    k = tl.minimum(tl.maximum(u.to(tl.int64), 0), last)
+    tl.store(interval + e, k, mask=real)
+    t = (u - k).to(f.dtype.element_ty)
+    s, f_e, df_e = 1 - t, tl.load(f + e, mask=real), tl.load(df + e, mask=real)
+    b0, b3 = s * s * s / 6, t * t * t / 6
+    b1, b2 = (2 - 3 * t * t) / 3 + 3 * b3, (2 - 3 * s * s) / 3 + 3 * b0
+    w, dw, per_h = weights + 4 * e, slopes + 4 * e, f_e / SPACING / 2
+    tl.store(w, f_e * b0, mask=real)
+    tl.store(w + 1, f_e * b1, mask=real)
+    tl.store(w + 2, f_e * b2, mask=real)
+    tl.store(w + 3, f_e * b3, mask=real)
+    tl.store(dw, df_e * b0 - per_h * s * s, mask=real)
+    tl.store(dw + 1, df_e * b1 + per_h * (3 * t * t - 4 * t), mask=real)
+    tl.store(dw + 2, df_e * b2 + per_h * (4 * s - 3 * s * s), mask=real)
+    tl.store(dw + 3, df_e * b3 + per_h * t * t, mask=real)
+
+
+@triton.jit
+def _softplus(h, value, first, second, size, BLOCK: tl.constexpr):
+    n = _numbers(BLOCK)
+    x = tl.load(h + n, mask=n < size, other=0)
+    small = tl.exp(-tl.abs(x))
+    sigma = tl.where(x < 0, small, 1.0) / (1 + small)
+    tl.store(value + n, tl.maximum(x, 0.0) + tl.log(1 + small) - 0.6931471805599453, mask=n < size)
+    tl.store(first + n, sigma, mask=n < size)
+    tl.store(second + n, sigma * (1 - sigma), mask=n < size)
+
+
+@triton.jit
+def _coefficients(samples, out, size, channels, BLOCK: tl.constexpr):
+    n = _numbers(BLOCK)
+    near = tl.load(samples + channels + n, mask=n < size, other=0)
+    before = tl.load(samples + n, mask=n < size, other=0)
+    after = tl.load(samples + channels + channels + n, mask=n < size, other=0)
+    tl.store(out + n, (8 * near - before - after) / 6, mask=n < size)
+
+
+@triton.jit
+def _coefficients_adjoint(bar, out, size, inner, channels, BLOCK: tl.constexpr):
+    n = _numbers(BLOCK)
+    m = n - channels
+    near = tl.load(bar + m, mask=(m >= 0) & (m < inner), other=0)
+    after = tl.load(bar + n, mask=n < inner, other=0)
+    before = tl.load(bar + m - channels, mask=(m >= channels) & (n < size), other=0)
+    tl.store(out + n, (8 * near - before - after) / 6, mask=n < size)
 
 
 @triton.jit

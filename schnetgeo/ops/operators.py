@@ -75,7 +75,8 @@ def _table(
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, num_knots, x, y=y, weights=weights)
     out = x.new_empty(num_knots, x.size(1))
-    kernels(x).table(x, y, interval, weights, edges, out)
+    module = kernels(x)
+    module.table(x, y, module.by_interval(interval, num_knots), weights, edges, out)
     return out
 
 

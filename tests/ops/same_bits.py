@@ -20,14 +20,15 @@ def digest(case, threads: int) -> str:
     numba.set_num_threads(threads)
     x, y, table, interval, weights, edges = case
     dx, dy, dweights = x.flip(0), y.flip(0), weights.flip(1)
+    by_interval = cpu.by_interval(interval, table.size(0))
     found = hashlib.sha256()
     calls = {
         "conv": (x.shape, (x, table, interval, weights)),
         "conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
         "slope": (interval.shape, (x, y, table, interval, weights)),
         "dot": (weights.shape, (x, y, table, interval)),
-        "table": (table.shape, (x, y, interval, weights)),
-        "table_tangent": (table.shape, (x, y, dx, dy, interval, weights, dweights)),
+        "table": (table.shape, (x, y, by_interval, weights)),
+        "table_tangent": (table.shape, (x, y, dx, dy, by_interval, weights, dweights)),
     }
     for name, (shape, arguments) in calls.items():
         out = x.new_zeros(shape)

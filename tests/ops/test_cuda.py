@@ -18,6 +18,7 @@ from torch_geometric.data import Batch
 import schnetgeo as sg
 from schnetgeo.data.neighbors import with_edges
 from schnetgeo.ops import backend, reference
+from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
 
 triton = pytest.importorskip("triton")
@@ -27,7 +28,10 @@ from schnetgeo.ops import cuda  # noqa: E402
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
-KERNELS = ("_conv", "_slope", "_dot", "_table", "_merge")
+KERNELS = (
+    *("_conv", "_slope", "_dot", "_table", "_merge"),
+    *("_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
+)
 KNOTS = 12
 
 runs = pytest.mark.skipif(
@@ -79,6 +83,9 @@ class Problem:
             ),
         }[name]
         arguments = [t.to(device, dtype if t.is_floating_point() else None) for t in arguments]
+        if name.startswith("table"):
+            at = 2 if name == "table" else 4
+            arguments[at] = kernels.by_interval(arguments[at], KNOTS)
         edges = Edges(*(kernels.prepare(t.to(device)) for t in self.edges))
         out = torch.ones(shape, dtype=dtype, device=device)
         getattr(kernels, name)(*arguments, edges, out)
@@ -102,6 +109,49 @@ def assert_agree(problem: Problem, name: str, dtype: torch.dtype):
 )
 def test_agrees_with_plain_torch(name, channels, dtype):
     assert_agree(Problem(11, channels), name, dtype)
+
+
+@runs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [0, 1, 2500])
+def test_places_on_the_knots(count, dtype):
+    grid = Grid(first=3, count=20, spacing=0.3, cutoff=5.0)
+    r, f, df = torch.rand(3, count, generator=torch.Generator().manual_seed(0)).to(dtype)
+    r = 0.9 + 5 * r  # some beyond the cutoff
+    r[1:2] = torch.nan
+
+    def run(kernels, device):
+        interval = torch.zeros(count, dtype=torch.long, device=device)
+        weights, slopes = torch.zeros(2, count, 4, dtype=dtype, device=device)
+        arguments = (t.to(device) for t in (r, f, df))
+        kernels.place(*arguments, grid, interval, weights, slopes)
+        places = interval.unsqueeze(1) + torch.arange(4, device=device)
+        rows = [torch.zeros(count, grid.count, dtype=dtype, device=device) for _ in range(2)]
+        # a place may belong to either of two intervals, whose splines agree there
+        return [t.scatter_(1, places, w).cpu() for t, w in zip(rows, (weights, slopes))]
+
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12
+    expected = run(reference, "cpu")
+    torch.testing.assert_close(run(cuda, DEVICE), expected, rtol=0, atol=tolerance)
+
+
+@runs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softplus_and_coefficients(dtype):
+    h = 40 * torch.randn(37, 45, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+
+    def run(kernels, device):
+        like = h.to(device)
+        softplus = [torch.zeros_like(like) for _ in range(3)]
+        kernels.softplus(like, *softplus)
+        smaller, larger = like.new_zeros(35, 45), like.new_zeros(39, 45)
+        kernels.coefficients(like, smaller)
+        kernels.coefficients_adjoint(like, larger)
+        return [t.cpu() for t in (*softplus, smaller, larger)]
+
+    expected = run(reference, "cpu")
+    torch.testing.assert_close(run(cuda, DEVICE), expected, rtol=tolerance, atol=10 * tolerance)
 
 
 @runs
@@ -178,12 +228,13 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     function = getattr(cuda, kernel)
-    constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True}
+    constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     whole = ("interval", "source", "target", "start", "order", "first")
     types = dict.fromkeys(function.arg_names, f"*{real}")
     types |= dict.fromkeys(set(whole) & set(types), "*i64")
-    types |= dict.fromkeys({"channels", "last", "intervals", "splits", "edges"} & set(types), "i32")
+    scalars = {"channels", "last", "intervals", "splits", "edges", "size", "begin", "inner"}
+    types |= dict.fromkeys(scalars & set(types), "i32")
     types |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(function, types, constants)
     assembly = triton.compile(

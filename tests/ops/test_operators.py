@@ -18,22 +18,23 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
 
 
-def arguments(name, case):
+def arguments(module, name, case):
     """What a function of a backend takes, and the shape of what it gives."""
     x, y, table, interval, weights, edges = case
     dx, dy, dweights = y.flip(0), x.flip(0), weights.flip(1)
+    by_interval = module.by_interval(interval, table.size(0))
     return {
         "conv": (x.shape, (x, table, interval, weights)),
         "conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
         "slope": (interval.shape, (x, y, table, interval, weights)),
         "dot": (weights.shape, (x, y, table, interval)),
-        "table": (table.shape, (x, y, interval, weights)),
-        "table_tangent": (table.shape, (x, y, dx, dy, interval, weights, dweights)),
+        "table": (table.shape, (x, y, by_interval, weights)),
+        "table_tangent": (table.shape, (x, y, dx, dy, by_interval, weights, dweights)),
     }[name]
 
 
 def run(module, name, case):
-    shape, tensors = arguments(name, case)
+    shape, tensors = arguments(module, name, case)
     # slope adds; the others must write everything
     out = torch.full(shape, 0.5 if name == "slope" else torch.nan, dtype=case.x.dtype)
     getattr(module, name)(*tensors, case.edges, out)
