@@ -1,5 +1,7 @@
 """What must be the same on a GPU as on the CPU, from the radius graph to a training."""
 
+import copy
+
 import pytest
 import torch
 from ase.build import bulk, molecule
@@ -35,7 +37,7 @@ def test_the_radius_graph(molecules, backend, cutoff):
         pytest.importorskip("torch_cluster")
     for dataset in (molecules, rattled_crystals()):
         batch = dataset.batch(range(len(dataset)))
-        found = neighbor_list(batch.to("cuda"), cutoff, backend)
+        found = neighbor_list(batch.clone().to("cuda"), cutoff, backend)
         expected = neighbor_list(batch, cutoff, "torch")
         assert found[0].device.type == "cuda"
         assert all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True))
@@ -59,7 +61,7 @@ def test_energies_forces_and_gradients(molecules, filters):
     batch = molecules.batch(range(32))
 
     def step(device):
-        prediction = potential.to(device)(batch.to(device))
+        prediction = potential.to(device)(batch.clone().to(device))
         loss = prediction.energy.square().mean() + prediction.forces.square().mean()
         gradients = torch.autograd.grad(loss, list(potential.parameters()))
         return [t.cpu() for t in (prediction.energy, prediction.forces, *gradients)]
@@ -67,11 +69,63 @@ def test_energies_forces_and_gradients(molecules, filters):
     torch.testing.assert_close(step("cuda"), step("cpu"), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("readout_activation", [None, torch.nn.SiLU])
+def test_cuda_graphs_change_nothing(molecules, readout_activation):
+    """Every batch a dozen times, so that all have graphs; some share one, which has more room."""
+    torch.manual_seed(0)
+    model = sg.SchNet(32, 3, 25, cutoff=5.0, readout_activation=readout_activation)
+    on_cpu = sg.Potential(model).double()
+    potential = copy.deepcopy(on_cpu).to("cuda")
+    groups = [range(20), range(20, 40), range(3), range(40, 64)]
+    batches = [with_edges(molecules.batch(group), 5.0) for group in groups]
+
+    def losses(potential, device):
+        predictions = [potential(batch.clone().to(device)) for batch in batches]
+        return [p.energy.square().mean() + p.forces.square().mean() for p in predictions]
+
+    def gradients(potential, loss):
+        found = torch.autograd.grad(loss, list(potential.parameters()), retain_graph=True)
+        return [t.cpu() for t in (loss, *found)]
+
+    for scale in (1.0, 0.9):  # weights change in place, as optimizers change them
+        with torch.no_grad():
+            for parameter in (*on_cpu.parameters(), *potential.parameters()):
+                parameter.mul_(scale)
+        expected = [gradients(on_cpu, loss) for loss in losses(on_cpu, "cpu")]
+        for _ in range(4):
+            found = losses(potential, "cuda")  # all of them before the way back of the first
+            for loss, want in reversed(list(zip(found, expected, strict=True))):
+                got = gradients(potential, loss)
+                torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11)
+    graphs = potential.model._graphs
+    assert 1 < len(graphs._kept) <= len(batches)
+    assert not copy.deepcopy(potential).model._graphs._kept
+    for _ in range(4):
+        found = potential.eval()(batches[0].clone().to("cuda"))
+    expected = on_cpu.eval()(batches[0])
+    torch.testing.assert_close(found.energy.cpu(), expected.energy, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found.forces.cpu(), expected.forces, rtol=1e-9, atol=1e-11)
+    moved = potential.float().train()(batches[0].clone().to("cuda"))
+    torch.testing.assert_close(moved.energy.cpu(), expected.energy, rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_that_changed_before_the_way_back_is_an_error(molecules):
+    potential = sg.Potential(sg.SchNet(16, 1)).to("cuda")
+    batch = with_edges(molecules.batch(range(3)), 5.0).to("cuda")
+    for _ in range(5):
+        energy = potential(batch, forces=False).energy.sum()
+    assert potential.model._graphs._kept
+    with torch.no_grad():
+        potential.model.interactions[0].lin1.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        energy.backward()
+
+
 def test_single_precision_agrees_with_the_cpu_in_double():
     torch.manual_seed(0)
     potential = sg.Potential(sg.SchNet(64, 3)).eval()
     data = with_edges(rattled_crystals().batch(range(4)), 5.0)
-    found = potential.to("cuda")(data.to("cuda"), stress=True)
+    found = potential.to("cuda")(data.clone().to("cuda"), stress=True)
     expected = potential.cpu().double()(data, stress=True)
     for name in ("energy", "forces", "stress"):
         want = getattr(expected, name)

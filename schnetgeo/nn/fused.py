@@ -9,7 +9,7 @@ computed again. Values and tangents lie below each other in one tensor, and so d
 (`_bar`), so that a weight's gradient is one matrix product.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.nn.spline import PlacedFilters
 
+if TYPE_CHECKING:
+    from schnetgeo.nn.captured import Graphs
+
 
 class Plan(NamedTuple):
     """What a pass needs besides features and parameters."""
@@ -32,7 +35,9 @@ class Plan(NamedTuple):
     readout_activation: nn.Module
     seed: Float[Tensor, "N"]  # what the slopes count each atom's energy for
     with_slope: bool
+    layers: int
     tables: tuple[Tensor, ...] | None = None  # of the filters, if they are known already
+    graphs: "Graphs | None" = None  # of CUDA, that stand for the operators one by one
 
 
 class LayerWeights(NamedTuple):
@@ -59,23 +64,37 @@ class EnergyAndSlope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan: Plan, x: Tensor, *parameters: Tensor | None):
-        tape, y = _forward(plan, x, parameters)  # y apart: a tape with it would hold itself
-        slope = x.new_zeros(plan.filters.distance.numel())
-        if plan.with_slope:
-            _slopes(plan, tape, parameters, out=slope)
-        ctx.plan, ctx.tape = plan, tape
+        ctx.tape, y, slope = forth(plan, x, parameters)  # a tape with y would hold itself
+        ctx.plan = plan
         ctx.save_for_backward(*parameters)
         return y, slope
 
     @staticmethod
     @once_differentiable
     def backward(ctx, y_bar: Tensor, v: Tensor):
-        plan, tape, parameters = ctx.plan, ctx.tape, ctx.saved_tensors
-        arrays, bends = plan.filters.arrays, []
-        if plan.with_slope:
-            arrays = plan.filters.tangent_arrays(v)
-            bends = _tangents(plan, tape, arrays, parameters)
-        return None, *_reverse(plan, tape, y_bar, arrays, bends, parameters)
+        return None, *back(ctx.plan, ctx.tape, ctx.saved_tensors, y_bar, v)
+
+
+def forth(
+    plan: Plan, x: Float[Tensor, "N F"], parameters: tuple
+) -> tuple["_Tape", Float[Tensor, "N"], Float[Tensor, "E"]]:
+    """What `back` needs, energies y_i and slopes, see `EnergyAndSlope`."""
+    tape, y = _forward(plan, x, parameters)
+    slope = x.new_zeros(plan.filters.distance.numel())
+    if plan.with_slope:
+        _slopes(plan, tape, parameters, out=slope)
+    return tape, y, slope
+
+
+def back(
+    plan: Plan, tape: "_Tape", parameters: tuple, y_bar: Float[Tensor, "N"], v: Float[Tensor, "E"]
+) -> tuple[Tensor | None, ...]:
+    """Gradients for x and each parameter from those for energies and slopes."""
+    arrays, bends = plan.filters.arrays, []
+    if plan.with_slope:
+        arrays = plan.filters.tangent_arrays(v)
+        bends = _tangents(plan, tape, arrays, parameters)
+    return _reverse(plan, tape, y_bar, arrays, bends, parameters)
 
 
 class Atoms(NamedTuple):
@@ -92,13 +111,19 @@ def energy_and_slope(
 ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
     """Energies Σ seed_i y_i of structures and their slopes, see `EnergyAndSlope`.
 
-    Where the CPU's threads can share the structures, all of it is compiled as a whole.
+    Where the CPU's threads can share the structures, all of it is compiled as a whole; on a GPU
+    it is a CUDA graph, where batches are small enough and come often.
 
     Args:
         plan, parameters: as for `EnergyAndSlope`.
         atoms: whose rows of the embedding are the features.
         embedding: a row for each atomic number.
     """
+    if plan.graphs is not None:
+        graph = plan.graphs.find(plan, atoms, embedding, parameters)
+        if graph is not None:
+            y, slope = graph(atoms.z, plan, embedding, *parameters)
+            return sum_atoms(plan.seed * y, atoms.structure, atoms.number), slope
     on_numba = plan.filters.kernels.__name__ == "schnetgeo.ops.cpu"
     if on_numba and plan.tables is None:
         from schnetgeo.nn import compiled  # which needs Numba

@@ -13,6 +13,7 @@ from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 from schnetgeo.nn.built import Built, built
+from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
@@ -113,6 +114,7 @@ class SchNet(nn.Module):
         self.max_z = max_z
         self.filters = filters
         self._built: Built | None = None
+        self._graphs = Graphs()
         self.embedding = nn.Embedding(max_z, channels)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
         self.envelope = envelope(cutoff)
@@ -208,6 +210,7 @@ class SchNet(nn.Module):
         parts = self._built
         batch = batch_index(data), num_structures(data)
         shares = self.readout.shares(*batch, placed.distance.dtype)
-        plan = Plan(placed, *parts.activations, shares, with_slope, tables)
+        layers = len(self.interactions)
+        plan = Plan(placed, *parts.activations, shares, with_slope, layers, tables, self._graphs)
         atoms = Atoms(data.z, *batch, data.get("ptr"))
         return energy_and_slope(plan, atoms, self.embedding.weight, *parts.parameters)

@@ -87,6 +87,12 @@ class PlacedFilters:
         first, count = self.numbers.start + 1, len(self.numbers)
         self.grid = bspline.Grid(first, count, float(knots.spacing), float(knots.cutoff))
 
+    def elsewhere(self, distance: Float[Tensor, "E"], edges: ops.Edges) -> "PlacedFilters":
+        """The same filters for other edges."""
+        found = PlacedFilters(self.knots, self.envelope, self._data, distance, self.numbers)
+        found.edges = edges
+        return found
+
     @cached_property
     def places(self) -> tuple[Int[Tensor, "E"], Float[Tensor, "E"]]:
         """Row of the first of four coefficients, and the place within the interval, 0 … 1."""

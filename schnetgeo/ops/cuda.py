@@ -1,12 +1,12 @@
 """The spline operators as Triton kernels, for CUDA.
 
-A program sums the edges of one atom, or some of those in one interval of the table, for a block
-of channels, in an order that the edges alone decide: no atomic operations, so the same bits on
-every run. Offsets have 64 bits. An edge beyond the table gives NaN, since an error would have to
-wait for the device.
+A program sums the edges of one atom, or as many edges as others in the order of their intervals,
+for a block of channels. What is added to what depends on the edges alone: no atomic operations, so
+the same bits on every run. Offsets have 64 bits. An edge beyond the table gives NaN, since an error
+would have to wait for the device.
 """
 
-import math
+from typing import NamedTuple
 
 import torch
 import triton
@@ -24,16 +24,40 @@ from schnetgeo.ops.reference import (  # noqa: F401
     starts,
 )
 
-_EDGES = 8  # that a program takes at once
-_CHANNELS = 128  # of a program, at most
-_WARPS = 4  # of a program
+
+class _Tile(NamedTuple):
+    """What a program takes at once."""
+
+    edges: int
+    channels: int  # at most
+    warps: int
+
+
+_CONV = _Tile(8, 128, 4)
+_CONV_TANGENT = _Tile(8, 128, 4)
+_SLOPE = _Tile(8, 128, 4)
+_DOT = _Tile(8, 128, 4)
+_TABLE = _Tile(8, 128, 4)
 _ELEMENTS = 1024  # of a program of an elementwise kernel
-_SPLITS = 16  # programs of one interval, at most: bonds of one kind crowd into a few intervals
+_PROGRAMS = 4096  # that share the edges for a table
+_FEWEST = 32  # edges that one of them takes
 
 
 def prepare(tensor: Tensor) -> Tensor:
     """What the functions below take for a tensor that many calls share."""
     return tensor.detach().contiguous()
+
+
+def stage(batch: tuple[Tensor, ...], arrays: tuple[Tensor, ...], cutoff: float):
+    """Write z, seed, start, distance, source and target of a batch into longer arrays.
+
+    Atoms and edges too many have seed 0, no neighbors, and the last atom at both ends; their
+    distances are spread, so that no interval gets all of them.
+    """
+    sizes = batch[0].numel(), batch[3].numel(), arrays[0].numel(), arrays[3].numel()
+    grid = (triton.cdiv(max(sizes[2:]) + 1, _ELEMENTS),)
+    with torch.cuda.device_of(batch[0]):
+        _stage[grid](*batch, *arrays, *sizes, cutoff, BLOCK=_ELEMENTS)
 
 
 def conv(x, table, interval, weights, edges: Edges, out):
@@ -46,19 +70,19 @@ def conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
 
 def slope(x, y, table, interval, slopes, edges: Edges, out):
     tensors = x, y, table, interval, slopes, edges.source, edges.start
-    _launch(_slope, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+    _launch(_slope, _SLOPE, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
 
 
 def dot(x, y, table, interval, edges: Edges, out):
     tensors = x, y, table, interval, edges.source, edges.start
-    _launch(_dot, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+    _launch(_dot, _DOT, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
 
 
-def by_interval(interval, num_knots: int) -> tuple[Tensor, Tensor]:
-    """Edges ordered by interval, stably, and where each interval begins."""
+def by_interval(interval, num_knots: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Intervals in order, the edges they belong to, and where each interval begins."""
     key, order = interval.int().sort(stable=True)
     numbers = torch.arange(max(num_knots - 2, 1), dtype=key.dtype, device=key.device)
-    return order, torch.searchsorted(key, numbers)
+    return key, order, torch.searchsorted(key, numbers)
 
 
 def table(x, y, sorted_edges, weights, edges: Edges, out):
@@ -92,31 +116,34 @@ def coefficients_adjoint(bar, out):
 
 def _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
     tensors = x, dx, table, interval, weights, dweights, edges.source, edges.start
-    grid = x.size(0), _blocks(x.size(1))
-    _launch(_conv, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent)
+    tile = _CONV_TANGENT if tangent else _CONV
+    grid = x.size(0), triton.cdiv(x.size(1), tile.channels)
+    _launch(_conv, tile, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent)
 
 
 def _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent):
     channels, intervals = x.size(1), max(out.size(0) - 3, 0)
-    order, first = sorted_edges
-    splits = min(_SPLITS, 1 + order.numel() // max(4 * intervals, 1))
-    parts = x.new_empty(intervals, splits, 4, channels)
-    tensors = x, y, dx, dy, weights, dweights, edges.source, edges.target, order, first
-    grid = intervals, _blocks(channels), splits
-    _launch(_table, grid, tensors, parts, channels, TANGENT=tangent)
-    sizes = dict(intervals=intervals, splits=splits, edges=order.numel())
-    _launch(_merge, (out.size(0), _blocks(channels)), (parts, first), out, channels, **sizes)
+    key, order, first = sorted_edges
+    chunk = max(_FEWEST, triton.cdiv(order.numel(), _PROGRAMS))
+    chunks, blocks = triton.cdiv(order.numel(), chunk), triton.cdiv(channels, _TABLE.channels)
+    # programs and intervals go up together, so that the sum of their numbers is one part's alone
+    parts = x.new_empty(chunks + intervals, 4, channels)
+    sizes = dict(intervals=intervals, edges=order.numel(), chunk=chunk)
+    if chunks:
+        tensors = x, y, dx, dy, weights, dweights, edges.source, edges.target, key, order, first
+        _launch(
+            _table, _TABLE, (chunks, blocks), tensors, parts, channels, **sizes, TANGENT=tangent
+        )
+    _launch(_merge, _TABLE, (out.size(0), blocks), (parts, first), out, channels, **sizes)
 
 
-def _blocks(channels: int) -> int:
-    return triton.cdiv(channels, _CHANNELS)
-
-
-def _launch(kernel, grid: tuple[int, ...], tensors, out: Tensor, channels: int, **constants):
-    constants |= dict(EDGES=_EDGES, BLOCK=min(triton.next_power_of_2(channels), _CHANNELS))
+def _launch(
+    kernel, tile: _Tile, grid: tuple[int, ...], tensors, out: Tensor, channels: int, **constants
+):
+    constants |= dict(EDGES=tile.edges, BLOCK=min(triton.next_power_of_2(channels), tile.channels))
     with torch.cuda.device_of(out):
         arguments = *(tensor.contiguous() for tensor in tensors), out, channels
-        kernel[grid](*arguments, **constants, num_warps=_WARPS, enable_fp_fusion=True)
+        kernel[grid](*arguments, **constants, num_warps=tile.warps, enable_fp_fusion=True)
 
 
 def _elementwise(kernel, tensors, scalars: tuple[int, ...], **constants):
@@ -130,6 +157,27 @@ def _elementwise(kernel, tensors, scalars: tuple[int, ...], **constants):
 @triton.jit
 def _numbers(BLOCK: tl.constexpr):
     return tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+
+
+@triton.jit(do_not_specialize=["atoms", "edges"])
+def _stage(
+    z, seed, start, distance, source, target,
+    to_z, to_seed, to_start, to_distance, to_source, to_target,
+    atoms, edges, all_atoms, all_edges, cutoff, BLOCK: tl.constexpr,
+):  # fmt: skip
+    n = _numbers(BLOCK)
+    real, room = n < atoms, n < all_atoms
+    tl.store(to_z + n, tl.load(z + n, mask=real, other=0), mask=room)
+    tl.store(to_seed + n, tl.load(seed + n, mask=real, other=0), mask=room)
+    first = tl.where(n <= atoms, tl.load(start + n, mask=n <= atoms, other=0), edges)
+    tl.store(to_start + n, first, mask=n <= all_atoms)
+    real, room = n < edges, n < all_edges
+    r = tl.load(distance + n, mask=real, other=0)
+    j = tl.load(source + n, mask=real, other=0)
+    i = tl.load(target + n, mask=real, other=0)
+    tl.store(to_distance + n, tl.where(real, r, n * cutoff / all_edges), mask=room)
+    tl.store(to_source + n, tl.where(real, j, all_atoms - 1), mask=room)
+    tl.store(to_target + n, tl.where(real, i, all_atoms - 1), mask=room)
 
 
 @triton.jit
@@ -277,60 +325,68 @@ def _dot(
             tl.store(out + e * 4 + q, tl.where(inside, total, float("nan")), mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["edges", "chunk"])
 def _table(
-    x, y, dx, dy, weights, dweights, source, target, order, first, parts, channels,
+    x, y, dx, dy, weights, dweights, source, target, key, order, first, parts, channels,
+    intervals, edges, chunk,
     TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sums of some edges of an interval, for each of the four coefficients they touch."""
-    k, part = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
-    splits = tl.num_programs(2).to(tl.int64)
+    """Sums of a chunk's edges, by interval, for each of the four coefficients they touch."""
+    number = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    s0 = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
-    s1, s2, s3 = s0, s0, s0
-    end = tl.load(first + k + 1)
-    for begin in range(tl.load(first + k) + part * EDGES, end, splits * EDGES):
-        n = begin + tl.arange(0, EDGES)
-        real = n < end
-        e = tl.load(order + n, mask=real, other=0)
-        i = tl.load(target + e, mask=real, other=0)
-        j = tl.load(source + e, mask=real, other=0)
-        mask = real[:, None] & (f < channels)[None, :]
-        x_j = _rows(x, j, f, channels, mask)
-        product = x_j * _rows(y, i, f, channels, mask)
-        if TANGENT:
-            dy_i = _rows(dy, i, f, channels, mask)
-            moved = x_j * dy_i
-            product += _rows(dx, j, f, channels, mask) * dy_i
-            s0 += _weight(dweights, e, 0, real) * moved
-            s1 += _weight(dweights, e, 1, real) * moved
-            s2 += _weight(dweights, e, 2, real) * moved
-            s3 += _weight(dweights, e, 3, real) * moved
-        s0 += _weight(weights, e, 0, real) * product
-        s1 += _weight(weights, e, 1, real) * product
-        s2 += _weight(weights, e, 2, real) * product
-        s3 += _weight(weights, e, 3, real) * product
-    row = parts + (k * splits + part) * 4 * channels + f
-    tl.store(row, tl.sum(s0, 0), mask=f < channels)
-    tl.store(row + channels, tl.sum(s1, 0), mask=f < channels)
-    tl.store(row + channels + channels, tl.sum(s2, 0), mask=f < channels)
-    tl.store(row + channels + channels + channels, tl.sum(s3, 0), mask=f < channels)
+    begin = tl.maximum(number * chunk, tl.load(first))
+    end = tl.minimum(number * chunk + chunk, tl.load(first + intervals))
+    while begin < end:
+        k = tl.load(key + begin).to(tl.int64)
+        stop = tl.minimum(tl.load(first + k + 1), end)
+        s0 = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
+        s1, s2, s3 = s0, s0, s0
+        for next in range(begin, stop, EDGES):
+            n = next + tl.arange(0, EDGES)
+            real = n < stop
+            e = tl.load(order + n, mask=real, other=0)
+            i = tl.load(target + e, mask=real, other=0)
+            j = tl.load(source + e, mask=real, other=0)
+            mask = real[:, None] & (f < channels)[None, :]
+            x_j = _rows(x, j, f, channels, mask)
+            product = x_j * _rows(y, i, f, channels, mask)
+            if TANGENT:
+                dy_i = _rows(dy, i, f, channels, mask)
+                moved = x_j * dy_i
+                product += _rows(dx, j, f, channels, mask) * dy_i
+                s0 += _weight(dweights, e, 0, real) * moved
+                s1 += _weight(dweights, e, 1, real) * moved
+                s2 += _weight(dweights, e, 2, real) * moved
+                s3 += _weight(dweights, e, 3, real) * moved
+            s0 += _weight(weights, e, 0, real) * product
+            s1 += _weight(weights, e, 1, real) * product
+            s2 += _weight(weights, e, 2, real) * product
+            s3 += _weight(weights, e, 3, real) * product
+        row = parts + (number + k) * 4 * channels + f
+        tl.store(row, tl.sum(s0, 0), mask=f < channels)
+        tl.store(row + channels, tl.sum(s1, 0), mask=f < channels)
+        tl.store(row + channels + channels, tl.sum(s2, 0), mask=f < channels)
+        tl.store(row + channels + channels + channels, tl.sum(s3, 0), mask=f < channels)
+        begin = stop
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["edges", "chunk"])
 def _merge(
-    parts, first, out, channels, intervals, splits, edges,
+    parts, first, out, channels, intervals, edges, chunk,
     EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sum what the programs of the last four intervals found for one coefficient."""
+    """Sum what the programs found in the last four intervals for one coefficient."""
     m = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros((BLOCK,), parts.dtype.element_ty)
+    sums = tl.zeros((EDGES, BLOCK), parts.dtype.element_ty)
     # the first three coefficients and the last three belong to fewer than four intervals
     for q in range(tl.maximum(m - intervals + 1, 0), tl.minimum(m, 3) + 1):
-        for part in range(splits):
-            row = (((m - q) * splits + part) * 4 + q) * channels
-            total += tl.load(parts + row + f, mask=f < channels, other=0)
+        begin, end = tl.load(first + m - q), tl.load(first + m - q + 1)
+        number, last = begin // chunk, tl.where(begin < end, (end - 1) // chunk, -1)
+        for next in range(number, last + 1, EDGES):
+            n = next + tl.arange(0, EDGES)
+            mask = (n <= last)[:, None] & (f < channels)[None, :]
+            sums += _rows(parts, (n + m - q) * 4 + q, f, channels, mask)
     beyond = (tl.load(first) > 0) | (tl.load(first + intervals) < edges)
-    total = tl.where(beyond, float("nan"), total)
+    total = tl.where(beyond, float("nan"), tl.sum(sums, 0))
     tl.store(out + m * channels + f, total, mask=f < channels)

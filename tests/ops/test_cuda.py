@@ -17,6 +17,8 @@ from torch_geometric.data import Batch
 
 import schnetgeo as sg
 from schnetgeo.data.neighbors import with_edges
+from schnetgeo.nn import MeanReadout, SumReadout
+from schnetgeo.nn.captured import Captured
 from schnetgeo.ops import backend, reference
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
@@ -30,7 +32,7 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
 KERNELS = (
     *("_conv", "_slope", "_dot", "_table", "_merge"),
-    *("_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
+    *("_stage", "_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
 )
 KNOTS = 12
 
@@ -112,6 +114,14 @@ def test_agrees_with_plain_torch(name, channels, dtype):
 
 
 @runs
+@pytest.mark.parametrize("edges", [1, 3, 7, 1000])
+@pytest.mark.parametrize("name", ["table", "table_tangent"])
+def test_programs_share_the_edges_of_intervals(monkeypatch, name, edges):
+    monkeypatch.setattr(cuda, "_FEWEST", edges)
+    assert_agree(Problem(9, 5), name, torch.float64)
+
+
+@runs
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("count", [0, 1, 2500])
 def test_places_on_the_knots(count, dtype):
@@ -128,7 +138,9 @@ def test_places_on_the_knots(count, dtype):
         places = interval.unsqueeze(1) + torch.arange(4, device=device)
         rows = [torch.zeros(count, grid.count, dtype=dtype, device=device) for _ in range(2)]
         # a place may belong to either of two intervals, whose splines agree there
-        return [t.scatter_(1, places, w).cpu() for t, w in zip(rows, (weights, slopes))]
+        rows[0].scatter_(1, places, weights)
+        rows[1].scatter_(1, places, slopes)
+        return [t.cpu() for t in rows]
 
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     expected = run(reference, "cpu")
@@ -210,6 +222,64 @@ def test_a_training_step_of_schnet(monkeypatch):
     torch.testing.assert_close(step(DEVICE), expected, rtol=1e-9, atol=1e-11)
 
 
+class Repeated:
+    """In place of a graph: runs the function again, and writes where it did the first time."""
+
+    def __init__(self, run):
+        self.run, self.result = run, run()
+
+    def replay(self):
+        pairs = zip(*map(_as_tuple, (self.result, self.run())), strict=True)
+        for kept, new in pairs:
+            kept.copy_(new)
+
+
+def _as_tuple(tensors):
+    return tensors if isinstance(tensors, tuple) else (tensors,)
+
+
+class OneGraph:
+    """Finds the same graph for every batch."""
+
+    made = None
+
+    def find(self, plan, atoms, embedding, parameters):
+        self.made = self.made or Captured(plan, 40, 100, embedding, parameters, True)
+        return self.made
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
+@pytest.mark.parametrize("readout", [SumReadout, MeanReadout])
+def test_a_graph_with_more_room_than_the_batch_needs(monkeypatch, readout):
+    def repeated(run, before=None):
+        graph = Repeated(run)
+        return graph, graph.result
+
+    monkeypatch.setattr("schnetgeo.nn.captured.captured", repeated)
+    monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
+    torch.manual_seed(0)
+    model = sg.SchNet(5, 2, num_basis=5, cutoff=3.0, spacing=0.3, readout=readout)
+    potential = sg.Potential(model).double()
+    parameters = list(potential.parameters())
+    groups = [("H2O", "CH3"), ("CH4", "NH3", "H2O"), ("H",)]
+    molecules = [[sg.from_ase(molecule(name)) for name in names] for names in groups]
+    batches = [with_edges(Batch.from_data_list(m), 3.0) for m in molecules]
+
+    def losses():
+        predictions = [potential(batch) for batch in batches]
+        return [p.energy.square().sum() + p.forces.square().sum() for p in predictions]
+
+    def gradients(loss):
+        return torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+
+    model._graphs = None
+    expected = [(loss, *gradients(loss)) for loss in losses()]
+    model._graphs = OneGraph()
+    found = losses()  # all of them before the way back of the first
+    for loss, want in reversed(list(zip(found, expected, strict=True))):
+        torch.testing.assert_close((loss, *gradients(loss)), want, rtol=1e-12, atol=1e-14)
+
+
 @compiles
 @runs
 @pytest.mark.parametrize("name", ["conv_tangent", "table_tangent"])
@@ -230,11 +300,14 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     function = getattr(cuda, kernel)
     constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
-    whole = ("interval", "source", "target", "start", "order", "first")
+    whole = ("interval", "source", "target", "start", "order", "first", "key")
     types = dict.fromkeys(function.arg_names, f"*{real}")
     types |= dict.fromkeys(set(whole) & set(types), "*i64")
-    scalars = {"channels", "last", "intervals", "splits", "edges", "size", "begin", "inner"}
-    types |= dict.fromkeys(scalars & set(types), "i32")
+    scalars = (
+        "channels last intervals splits edges size begin inner chunk atoms all_atoms all_edges"
+    )
+    types |= dict.fromkeys(set(scalars.split()) & set(types), "i32")
+    types |= dict.fromkeys({"cutoff"} & set(types), "fp32")
     types |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(function, types, constants)
     assembly = triton.compile(
