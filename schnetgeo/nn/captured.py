@@ -5,6 +5,7 @@ that one graph serves many: an atom too many has no share in the energy and no n
 too many leads from the last such atom to itself. All their adjoints are 0, so they change nothing.
 """
 
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
@@ -55,11 +56,18 @@ class Graphs:
             if len(self._kept) == _KEPT:
                 self._kept.popitem(last=False)
             del self._seen[key]
-            with torch.cuda.device(embedding.device):
-                made = Captured(plan, *sizes, embedding, parameters, differentiable)
-            self._kept[key] = made
+            self._kept[key] = _made(plan, *sizes, embedding, parameters)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def _made(plan: Plan, atoms: int, edges: int, embedding: Tensor, parameters) -> "Captured | None":
+    try:
+        with torch.cuda.device(embedding.device):
+            return Captured(plan, atoms, edges, embedding, parameters, torch.is_grad_enabled())
+    except RuntimeError as error:  # memory that is short, or a driver that cannot
+        warnings.warn(f"goes on without a CUDA graph for such batches: {error}", stacklevel=2)
+        return None
 
 
 def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) -> tuple:
@@ -162,7 +170,7 @@ class Captured:
         self._forth()
         if differentiable:
             self._back()
-        # all is compiled by now
+        self._kept = None  # all is compiled by now
         self._forward, (self._y, self._slope) = captured(self._forth)
         if differentiable:
             self._backward, self._gradients = captured(self._back, self._forward)
