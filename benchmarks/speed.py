@@ -48,7 +48,6 @@ from schnetgeo.train.loss import Loss
 from schnetgeo.train.module import LOG_EVERY
 
 _GROWTH = (100, 1_000, 10_000, 100_000)  # atoms
-_MARKS = "<!-- speed -->", "<!-- /speed -->"
 
 
 def interleaved(steps: dict[str, Step], seconds: float, wait: Callable = lambda: None) -> dict:
@@ -238,7 +237,7 @@ def markdown(results: dict) -> str:
     header = ["case", "schnetgeo", "PyG", "SchNetPack", "PyG / schnetgeo", "over matrix products"]
     on_gpu = "memory_limit_ms" in results["cases"][0]
     if on_gpu:
-        header += ["over memory limit", "graph"]
+        header += ["over memory limit", "radius graph"]
     lines = [_line(header), _line(["---"] * len(header))]
     for row in results["cases"]:
         ms = row["milliseconds"]
@@ -255,7 +254,7 @@ def markdown(results: dict) -> str:
         ms = results["collation"]
         text += f"; 100 molecules collated in {_ms(ms['schnetgeo'])}, by PyG in {_ms(ms['PyG'])}"
     if "growth_us_per_atom" in results:
-        per_atom = (f"{us:.0f} µs for {n:,}" for n, us in results["growth_us_per_atom"].items())
+        per_atom = (f"{us:.0f} µs for {int(n):,}" for n, us in results["growth_us_per_atom"].items())
         text += f"; energy and forces of crystals take, per atom, {', '.join(per_atom)} atoms"
     if "lightning" in results:
         ms = results["lightning"]
@@ -273,14 +272,16 @@ def _ms(milliseconds: float | None) -> str:
     return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{1e3 * milliseconds:.0f} µs"
 
 
-def _marked(path: Path) -> bool:
-    return path.is_file() and all(mark in path.read_text() for mark in _MARKS)
+def _marks(device: str) -> tuple[str, str]:
+    """Between which the table of a device stands."""
+    name = "speed" if device == "cpu" else f"speed {device}"
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
-def _write_readme(path: Path, text: str) -> None:
-    before, _, rest = path.read_text().partition(_MARKS[0])
-    after = rest.partition(_MARKS[1])[2]
-    path.write_text(f"{before}{_MARKS[0]}\n{text}{_MARKS[1]}{after}")
+def _write_readme(path: Path, marks: tuple[str, str], text: str) -> None:
+    before, _, rest = path.read_text().partition(marks[0])
+    after = rest.partition(marks[1])[2]
+    path.write_text(f"{before}{marks[0]}\n{text}{marks[1]}{after}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -301,8 +302,9 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = [name for name in options.cases or () if name not in cases]
     if unknown:
         parser.error(f"--cases: unknown {', '.join(unknown)}; known: {', '.join(cases)}")
-    if options.readme and not _marked(Path(options.readme)):
-        parser.error(f"--readme: {options.readme} is no file with the marks {' and '.join(_MARKS)}")
+    marks, readme = _marks(options.device), options.readme and Path(options.readme)
+    if readme and not (readme.is_file() and all(mark in readme.read_text() for mark in marks)):
+        parser.error(f"--readme: {readme} is no file with the marks {' and '.join(marks)}")
     # before the first parallel region: threads inherit it
     torch.set_flush_denormal(not options.keep_denormals)
     if options.threads:
@@ -323,8 +325,8 @@ def main(arguments: list[str] | None = None) -> None:
     write_whole(Path(options.out) / "results.json", json.dumps(results, indent=2).encode())
     table = markdown(results)
     print("\n" + table)
-    if options.readme:
-        _write_readme(Path(options.readme), table)
+    if readme:
+        _write_readme(readme, marks, table)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 @pytest.fixture
 def molecules():
-    return Demo("molecules")[:64]
+    """Of all sizes: the data set begins with the smallest."""
+    demo = Demo("molecules")
+    return demo[:: len(demo) // 64]
 
 
 def rattled_crystals():
@@ -76,7 +78,7 @@ def test_cuda_graphs_change_nothing(molecules, readout_activation):
     model = sg.SchNet(32, 3, 25, cutoff=5.0, readout_activation=readout_activation)
     on_cpu = sg.Potential(model).double()
     potential = copy.deepcopy(on_cpu).to("cuda")
-    groups = [range(20), range(20, 40), range(3), range(40, 64)]
+    groups = [range(20), range(1, 21), range(3), range(40, 64)]
     batches = [with_edges(molecules.batch(group), 5.0) for group in groups]
 
     def losses(potential, device):

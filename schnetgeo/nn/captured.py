@@ -80,6 +80,7 @@ def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) 
         torch.cuda.current_stream(embedding.device).cuda_stream,
         id(plan.filters.knots),
         id(plan.filters.envelope),
+        plan.filters.numbers,
         *map(type, activations),
         *(p if p is None else p.data_ptr() for p in (embedding, *parameters)),
     )
@@ -94,7 +95,7 @@ def capacity(count: int) -> int:
 def _can_be_captured(plan: Plan, embedding: Tensor) -> bool:
     if not embedding.is_cuda or plan.filters.kernels.__name__ != "schnetgeo.ops.cuda":
         return False
-    if torch.cuda.is_current_stream_capturing():
+    if plan.tables is not None or torch.cuda.is_current_stream_capturing():
         return False
     atoms, channels = plan.seed.numel(), embedding.size(1)
     layer = _ARRAYS * atoms * channels * embedding.element_size()
