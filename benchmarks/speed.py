@@ -254,7 +254,8 @@ def markdown(results: dict) -> str:
         ms = results["collation"]
         text += f"; 100 molecules collated in {_ms(ms['schnetgeo'])}, by PyG in {_ms(ms['PyG'])}"
     if "growth_us_per_atom" in results:
-        per_atom = (f"{us:.0f} µs for {int(n):,}" for n, us in results["growth_us_per_atom"].items())
+        growth = results["growth_us_per_atom"].items()
+        per_atom = (f"{us:.0f} µs for {int(n):,}" for n, us in growth)
         text += f"; energy and forces of crystals take, per atom, {', '.join(per_atom)} atoms"
     if "lightning" in results:
         ms = results["lightning"]
