@@ -5,6 +5,7 @@ that one graph serves many: an atom too many has no share in the energy and no n
 too many leads from the last such atom to itself. All their adjoints are 0, so they change nothing.
 """
 
+import threading
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
-from schnetgeo.nn.fused import Atoms, Plan, back, forth
+from schnetgeo.nn.fused import LayerWeights, Plan, back, forth
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
+from schnetgeo.nn.spline import PlacedFilters
 from schnetgeo.ops.edges import Edges
 
 _OFTEN = 3  # batches of a size before it gets a graph,
@@ -25,6 +27,7 @@ _MORE = 100  # and before it gets that of another size
 _KEPT = 8  # graphs of a model
 _SHARE = 1 / 50  # of the GPU's memory, at most, for a graph
 _ARRAYS = 20  # (N, F) that a layer keeps for the way back
+_PER_EDGE = 120  # bytes: places, weights and their order
 _ACTIVATIONS = {ShiftedSoftplus, nn.SiLU}  # that wait for nothing
 _ENVELOPES = {CosineEnvelope, NoEnvelope}
 
@@ -37,36 +40,41 @@ class Graphs:
     def __init__(self):
         self._seen: Counter = Counter()
         self._kept: OrderedDict[tuple, Captured] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __reduce__(self):
         return Graphs, ()
 
     def find(
-        self, plan: Plan, atoms: Atoms, embedding: Tensor, parameters: tuple[Tensor | None, ...]
+        self, plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]
     ) -> "Captured | None":
         """The graph for a batch; `None` where there is none yet, or it would not serve."""
-        if not _can_be_captured(plan, embedding):
+        if not _can_be_captured(plan, embedding, parameters):
             return None
-        sizes = capacity(atoms.z.numel() + 1), capacity(plan.filters.distance.numel())
+        sizes = capacity(plan.seed.numel() + 1), capacity(plan.filters.distance.numel())
         key = *sizes, *_kind(plan, embedding, parameters)
-        if key not in self._kept:
-            self._seen[key] += 1
-            if self._seen[key] < (_OFTEN if len(self._kept) < _KEPT else _MORE):
-                return None
-            if len(self._kept) == _KEPT:
-                self._kept.popitem(last=False)
-            del self._seen[key]
-            self._kept[key] = _made(plan, *sizes, embedding, parameters)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                self._seen[key] += 1
+                if self._seen[key] < (_OFTEN if len(self._kept) < _KEPT else _MORE):
+                    return None
+                del self._seen[key]
+                made = _made(plan, *sizes, embedding, parameters)
+                if made is None:
+                    return None
+                self._kept[key] = made
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 def _made(plan: Plan, atoms: int, edges: int, embedding: Tensor, parameters) -> "Captured | None":
     try:
         with torch.cuda.device(embedding.device):
             return Captured(plan, atoms, edges, embedding, parameters, torch.is_grad_enabled())
-    except RuntimeError as error:  # memory that is short, or a driver that cannot
-        warnings.warn(f"goes on without a CUDA graph for such batches: {error}", stacklevel=2)
+    except torch.OutOfMemoryError:
+        warnings.warn(f"no memory for a CUDA graph of {atoms} atoms; goes on without", stacklevel=2)
         return None
 
 
@@ -75,6 +83,7 @@ def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) 
     activations = plan.activation, plan.readout_activation, *plan.filter_activations
     return (
         embedding.dtype,
+        torch.get_float32_matmul_precision(),
         torch.is_grad_enabled(),
         plan.with_slope,
         torch.cuda.current_stream(embedding.device).cuda_stream,
@@ -92,20 +101,20 @@ def capacity(count: int) -> int:
     return -(-max(count, 1) // step) * step
 
 
-def _can_be_captured(plan: Plan, embedding: Tensor) -> bool:
+def _can_be_captured(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) -> bool:
     if not embedding.is_cuda or plan.filters.kernels.__name__ != "schnetgeo.ops.cuda":
         return False
     if plan.tables is not None or torch.cuda.is_current_stream_capturing():
         return False
-    atoms, channels = plan.seed.numel(), embedding.size(1)
-    layer = _ARRAYS * atoms * channels * embedding.element_size()
-    memory = torch.cuda.get_device_properties(embedding.device).total_memory
+    if torch.is_anomaly_enabled() or torch.is_autocast_enabled("cuda"):
+        return False
     kinds = {type(a) for a in (plan.activation, plan.readout_activation, *plan.filter_activations)}
-    return (
-        plan.layers * layer <= _SHARE * memory
-        and kinds <= _ACTIVATIONS
-        and type(plan.filters.envelope) in _ENVELOPES
-    )
+    if not kinds <= _ACTIVATIONS or type(plan.filters.envelope) not in _ENVELOPES:
+        return False
+    layers, (elements, channels) = len(parameters) // len(LayerWeights._fields), embedding.shape
+    numbers = plan.seed.numel() * (_ARRAYS * layers * channels + elements)
+    memory = numbers * embedding.element_size() + _PER_EDGE * plan.filters.distance.numel()
+    return memory <= _SHARE * torch.cuda.get_device_properties(embedding.device).total_memory
 
 
 class Captured:
@@ -127,8 +136,6 @@ class Captured:
         parameters: tuple[Tensor | None, ...],
         differentiable: bool,
     ):
-        self._made_for, self._parameters = plan, (embedding, *parameters)
-        self._kernels, self._runs = plan.filters.kernels, 0
         whole = dict(dtype=torch.long, device=embedding.device)
         self._z, self._start = torch.zeros(atoms, **whole), torch.zeros(atoms + 1, **whole)
         self._source, self._target = torch.zeros(2, edges, **whole)
@@ -138,56 +145,65 @@ class Captured:
             *(self._z, self._seed, self._start),
             *(self._distance, self._source, self._target),
         )
+        self._parameters = embedding, *parameters
         self._given = [p for p in self._parameters if p is not None]
+        self._plan = plan._replace(filters=self._placed(plan), seed=self._seed, graphs=None)
+        self._runs, self._lock = 0, threading.RLock()
         with torch.no_grad():
-            self._capture(differentiable)
+            self._record(differentiable)
 
     def __call__(self, z: Tensor, plan: Plan, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
         """What `fused.EnergyAndSlope` gives."""
-        edges = plan.filters.edges
-        distance = plan.filters.distance.contiguous()
-        batch = z, plan.seed, edges.start, distance, edges.source, edges.target
-        return _Replay.apply(self, batch, *parameters)
+        filters, edges = plan.filters, plan.filters.edges
+        batch = z, plan.seed, edges.start, filters.distance, edges.source, edges.target
+        return _Replay.apply(self, tuple(t.contiguous() for t in batch), *parameters)
 
     def forth(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Energies, slopes, and the number of this run."""
-        self._runs += 1
-        self._kernels.stage(batch, self._arrays, self._made_for.filters.knots.cutoff)
-        self._forward.replay()
         atoms, edges = batch[0].numel(), batch[3].numel()
-        return self._y[:atoms].clone(), self._slope[:edges].clone(), self._runs
+        with self._lock:  # one thread's batch at a time; what follows is in the stream's order
+            self._runs += 1
+            filters = self._plan.filters
+            filters.kernels.stage(batch, self._arrays, filters.knots.cutoff)
+            self._forward.replay()
+            return self._y[:atoms].clone(), self._slope[:edges].clone(), self._runs
 
     def back(self, batch: Batch, run: int, y_bar: Tensor, v: Tensor) -> list[Tensor | None]:
         """Gradients for embedding and parameters after a run."""
-        if run != self._runs:  # the arrays are those of another batch by now
-            self.forth(batch)
-        self._y_bar.zero_()[: y_bar.numel()].copy_(y_bar)
-        self._v.zero_()[: v.numel()].copy_(v)
-        self._backward.replay()
-        found = iter(_unflatten_dense_tensors(self._gradients.clone(), self._given))
+        with self._lock:
+            if run != self._runs:  # the arrays are those of another batch by now
+                self.forth(batch)
+            self._y_bar.zero_()[: y_bar.numel()].copy_(y_bar)
+            self._v.zero_()[: v.numel()].copy_(v)
+            self._backward.replay()
+            gradients = self._gradients.clone()
+        found = iter(_unflatten_dense_tensors(gradients, self._given))
         return [None if p is None else next(found) for p in self._parameters]
 
-    def _capture(self, differentiable: bool) -> None:
+    def _placed(self, plan: Plan) -> PlacedFilters:
+        edges = Edges(self._source, self._target, self._start, self._source)  # reverse: not read
+        return plan.filters.elsewhere(self._distance, edges)
+
+    def _record(self, differentiable: bool) -> None:
         self._forth()
         if differentiable:
             self._back()
-        self._kept = None  # all is compiled by now
-        self._forward, (self._y, self._slope) = captured(self._forth)
-        if differentiable:
-            self._backward, self._gradients = captured(self._back, self._forward)
+        self._tape = None  # all is compiled by now
+        pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        self._forward, (self._y, self._slope) = recorded(self._forth, pool, stream)
+        if differentiable:  # reads the tape where it lies
+            self._backward, self._gradients = recorded(self._back, pool, stream)
 
     def _forth(self) -> tuple[Tensor, Tensor]:
-        edges = Edges(self._source, self._target, self._start, self._source)  # reverse: not read
-        filters = self._made_for.filters.elsewhere(self._distance, edges)
-        plan = self._made_for._replace(filters=filters, seed=self._seed)
+        plan = self._plan._replace(filters=self._placed(self._plan))  # nothing placed before
         embedding, *parameters = self._parameters
         tape, y, slope = forth(plan, F.embedding(self._z, embedding), parameters)
-        self._kept = plan, tape
+        self._tape = plan, tape
         return y, slope
 
     def _back(self) -> Tensor:
         embedding, *parameters = self._parameters
-        x_bar, *gradients = back(*self._kept, parameters, self._y_bar, self._v)
+        x_bar, *gradients = back(*self._tape, parameters, self._y_bar, self._v)
         is_of = x_bar.new_zeros(self._z.numel(), embedding.size(0))
         is_of.scatter_(1, self._z.unsqueeze(1), 1)  # a product adds in the same order every time
         gradients = is_of.t() @ x_bar, *gradients
@@ -196,9 +212,9 @@ class Captured:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, captured: Captured, batch: Batch, *parameters: Tensor | None):
-        y, slope, run = captured.forth(batch)
-        ctx.made = captured, batch, run
+    def forward(ctx, graph: Captured, batch: Batch, *parameters: Tensor | None):
+        y, slope, run = graph.forth(batch)
+        ctx.made = graph, batch, run
         ctx.save_for_backward(*parameters)
         return y, slope
 
@@ -206,18 +222,13 @@ class _Replay(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, y_bar: Tensor, v: Tensor):
         _ = ctx.saved_tensors  # an error, if a weight changed since
-        captured, batch, run = ctx.made
-        return None, None, *captured.back(batch, run, y_bar, v)
+        graph, batch, run = ctx.made
+        return None, None, *graph.back(batch, run, y_bar, v)
 
 
-def captured(run: Callable, before: "torch.cuda.CUDAGraph | None" = None) -> tuple:
-    """A graph that repeats what a function does on the GPU, and what the function returned.
-
-    Args:
-        run: the function.
-        before: a graph whose results the function takes.
-    """
-    graph, pool = torch.cuda.CUDAGraph(), before and before.pool()
-    with torch.cuda.graph(graph, pool, torch.cuda.Stream(), capture_error_mode="thread_local"):
+def recorded(run: Callable, pool: tuple, stream: "torch.cuda.Stream") -> tuple:
+    """A graph that repeats what a function does on the GPU, and what the function returned."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
         result = run()
     return graph, result

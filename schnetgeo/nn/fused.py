@@ -35,7 +35,6 @@ class Plan(NamedTuple):
     readout_activation: nn.Module
     seed: Float[Tensor, "N"]  # what the slopes count each atom's energy for
     with_slope: bool
-    layers: int
     tables: tuple[Tensor, ...] | None = None  # of the filters, if they are known already
     graphs: "Graphs | None" = None  # of CUDA, that stand for the operators one by one
 
@@ -120,7 +119,7 @@ def energy_and_slope(
         embedding: a row for each atomic number.
     """
     if plan.graphs is not None:
-        graph = plan.graphs.find(plan, atoms, embedding, parameters)
+        graph = plan.graphs.find(plan, embedding, parameters)
         if graph is not None:
             y, slope = graph(atoms.z, plan, embedding, *parameters)
             return sum_atoms(plan.seed * y, atoms.structure, atoms.number), slope

@@ -146,6 +146,13 @@ class SchNet(nn.Module):
             raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **changes})
 
+    def _apply(self, fn, recurse=True):
+        before = self.embedding.weight.data_ptr()
+        super()._apply(fn, recurse)
+        if self.embedding.weight.data_ptr() != before:
+            self._graphs = Graphs()  # the old ones are for where the weights were
+        return self
+
     def forward(self, data: Data) -> Float[Tensor, "B"]:
         """Energy of each structure in the unit the model was trained in, without references.
 
@@ -210,7 +217,6 @@ class SchNet(nn.Module):
         parts = self._built
         batch = batch_index(data), num_structures(data)
         shares = self.readout.shares(*batch, placed.distance.dtype)
-        layers = len(self.interactions)
-        plan = Plan(placed, *parts.activations, shares, with_slope, layers, tables, self._graphs)
+        plan = Plan(placed, *parts.activations, shares, with_slope, tables, self._graphs)
         atoms = Atoms(data.z, *batch, data.get("ptr"))
         return energy_and_slope(plan, atoms, self.embedding.weight, *parts.parameters)

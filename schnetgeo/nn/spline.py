@@ -68,7 +68,8 @@ class PlacedFilters:
     Args:
         knots: where the filter networks are evaluated.
         envelope: f, 0 at and beyond the cutoff.
-        data: structures with `edge_index` and, if it is known, `edge_reverse`.
+        data: structures with `edge_index` and, if it is known, `edge_reverse`; `None` where
+            `edges` is set.
         distance: r of each edge, Å.
         numbers: of the coefficients; `None` is those that the distances need.
     """
@@ -77,7 +78,7 @@ class PlacedFilters:
         self,
         knots: Knots,
         envelope: nn.Module,
-        data: Data,
+        data: Data | None,
         distance: Float[Tensor, "E"],
         numbers: range | None = None,
     ):
@@ -89,7 +90,7 @@ class PlacedFilters:
 
     def elsewhere(self, distance: Float[Tensor, "E"], edges: ops.Edges) -> "PlacedFilters":
         """The same filters for other edges."""
-        found = PlacedFilters(self.knots, self.envelope, self._data, distance, self.numbers)
+        found = PlacedFilters(self.knots, self.envelope, None, distance, self.numbers)
         found.edges = edges
         return found
 

@@ -2,8 +2,8 @@
 
 A program sums the edges of one atom, or as many edges as others in the order of their intervals,
 for a block of channels. What is added to what depends on the edges alone: no atomic operations, so
-the same bits on every run. Offsets have 64 bits. An edge beyond the table gives NaN, since an error
-would have to wait for the device.
+the same bits on every run; torch's sums of forces and of energies have no such order. Offsets have
+64 bits. An edge beyond the table gives NaN, since an error would have to wait for the device.
 """
 
 from typing import NamedTuple

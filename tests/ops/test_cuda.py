@@ -240,29 +240,43 @@ def _as_tuple(tensors):
     return tensors if isinstance(tensors, tuple) else (tensors,)
 
 
-@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
-@pytest.mark.parametrize("readout", [SumReadout, MeanReadout])
-def test_a_graph_with_more_room_than_the_batch_needs(monkeypatch, readout):
-    def repeated(run, before=None):
+@pytest.fixture
+def graphs(monkeypatch):
+    """As on a GPU, from the fourth batch of a size on."""
+
+    def recorded(run, pool, stream):
         graph = Repeated(run)
         return graph, graph.result
 
-    monkeypatch.setattr(captured, "captured", repeated)
+    monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
+    monkeypatch.setattr(captured, "recorded", recorded)
     monkeypatch.setattr(captured, "_OFTEN", len(GROUPS) + 1)
-    monkeypatch.setattr(captured, "_can_be_captured", lambda plan, embedding: True)
+    monkeypatch.setattr(captured, "_can_be_captured", lambda *arguments: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
+    for name in ("graph_pool_handle", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
+@pytest.mark.parametrize("readout", [SumReadout, MeanReadout])
+@pytest.mark.parametrize("forces", [True, False])
+@pytest.mark.usefixtures("graphs")
+def test_a_graph_with_more_room_than_the_batch_needs(readout, forces):
     torch.manual_seed(0)
     model = sg.SchNet(5, 2, num_basis=5, cutoff=3.0, spacing=0.3, readout=readout)
     potential = sg.Potential(model).double()
     parameters = list(potential.parameters())
     molecules = [[sg.from_ase(molecule(name)) for name in names] for names in GROUPS]
     batches = [with_edges(Batch.from_data_list(m), 3.0) for m in molecules]
+    batches[0].z = torch.stack([batches[0].z, batches[0].z + 1], dim=1)[:, 0]  # not contiguous
 
     def losses():
-        predictions = [potential(batch) for batch in batches]
-        return [p.energy.square().sum() + p.forces.square().sum() for p in predictions]
+        predictions = [potential(batch, forces=forces) for batch in batches]
+        return [
+            p.energy.square().sum() + (p.forces.square().sum() if forces else 0)
+            for p in predictions
+        ]
 
     def gradients(loss):
         return torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
@@ -295,12 +309,11 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     function = getattr(cuda, kernel)
     constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
-    whole = ("interval", "source", "target", "start", "order", "first", "key")
+    whole = "interval source target start order first z to_z to_start to_source to_target"
     types = dict.fromkeys(function.arg_names, f"*{real}")
-    types |= dict.fromkeys(set(whole) & set(types), "*i64")
-    scalars = (
-        "channels last intervals splits edges size begin inner chunk atoms all_atoms all_edges"
-    )
+    types |= dict.fromkeys(set(whole.split()) & set(types), "*i64")
+    types |= dict.fromkeys({"key"} & set(types), "*i32")
+    scalars = "channels last intervals edges size begin inner chunk atoms all_atoms all_edges"
     types |= dict.fromkeys(set(scalars.split()) & set(types), "i32")
     types |= dict.fromkeys({"cutoff"} & set(types), "fp32")
     types |= dict.fromkeys(constants, "constexpr")
