@@ -270,6 +270,8 @@ def _line(cells: list[str]) -> str:
 def _ms(milliseconds: float | None) -> str:
     if milliseconds is None:
         return "–"
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1e3:.3g} s"
     return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{1e3 * milliseconds:.0f} µs"
 
 
