@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--out", type=str, default="runs/speed", help="folder for results.json")
     parser.add_argument("--cases", type=str, nargs="+", help="names of some; all by default")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", type=str, default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each case")
     parser.add_argument("--readme", type=str | None, help="file whose table to replace")
@@ -305,6 +305,8 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = [name for name in options.cases or () if name not in cases]
     if unknown:
         parser.error(f"--cases: unknown {', '.join(unknown)}; known: {', '.join(cases)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: cuda, but torch finds no GPU; take cpu")
     marks, readme = _marks(options.device), options.readme and Path(options.readme)
     if readme and not (readme.is_file() and all(mark in readme.read_text() for mark in marks)):
         parser.error(f"--readme: {readme} is no file with the marks {' and '.join(marks)}")

@@ -77,10 +77,15 @@ def test_turns_alternate():
     ("options", "message"),
     [
         ("--cases train fast", "--cases: unknown fast; known: train, energy, one"),
+        ("--device gpu", "--device: invalid choice: 'gpu'"),
+        ("--device cuda", "--device: cuda, but torch finds no GPU; take cpu"),
         ("--readme lost.md", "--readme: lost.md is no file with the marks <!-- speed -->"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_measured(small, capsys, options, message):
+def test_what_cannot_be_is_refused_before_anything_is_measured(
+    small, capsys, monkeypatch, options, message
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as exit:
         speed.main(options.split())
     output = capsys.readouterr()
