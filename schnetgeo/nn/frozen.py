@@ -45,6 +45,8 @@ def tabulate(model: SchNet, tolerance: float) -> Tables:
     Raises:
         InputError: if no table holds the tolerance, in the type of the model's numbers.
     """
+    if not tolerance > 0:
+        raise InputError(f"tolerance must be positive, such as 1e-5, got {tolerance}")
     number = min(math.ceil(model.cutoff / model.knots.spacing), _FINEST)
     best = None
     while number <= _FINEST:

@@ -118,7 +118,8 @@ class SchNet(nn.Module):
         self.embedding = nn.Embedding(max_z, channels)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
         self.envelope = envelope(cutoff)
-        spacing = spacing or 0.08 / math.sqrt(2 * self.basis.gamma)
+        if spacing is None:
+            spacing = 0.08 / math.sqrt(2 * self.basis.gamma)
         self.knots = Knots(self.basis, cutoff, spacing)
         make_conv = conv or partial(
             CFConv, activation=activation, last_activation=filter_last_activation

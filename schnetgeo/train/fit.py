@@ -37,6 +37,7 @@ class Fit(NamedTuple):
 
 def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
     """A potential with references and scale fitted on the training structures."""
+    _check_set("train", train)
     check_elements(train.packed, model.max_z, train.where)
     return Potential(model, *fit_normalization(train, model.max_z))
 
@@ -133,12 +134,22 @@ def check_start(
     overwrite: bool = False,
 ) -> None:
     """Raise `InputError` where `fit` would, before anything is written."""
+    _check_set("train", train)
+    _check_set("val", val)
     _check_labels(train, val, training)
     taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
     if taken and not (resume or overwrite):
         raise InputError(
             f"{out}: holds a training already; resume it (--resume), overwrite it (--overwrite), "
             "or choose another folder"
+        )
+
+
+def _check_set(name: str, part: PackedDataset) -> None:
+    if not isinstance(part, PackedDataset):
+        raise InputError(
+            f"{name} must be a data set, such as Demo('ethanol')[:1000], got a "
+            f"{type(part).__name__}; the loaders of load_data are for loops of your own"
         )
 
 

@@ -185,8 +185,9 @@ def test_a_tolerance_that_cannot_be_held(changes):
     message = "tolerance=1e-09 cannot be held: the best table errs by .* in torch.float32; raise"
     with pytest.raises(InputError, match=message):
         potential_of(**changes).float().freeze(1e-9)
-    with pytest.raises(InputError, match="tolerance=0 cannot be held"):
-        potential_of(channels=2).freeze(0)
+    for tolerance in (0, -1, float("nan")):
+        with pytest.raises(InputError, match=f"tolerance must be positive.* got {tolerance}"):
+            potential_of(channels=2).freeze(tolerance)
 
 
 def test_weights_that_are_not_numbers():

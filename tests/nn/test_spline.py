@@ -398,7 +398,7 @@ def test_the_weights_are_the_same_for_both_filters(tmp_path):
 def test_unknown_filters_and_spacings_are_refused():
     with pytest.raises(InputError, match="unknown filters 'fast'; known: spline, exact"):
         SchNet(filters="fast")
-    for spacing in (-0.1, 6.0, float("nan")):
+    for spacing in (0, -0.1, 6.0, float("nan")):
         with pytest.raises(InputError, match=f"spacing must lie in .* got {spacing}"):
             SchNet(spacing=spacing)
 

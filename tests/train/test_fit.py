@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
 from schnetgeo.data.store import write_store
-from schnetgeo.datasets import Demo
+from schnetgeo.datasets import Demo, load_data
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, NoEnvelope, SchNet, load
+from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
@@ -239,6 +239,15 @@ def test_resuming_a_checkpoint_that_counts_its_steps_elsewhere(begun, tmp_path):
     torch.save(state, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="last.ckpt: no checkpoint of this version; overwrite"):
         small_fit(tmp_path, resume=True, max_steps=10, validate_every=10)
+
+
+def test_loaders_instead_of_data_sets_are_refused(tmp_path):
+    loaders = load_data("Demo", num_train=20, num_val=5, num_test=5)
+    with pytest.raises(InputError, match="train must be a data set, .* got a DataLoader; the load"):
+        new_potential(SchNet(8, 1), loaders.train)
+    with pytest.raises(InputError, match="val must be a data set, .* got a DataLoader"):
+        fit(Potential(SchNet(8, 1)), Demo()[:20], loaders.val, Training(max_steps=1), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_elements_above_the_table_are_refused_before_anything_is_written(tmp_path):
