@@ -83,7 +83,7 @@ def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) 
     activations = plan.activation, plan.readout_activation, *plan.filter_activations
     return (
         embedding.dtype,
-        torch.get_float32_matmul_precision(),
+        torch.backends.cuda.matmul.fp32_precision,
         torch.is_grad_enabled(),
         plan.with_slope,
         torch.cuda.current_stream(embedding.device).cuda_stream,
