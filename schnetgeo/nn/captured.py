@@ -8,10 +8,11 @@ too many leads from the last such atom to itself. All their adjoints are 0, so t
 import threading
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
@@ -41,15 +42,20 @@ class Graphs:
         self._seen: Counter = Counter()
         self._kept: OrderedDict[tuple, Captured] = OrderedDict()
         self._lock = threading.Lock()
+        self._wrong = False  # one of them was, so that none is trusted
 
     def __reduce__(self):
         return Graphs, ()
 
     def find(
-        self, plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]
+        self,
+        plan: Plan,
+        z: Int[Tensor, "N"],
+        embedding: Float[Tensor, "Z F"],
+        parameters: tuple[Tensor | None, ...],
     ) -> "Captured | None":
         """The graph for a batch; `None` where there is none yet, or it would not serve."""
-        if not _can_be_captured(plan, embedding, parameters):
+        if self._wrong or not _can_be_captured(plan, embedding, parameters):
             return None
         sizes = capacity(plan.seed.numel() + 1), capacity(plan.filters.distance.numel())
         key = *sizes, *_kind(plan, embedding, parameters)
@@ -59,7 +65,7 @@ class Graphs:
                 if self._seen[key] < (_OFTEN if len(self._kept) < _KEPT else _MORE):
                     return None
                 del self._seen[key]
-                made = _made(plan, *sizes, embedding, parameters)
+                made = self._made(plan, z, sizes, embedding, parameters)
                 if made is None:
                     return None
                 self._kept[key] = made
@@ -68,14 +74,18 @@ class Graphs:
             self._kept.move_to_end(key)
             return self._kept[key]
 
-
-def _made(plan: Plan, atoms: int, edges: int, embedding: Tensor, parameters) -> "Captured | None":
-    try:
-        with torch.cuda.device(embedding.device):
-            return Captured(plan, atoms, edges, embedding, parameters, torch.is_grad_enabled())
-    except torch.OutOfMemoryError:
-        warnings.warn(f"no memory for a CUDA graph of {atoms} atoms; goes on without", stacklevel=2)
-        return None
+    def _made(self, plan: Plan, z: Tensor, sizes: tuple, embedding: Tensor, parameters: tuple):
+        try:
+            with torch.cuda.device(embedding.device):
+                graph = Captured(plan, *sizes, embedding, parameters, torch.is_grad_enabled())
+                self._wrong = not graph.agrees(z, plan)
+        except torch.OutOfMemoryError:
+            warnings.warn(f"no memory for a CUDA graph of {sizes[0]} atoms", stacklevel=2)
+            return None
+        if self._wrong:
+            warnings.warn("CUDA graphs err on this system; goes on without", stacklevel=2)
+            return None
+        return graph
 
 
 def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) -> tuple:
@@ -148,15 +158,33 @@ class Captured:
         self._parameters = embedding, *parameters
         self._given = [p for p in self._parameters if p is not None]
         self._plan = plan._replace(filters=self._placed(plan), seed=self._seed, graphs=None)
-        self._runs, self._lock = 0, threading.RLock()
+        self._runs, self._lock, self._differentiable = 0, threading.RLock(), differentiable
         with torch.no_grad():
-            self._record(differentiable)
+            self._record()
 
     def __call__(self, z: Tensor, plan: Plan, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
         """What `fused.EnergyAndSlope` gives."""
-        filters, edges = plan.filters, plan.filters.edges
-        batch = z, plan.seed, edges.start, filters.distance, edges.source, edges.target
-        return _Replay.apply(self, tuple(t.contiguous() for t in batch), *parameters)
+        return _Replay.apply(self, _batch(z, plan), *parameters)
+
+    @torch.no_grad()
+    def agrees(self, z: Tensor, plan: Plan) -> bool:
+        """Whether a batch comes out as from the operators one by one, up to rounding."""
+        batch, (embedding, *parameters) = _batch(z, plan), self._parameters
+        *found, run = self.forth(batch)
+        tape, *expected = forth(plan, F.embedding(z, embedding), parameters)
+        if self._differentiable:
+            bars = [torch.ones_like(t) for t in expected]
+            x_bar, *gradients = back(plan, tape, parameters, *bars)
+            gradients = torch.zeros_like(embedding).index_add_(0, z, x_bar), *gradients
+            found.append(_flat(self.back(batch, run, *bars)))
+            expected.append(_flat(gradients))
+        tolerance = torch.finfo(embedding.dtype).eps ** 0.5
+        for got, want in zip(found, expected, strict=True):
+            there = want.isfinite()  # what is no number is no measure
+            error, size = (torch.where(there, t, 0).norm() for t in (got - want, want))
+            if not error <= tolerance * size:
+                return False
+        return True
 
     def forth(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Energies, slopes, and the number of this run."""
@@ -184,14 +212,14 @@ class Captured:
         edges = Edges(self._source, self._target, self._start, self._source)  # reverse: not read
         return plan.filters.elsewhere(self._distance, edges)
 
-    def _record(self, differentiable: bool) -> None:
+    def _record(self) -> None:
         self._forth()
-        if differentiable:
+        if self._differentiable:
             self._back()
         self._tape = None  # all is compiled by now
         pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         self._forward, (self._y, self._slope) = recorded(self._forth, pool, stream)
-        if differentiable:  # reads the tape where it lies
+        if self._differentiable:  # reads the tape where it lies
             self._backward, self._gradients = recorded(self._back, pool, stream)
 
     def _forth(self) -> tuple[Tensor, Tensor]:
@@ -207,7 +235,17 @@ class Captured:
         is_of = x_bar.new_zeros(self._z.numel(), embedding.size(0))
         is_of.scatter_(1, self._z.unsqueeze(1), 1)  # a product adds in the same order every time
         gradients = is_of.t() @ x_bar, *gradients
-        return _flatten_dense_tensors([g for g in gradients if g is not None])
+        return _flat(gradients)
+
+
+def _batch(z: Tensor, plan: Plan) -> Batch:
+    filters, edges = plan.filters, plan.filters.edges
+    batch = z, plan.seed, edges.start, filters.distance, edges.source, edges.target
+    return tuple(t.contiguous() for t in batch)
+
+
+def _flat(gradients: Iterable[Tensor | None]) -> Tensor:
+    return _flatten_dense_tensors([g for g in gradients if g is not None])
 
 
 class _Replay(torch.autograd.Function):

@@ -119,7 +119,7 @@ def energy_and_slope(
         embedding: a row for each atomic number.
     """
     if plan.graphs is not None:
-        graph = plan.graphs.find(plan, embedding, parameters)
+        graph = plan.graphs.find(plan, atoms.z, embedding, parameters)
         if graph is not None:
             y, slope = graph(atoms.z, plan, embedding, *parameters)
             return sum_atoms(plan.seed * y, atoms.structure, atoms.number), slope

@@ -289,6 +289,27 @@ def test_a_graph_with_more_room_than_the_batch_needs(readout, forces):
         torch.testing.assert_close((loss, *gradients(loss)), want, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
+@pytest.mark.parametrize("wrong", ["_forward", "_backward"])
+@pytest.mark.usefixtures("graphs")
+def test_a_graph_that_errs_is_not_used(monkeypatch, wrong):
+    record = captured.Captured._record
+
+    def record_wrongly(graph):
+        record(graph)
+        getattr(graph, wrong).replay = lambda: None  # its results are those of no atoms
+
+    monkeypatch.setattr(captured.Captured, "_record", record_wrongly)
+    torch.manual_seed(0)
+    potential = sg.Potential(sg.SchNet(5, 1, num_basis=5, cutoff=3.0, spacing=0.3))
+    batch = with_edges(sg.from_ase(molecule("H2O")), 3.0)
+    expected = potential(batch).forces
+    with pytest.warns(UserWarning, match="CUDA graphs err on this system; goes on without"):
+        found = [potential(batch).forces for _ in range(captured._OFTEN)]
+    assert not potential.model._graphs._kept
+    assert all(torch.equal(forces, expected) for forces in found)
+
+
 @compiles
 @runs
 @pytest.mark.parametrize("name", ["conv_tangent", "table_tangent"])
