@@ -9,6 +9,8 @@ import threading
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +34,28 @@ _PER_EDGE = 120  # bytes: places, weights and their order
 _ACTIVATIONS = {ShiftedSoftplus, nn.SiLU}  # that wait for nothing
 _ENVELOPES = {CosineEnvelope, NoEnvelope}
 
-Batch = tuple[Tensor, ...]  # z, seed, first edge of each atom, distance, source, target
+
+class Batch(NamedTuple):
+    """What differs from batch to batch, or the longer arrays of a graph."""
+
+    z: Int[Tensor, "N"]
+    seed: Float[Tensor, "N"]
+    start: Int[Tensor, "N+1"]  # first edge of each atom
+    distance: Float[Tensor, "E"]
+    source: Int[Tensor, "E"]
+    target: Int[Tensor, "E"]
+
+    @classmethod
+    def of(cls, z: Int[Tensor, "N"], plan: Plan) -> "Batch":
+        filters, edges = plan.filters, plan.filters.edges
+        arrays = z, plan.seed, edges.start, filters.distance, edges.source, edges.target
+        return cls(*(array.contiguous() for array in arrays))
+
+    @classmethod
+    def zeros(cls, atoms: int, edges: int, like: Tensor) -> "Batch":
+        whole, real = partial(like.new_zeros, dtype=torch.long), like.new_zeros
+        ends = whole(edges), whole(edges)
+        return cls(whole(atoms), real(atoms), whole(atoms + 1), real(edges), *ends)
 
 
 class Graphs:
@@ -90,7 +113,6 @@ class Graphs:
 
 def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) -> tuple:
     """All that a graph depends on besides its sizes."""
-    activations = plan.activation, plan.readout_activation, *plan.filter_activations
     return (
         embedding.dtype,
         torch.backends.cuda.matmul.fp32_precision,
@@ -100,7 +122,7 @@ def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) 
         id(plan.filters.knots),
         id(plan.filters.envelope),
         plan.filters.numbers,
-        *map(type, activations),
+        *map(type, plan.activations),
         *(p if p is None else p.data_ptr() for p in (embedding, *parameters)),
     )
 
@@ -118,8 +140,9 @@ def _can_be_captured(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | N
         return False
     if torch.is_anomaly_enabled() or torch.is_autocast_enabled("cuda"):
         return False
-    kinds = {type(a) for a in (plan.activation, plan.readout_activation, *plan.filter_activations)}
-    if not kinds <= _ACTIVATIONS or type(plan.filters.envelope) not in _ENVELOPES:
+    if not {type(a) for a in plan.activations} <= _ACTIVATIONS:
+        return False
+    if type(plan.filters.envelope) not in _ENVELOPES:
         return False
     layers, (elements, channels) = len(parameters) // len(LayerWeights._fields), embedding.shape
     numbers = plan.seed.numel() * (_ARRAYS * layers * channels + elements)
@@ -146,30 +169,23 @@ class Captured:
         parameters: tuple[Tensor | None, ...],
         differentiable: bool,
     ):
-        whole = dict(dtype=torch.long, device=embedding.device)
-        self._z, self._start = torch.zeros(atoms, **whole), torch.zeros(atoms + 1, **whole)
-        self._source, self._target = torch.zeros(2, edges, **whole)
-        self._seed, self._y_bar = embedding.new_zeros(2, atoms)
-        self._distance, self._v = embedding.new_zeros(2, edges)
-        self._arrays = (
-            *(self._z, self._seed, self._start),
-            *(self._distance, self._source, self._target),
-        )
+        self._arrays = Batch.zeros(atoms, edges, embedding)
+        self._y_bar, self._v = embedding.new_zeros(atoms), embedding.new_zeros(edges)
         self._parameters = embedding, *parameters
         self._given = [p for p in self._parameters if p is not None]
-        self._plan = plan._replace(filters=self._placed(plan), seed=self._seed, graphs=None)
+        self._plan = plan._replace(filters=self._placed(plan), seed=self._arrays.seed, graphs=None)
         self._runs, self._lock, self._differentiable = 0, threading.RLock(), differentiable
         with torch.no_grad():
             self._record()
 
     def __call__(self, z: Tensor, plan: Plan, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
         """What `fused.EnergyAndSlope` gives."""
-        return _Replay.apply(self, _batch(z, plan), *parameters)
+        return _Replay.apply(self, Batch.of(z, plan), *parameters)
 
     @torch.no_grad()
     def agrees(self, z: Tensor, plan: Plan) -> bool:
         """Whether a batch comes out as from the operators one by one, up to rounding."""
-        batch, (embedding, *parameters) = _batch(z, plan), self._parameters
+        batch, (embedding, *parameters) = Batch.of(z, plan), self._parameters
         *found, run = self.forth(batch)
         tape, *expected = forth(plan, F.embedding(z, embedding), parameters)
         if self._differentiable:
@@ -188,7 +204,7 @@ class Captured:
 
     def forth(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Energies, slopes, and the number of this run."""
-        atoms, edges = batch[0].numel(), batch[3].numel()
+        atoms, edges = batch.z.numel(), batch.distance.numel()
         with self._lock:  # one thread's batch at a time; what follows is in the stream's order
             self._runs += 1
             filters = self._plan.filters
@@ -209,8 +225,9 @@ class Captured:
         return [None if p is None else next(found) for p in self._parameters]
 
     def _placed(self, plan: Plan) -> PlacedFilters:
-        edges = Edges(self._source, self._target, self._start, self._source)  # reverse: not read
-        return plan.filters.elsewhere(self._distance, edges)
+        _, _, start, distance, source, target = self._arrays
+        edges = Edges(source, target, start, reverse=source)  # which nobody reads
+        return plan.filters.elsewhere(distance, edges)
 
     def _record(self) -> None:
         self._forth()
@@ -225,23 +242,18 @@ class Captured:
     def _forth(self) -> tuple[Tensor, Tensor]:
         plan = self._plan._replace(filters=self._placed(self._plan))  # nothing placed before
         embedding, *parameters = self._parameters
-        tape, y, slope = forth(plan, F.embedding(self._z, embedding), parameters)
+        tape, y, slope = forth(plan, F.embedding(self._arrays.z, embedding), parameters)
         self._tape = plan, tape
         return y, slope
 
     def _back(self) -> Tensor:
         embedding, *parameters = self._parameters
         x_bar, *gradients = back(*self._tape, parameters, self._y_bar, self._v)
-        is_of = x_bar.new_zeros(self._z.numel(), embedding.size(0))
-        is_of.scatter_(1, self._z.unsqueeze(1), 1)  # a product adds in the same order every time
+        z = self._arrays.z.unsqueeze(1)
+        is_of = x_bar.new_zeros(z.numel(), embedding.size(0))
+        is_of.scatter_(1, z, 1)  # a product adds in the same order every time
         gradients = is_of.t() @ x_bar, *gradients
         return _flat(gradients)
-
-
-def _batch(z: Tensor, plan: Plan) -> Batch:
-    filters, edges = plan.filters, plan.filters.edges
-    batch = z, plan.seed, edges.start, filters.distance, edges.source, edges.target
-    return tuple(t.contiguous() for t in batch)
 
 
 def _flat(gradients: Iterable[Tensor | None]) -> Tensor:

@@ -38,6 +38,11 @@ class Plan(NamedTuple):
     tables: tuple[Tensor, ...] | None = None  # of the filters, if they are known already
     graphs: "Graphs | None" = None  # of CUDA, that stand for the operators one by one
 
+    @property
+    def activations(self) -> tuple[nn.Module, ...]:
+        """All of them."""
+        return self.activation, self.readout_activation, *self.filter_activations
+
 
 class LayerWeights(NamedTuple):
     """Weights (out, in) and biases of one interaction."""
