@@ -21,6 +21,7 @@ BACKENDS = ("torch_cluster", "torch", "vesin")
 _CAPACITY = 64  # neighbors per atom to begin with; grows until no atom is full
 _PAIRS = 2**18  # candidate pairs that plain torch holds at once
 _MOST = 2**31  # edges that no memory holds
+_MOST_BOXES, _FEWEST_BOXES = 1e5, 4  # in all, and along a lattice vector, for vesin
 _SLACK = 1 + 1e-5  # backends search a little farther, one float64 test decides
 
 
@@ -39,7 +40,8 @@ def neighbor_list(
         backend: "torch_cluster" (any device), "torch" (any device, no compiled package) or
             "vesin" (cell lists on the CPU). `None` takes vesin where it can, else torch-cluster, or
             torch where that is not installed. Vesin can where all structures are periodic in all
-            directions; asked for elsewhere, the others stand in.
+            directions and no cell is both thin and some 10,000 Å long; elsewhere the others stand
+            in.
 
     Returns:
         edge_index, row 0 the source j and row 1 the target i, and edge_shift, in lattice vectors.
@@ -65,8 +67,7 @@ def neighbor_list(
     batch = batch_index(data)
     if periodic:
         _check_number(data, pos, batch, cutoff)
-    if backend == "vesin" and not crystals:
-        # vesin 0.6 fills the way to a far atom with cells: minutes, or a dead interpreter
+    if backend == "vesin" and not (crystals and _vesin_can(data, pos, batch, cutoff)):
         backend = default_backend(False, data.pos.device)
     search = {"torch_cluster": _search_torch_cluster, "torch": _search_torch}.get(backend)
     if search is None:
@@ -288,6 +289,20 @@ def _counting(count: Tensor) -> Tensor:
     """0 … count[0]−1, 0 … count[1]−1, and so on, in one tensor."""
     start = (count.cumsum(0) - count).repeat_interleave(count)
     return torch.arange(start.numel(), device=count.device) - start
+
+
+def _vesin_can(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> bool:
+    """Whether vesin 0.6 survives these cells.
+
+    It divides a cell into boxes as wide as the cutoff; where these are too many, it takes fewer
+    along each lattice vector, and the interpreter dies where that leaves none. Without periods it
+    fills the way to a far atom with boxes.
+    """
+    _, inverse_height = fractional(data, pos, batch)
+    boxes = (1 / (cutoff * inverse_height)).clamp(min=1)
+    fewer = (_MOST_BOXES / boxes.prod(1)).clamp(max=1).pow(1 / 3)
+    thin = (fewer < 1) & (boxes.amin(1) * fewer < _FEWEST_BOXES)
+    return not bool(thin.any())
 
 
 def _vesin(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:

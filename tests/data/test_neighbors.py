@@ -105,6 +105,18 @@ def test_an_atom_can_leave_a_slab(backend):
     assert_same(edges, neighbor_list(from_ase(slab()), 2.5, backend))
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        (1e4, 0.5, 1e4), (1e4, 3, 1e4), (3, 1e5, 1e5), (2e9, 3, 3), (8e3, 9, 7e3), (12, 9e3, 9e3),
+        ((1e4, 0, 0), (9e3, 90, 0), (0, 0, 3e4)), (1e4, 1e4, 1e4), (500, 30, 2e5),
+    ],
+)  # fmt: skip
+def test_long_and_thin_cells_do_not_kill_the_interpreter(backend, cell):
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0.2, 0.7]], cell=cell, pbc=True)
+    assert_same(neighbor_list(from_ase(atoms), 5.0, backend), ase_edges(atoms, 5.0))
+
+
 @settings(deadline=None, max_examples=40)
 @given(atoms=crystals() | crystals(pbc=(True, True, True)))
 def test_edges_of_random_crystals_are_those_of_ase(backend, atoms):

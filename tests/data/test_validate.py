@@ -1,6 +1,7 @@
 """What a structure must fulfill: each rule is broken once, and the message says where and how."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -148,6 +149,32 @@ def test_many_atoms_in_one_plane_do_not_take_forever():
     x, y = np.meshgrid(np.arange(300), np.arange(300))
     plane = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3)
     validate(structure(np.ones(90_000, int), plane))
+
+
+def plane_across_the_line(number):
+    """Points 2 Å apart in the plane whose points are all at one place along the search's line."""
+    along, across = np.linalg.svd(np.array([_ASKEW]))[2][1:]
+    grid = np.stack(np.meshgrid(*2 * [np.arange(number)]), axis=-1).reshape(-1, 2)
+    return 2.0 * grid @ np.stack([along, across])
+
+
+def test_atoms_in_a_plane_across_the_line_do_not_take_forever():
+    plane = plane_across_the_line(200)
+    begin = time.perf_counter()
+    validate(structure(np.ones(len(plane), int), plane))
+    assert time.perf_counter() - begin < 5  # comparing all with all took 49 s
+
+
+@settings(deadline=None, max_examples=30)
+@given(rng=generators())
+def test_two_in_one_place_within_such_a_plane_are_found(rng):
+    plane = plane_across_the_line(12) + rng.normal(size=3)
+    atom, direction = rng.integers(len(plane)), rng.normal(size=3)
+    step = MIN_DISTANCE * direction / np.linalg.norm(direction)
+    z = np.ones(len(plane) + 1, int)
+    broken = structure(z, np.vstack([plane, plane[atom] + 0.99 * step]))
+    refused(broken, f"structure 0: atoms {atom} and {len(plane)} are in one place")
+    validate(structure(z, np.vstack([plane, plane[atom] + 1.01 * step])))
 
 
 @pack
