@@ -20,6 +20,7 @@ from schnetgeo._version import __version__
 from schnetgeo.cli import add_model, check_device, is_first_process
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, flag
 from schnetgeo.train import Training
 from schnetgeo.viz import show
@@ -78,7 +79,8 @@ def run_command(
     """Run what the options ask for; an `InputError` becomes one line and exit code 2."""
     sys.path.insert(0, "")  # so that --models my_models.MyNet finds my_models.py here
     try:
-        run(parser.parse_args(arguments))
+        with notes_in_one_line():
+            run(parser.parse_args(arguments))
     except InputError as error:
         print(f"{parser.prog.removeprefix('python -m ')}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -32,6 +32,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.fit import check_start
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
             _check_effect(options.train)
         if options.subcommand == "train" and options.train.preset:
             options = _parser(options.train.preset).parse_args(arguments)
-        commands[options.subcommand](options[options.subcommand])
+        with notes_in_one_line():
+            commands[options.subcommand](options[options.subcommand])
     except InputError as error:
         print(f"schnetgeo: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,51 +1,158 @@
 """Units: eV and Å inside, everything else by name at the border (CODATA 2018)."""
 
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from schnetgeo.errors import InputError
 
 HARTREE = 27.211386245988  # eV
 KCAL_MOL = 0.0433641042418  # eV
 BOHR = 0.529177210903  # Å
+GIGAPASCAL = 1 / 160.2176634  # eV/Å³
 
 ENERGY = {
     "eV": 1.0,
     "meV": 1e-3,
     "Hartree": HARTREE,
+    "mHartree": HARTREE / 1000,
+    "Rydberg": HARTREE / 2,
+    "mRydberg": HARTREE / 2000,
     "kcal/mol": KCAL_MOL,
+    "cal/mol": KCAL_MOL / 1000,
     "kJ/mol": KCAL_MOL / 4.184,
+    "J/mol": KCAL_MOL / 4184,
 }
-LENGTH = {"Angstrom": 1.0, "Bohr": BOHR, "nm": 10.0}
+LENGTH = {"Angstrom": 1.0, "Bohr": BOHR, "nm": 10.0, "pm": 0.01}
+PRESSURE = {
+    "GPa": GIGAPASCAL,
+    "MPa": GIGAPASCAL / 1e3,
+    "Pa": GIGAPASCAL / 1e9,
+    "kbar": GIGAPASCAL / 10,
+    "bar": GIGAPASCAL / 1e4,
+}
+_KNOWN = {
+    "energy": ", ".join(ENERGY),
+    "length": ", ".join(LENGTH),
+    "force": f"energy/length, such as eV/Angstrom or Hartree/Bohr, of {', '.join(ENERGY)} and "
+    + ", ".join(LENGTH),
+    "stress": f"{', '.join(PRESSURE)} and energy/length^3, such as eV/Angstrom^3",
+}
+_POWERS = {"energy": (1, 0, 0), "length": (0, 1, 0), "force": (1, -1, 0), "stress": (1, -3, 0)}
 _ALIASES = {
-    "Ha": "Hartree",
-    "hartree": "Hartree",
-    "Å": "Angstrom",
-    "A": "Angstrom",
-    "Ang": "Angstrom",
-    "a0": "Bohr",
+    "hartree": ("hartrees", "ha", "eh", "e_h"),
+    "mhartree": ("mha", "meh"),
+    "rydberg": ("rydbergs", "ry"),
+    "mrydberg": ("mry",),
+    "angstrom": ("angstroms", "ang", "a", "å", "ångström", "ångstrom", "angström"),
+    "bohr": ("bohrs", "a0", "a_0"),
+    "mol": ("mole",),
 }
+_WORD = re.compile(r"(a_?0|a\.u\.?|[^\W\d]+)\^?([+-]?\d)?", re.IGNORECASE)
+_MEGA = re.compile(r"M(eV|Ha|Eh|Ry|hartree)", re.IGNORECASE)  # which no atom's energies are in
+
+
+class _Quantity(NamedTuple):
+    """A value in eV and Å, and its powers of energy, length and mole."""
+
+    value: float
+    powers: tuple[int, int, int]
 
 
 def energy(unit: str) -> float:
-    """Value of one `unit` of energy in eV; `InputError` lists the known units."""
-    return _lookup(unit, ENERGY, "energy")
+    """Value of one `unit` of energy in eV; `InputError` lists the known units.
+
+    Small and capital letters are alike, except that MeV is not meV; `au` is Hartree; negative
+    powers do for a slash, as in "kcal mol^-1".
+    """
+    return _value(unit, "energy")
 
 
 def length(unit: str) -> float:
-    """Value of one `unit` of length in Å; `InputError` lists the known units."""
-    return _lookup(unit, LENGTH, "length")
+    """Value of one `unit` of length in Å; `InputError` lists the known units; `au` is Bohr."""
+    return _value(unit, "length")
 
 
 def force(unit: str) -> float:
     """Value of one `unit` of force, written energy/length as in "kcal/mol/Angstrom", in eV/Å."""
-    numerator, slash, denominator = unit.rpartition("/")
-    if not slash:
-        raise InputError(
-            f"force unit {unit!r} is not energy/length, such as eV/Angstrom or kcal/mol/Angstrom"
-        )
-    return energy(numerator) / length(denominator)
+    return _value(unit, "force")
 
 
-def _lookup(unit: str, table: dict[str, float], kind: str) -> float:
-    name = _ALIASES.get(unit, unit)
-    if name not in table:
-        raise InputError(f"unknown {kind} unit {unit!r}; known: {', '.join(table)}")
-    return table[name]
+def stress(unit: str) -> float:
+    """Value of one `unit` of stress, a pressure or energy/length^3 as in "eV/Å^3", in eV/Å³."""
+    return _value(unit, "stress")
+
+
+def length_in_force(unit: str) -> float | None:
+    """Value in Å of the length that a unit of force divides by; `None` in atomic units."""
+    values = [_BASE[word].value for word, power in _words(_plain(unit))
+             if power == -1 and word in _BASE and _BASE[word].powers == (0, 1, 0)]  # fmt: skip
+    return values[0] if values else None
+
+
+def _base() -> dict[str, _Quantity]:
+    """What stands between the slashes of a unit, in small letters."""
+    names = {name.lower(): _Quantity(v, (0, 1, 0)) for name, v in LENGTH.items()}
+    names |= {name.lower(): _Quantity(v, (1, -3, 0)) for name, v in PRESSURE.items()}
+    for name, value in ENERGY.items():
+        word, slash, _ = name.lower().partition("/")
+        names[word] = _Quantity(value, (1, 0, 1 if slash else 0))
+    names["mol"] = _Quantity(1.0, (0, 0, 1))
+    return names | {alias: names[name] for name, more in _ALIASES.items() for alias in more}
+
+
+_BASE = _base()
+
+
+def _value(unit: str, kind: str) -> float:
+    text = _plain(unit)
+    value, powers = 1.0, (0, 0, 0)
+    for word, power in _words(text):
+        quantity = _atomic(kind, text, power) if _is_atomic(word) else _BASE.get(word)
+        if quantity is None:
+            raise _unknown(unit, kind)
+        value *= quantity.value**power
+        powers = tuple(a + power * b for a, b in zip(powers, quantity.powers, strict=True))
+    if powers != _POWERS[kind]:
+        raise _unknown(unit, kind)
+    return value
+
+
+def _plain(unit: str) -> str:
+    """A unit without superscripts, other minus signs, and signs of multiplication."""
+    text = unicodedata.normalize("NFKC", str(unit)).replace("**", "^")
+    return text.translate(str.maketrans("\u2212\u00b7*", "-  ")).strip()
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    """Words and their powers, ("bohr", -3) in Hartree/Bohr^3; a slash is for one word or group."""
+    sign, group = 1, 1
+    for token in re.findall(r"[()/]|[^()/\s]+", text):
+        if token == "/":
+            sign = -1
+        elif token == "(":
+            sign, group = 1, sign
+        elif token == ")":
+            sign, group = 1, 1
+        else:
+            match = _WORD.fullmatch(token)
+            word = "" if match is None or _MEGA.match(token) and token[0] == "M" else match[1]
+            yield word.lower(), sign * group * int(match[2] or 1 if match else 1)
+            sign = 1
+
+
+def _is_atomic(word: str) -> bool:
+    return word.replace(".", "") == "au"
+
+
+def _atomic(kind: str, text: str, power: int) -> _Quantity:
+    """Atomic units: all of a unit, the energy above a slash, or the length below it."""
+    if _is_atomic(text.lower()):
+        energies, lengths, _ = _POWERS[kind]
+        return _Quantity(HARTREE**energies * BOHR**lengths, _POWERS[kind])
+    return _BASE["hartree" if power > 0 else "bohr"]
+
+
+def _unknown(unit: str, kind: str) -> InputError:
+    return InputError(f"unknown {kind} unit {str(unit)[:50]!r}; known: {_KNOWN[kind]}")

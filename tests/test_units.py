@@ -21,7 +21,18 @@ def test_hartree_and_bohr_give_the_coulomb_constant():
 
 @pytest.mark.parametrize(
     ("unit", "value"),
-    [("eV", 1), ("meV", 1e-3), ("Hartree", 27.211386245988), ("Ha", units.HARTREE)],
+    [
+        ("eV", 1),
+        ("EV", 1),
+        ("meV", 1e-3),
+        ("Hartree", 27.211386245988),
+        ("Ha", units.HARTREE),
+        ("a.u.", units.HARTREE),
+        ("Ry", units.HARTREE / 2),
+        ("kcal/mole", units.KCAL_MOL),
+        ("kcal mol^-1", units.KCAL_MOL),
+        ("kcal·mol⁻¹", units.KCAL_MOL),
+    ],
 )
 def test_energy(unit, value):
     assert units.energy(unit) == value
@@ -29,7 +40,19 @@ def test_energy(unit, value):
 
 @pytest.mark.parametrize(
     ("unit", "value"),
-    [("Angstrom", 1), ("Å", 1), ("A", 1), ("nm", 10), ("Bohr", 0.529177210903), ("a0", units.BOHR)],
+    [
+        ("Angstrom", 1),
+        ("Å", 1),
+        ("A", 1),
+        ("nm", 10),
+        ("Bohr", 0.529177210903),
+        ("a0", units.BOHR),
+        ("A\u030a", 1),
+        ("\u212b", 1),
+        ("ang", 1),
+        ("pm", 0.01),
+        ("au", units.BOHR),
+    ],
 )
 def test_length(unit, value):
     assert units.length(unit) == value
@@ -42,6 +65,10 @@ def test_length(unit, value):
         ("kcal/mol/Å", units.KCAL_MOL),
         ("Hartree/Bohr", units.HARTREE / units.BOHR),
         ("kJ/mol/nm", units.KCAL_MOL / 4.184 / 10),
+        ("hartree bohr^-1", units.HARTREE / units.BOHR),
+        ("au", units.HARTREE / units.BOHR),
+        ("Ry/au", units.HARTREE / 2 / units.BOHR),
+        ("kcal/(mol Angstrom)", units.KCAL_MOL),
     ],
 )
 def test_force(unit, value):
@@ -49,13 +76,37 @@ def test_force(unit, value):
 
 
 @pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("GPa", 1e9 / ELEMENTARY_CHARGE * 1e-30),
+        ("kbar", 1e8 / ELEMENTARY_CHARGE * 1e-30),
+        ("eV/Å³", 1),
+        ("eV/Ang/Ang/Ang", 1),
+        ("Hartree/Bohr^3", units.HARTREE / units.BOHR**3),
+    ],
+)
+def test_stress(unit, value):
+    assert units.stress(unit) == pytest.approx(value, rel=1e-9)
+
+
+def test_length_in_force():
+    assert units.length_in_force("kcal/mol/Å") == units.length_in_force("eV A^-1") == 1
+    assert units.length_in_force("Hartree/Bohr") == units.BOHR
+    assert units.length_in_force("au") is None
+
+
+@pytest.mark.parametrize(
     ("function", "unit", "message"),
     [
-        (units.energy, "ev", "unknown energy unit 'ev'; known: eV, meV, Hartree, kcal/mol, kJ/mol"),
+        (units.energy, "erg", "unknown energy unit 'erg'; known: eV, meV, Hartree, .*kcal/mol"),
+        (units.energy, "MeV", "unknown energy unit 'MeV'"),
+        (units.energy, "kcal", "unknown energy unit 'kcal'"),
+        (units.energy, "eV^99999", "unknown energy unit"),
         (units.length, "eV", "unknown length unit 'eV'; known: Angstrom, Bohr, nm"),
-        (units.force, "eV", "force unit 'eV' is not energy/length"),
-        (units.force, "eV/s", "unknown length unit 's'"),
-        (units.force, "N/Bohr", "unknown energy unit 'N'"),
+        (units.force, "eV", "unknown force unit 'eV'; known: energy/length, such as eV/Angstrom"),
+        (units.force, "eV/s", "unknown force unit 'eV/s'"),
+        (units.force, "N/Bohr", "unknown force unit 'N/Bohr'.* Hartree, .* Bohr"),
+        (units.stress, "eV/Angstrom", "unknown stress unit 'eV/Angstrom'; known: GPa, MPa"),
     ],
 )
 def test_unknown_units_are_named(function, unit, message):

@@ -1,0 +1,223 @@
+"""Units of a file: what it states, what the user gives, what its layout means, or unknown.
+
+What a file states wins. What the user gives comes next and must not contradict it. The convention
+of a layout applies only where nothing stated or given speaks against it, and a note says so. A
+unit that nobody states must be given. Magnitudes that no molecule has are questioned.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from schnetgeo import units
+from schnetgeo.data.magnitudes import doubts
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.errors import InputError
+from schnetgeo.notes import note
+
+
+class Units(NamedTuple):
+    """Names of units, such as "Hartree" or "kcal/mol/Angstrom"; `None` is unknown."""
+
+    energy: str | None = None
+    force: str | None = None
+    stress: str | None = None
+    length: str | None = None
+
+
+class Convention(NamedTuple):
+    """What the numbers of a layout mean where nothing is stated.
+
+    Attributes:
+        name: whose convention, such as "revised MD17".
+        units: the units.
+        of_format: the format defines them, as ASE's do; then there is nothing to say, and lengths
+            are in this unit whatever the labels are in.
+    """
+
+    name: str
+    units: Units
+    of_format: bool = False
+
+
+ASE = Convention("ASE", Units("eV", "eV/Angstrom", "eV/Angstrom^3", "Angstrom"), of_format=True)
+NONE = Convention("no layout", Units())
+
+_CONVERT = {
+    "energy": units.energy, "force": units.force, "stress": units.stress, "length": units.length,
+}  # fmt: skip
+_QUANTITY = {
+    "energy": "energies", "force": "forces", "stress": "stresses",
+    "length": "positions and cells",
+}  # fmt: skip
+_EXAMPLES = {
+    "energy": "eV, kcal/mol or Hartree",
+    "force": "eV/Angstrom, kcal/mol/Angstrom or Hartree/Bohr",
+    "stress": "eV/Angstrom^3 or GPa",
+    "length": "Angstrom or Bohr",
+}
+_FIELDS = {"energy": "energy", "force": "forces", "stress": "stress", "length": "pos"}
+# a unit that differs from a convention makes that of these uncertain as well
+_RELATED = {
+    "energy": ("force", "stress"), "force": ("energy", "length"), "stress": ("energy", "length"),
+    "length": ("force", "stress"),
+}  # fmt: skip
+_NAMES = {  # of entries that state a unit, in small letters
+    "energy": ("e_unit", "energy_unit", "energies_unit", "energy_units"),
+    "force": ("f_unit", "force_unit", "forces_unit", "force_units"),
+    "stress": ("stress_unit", "s_unit", "stress_units"),
+    "length": ("r_unit", "length_unit", "distance_unit", "position_unit", "positions_unit",
+               "pos_unit", "coordinates_unit", "length_units"),
+}  # fmt: skip
+UNIT_NAMES = frozenset(name for names in _NAMES.values() for name in names)
+
+
+class FileUnits:
+    """The units of the quantities of one file.
+
+    Args:
+        where: name of the file, for messages.
+        stated: by the file itself.
+        given: by the user.
+        convention: of the layout.
+
+    Raises:
+        InputError: for a unit that is not known, and one given that contradicts the one stated.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        stated: Units = Units(),  # noqa: B008
+        given: Units = Units(),  # noqa: B008
+        convention: Convention = NONE,
+    ):
+        self.where, self.stated, self.given, self.convention = where, stated, given, convention
+        for kind in Units._fields:
+            said, wished = getattr(stated, kind), getattr(given, kind)
+            values = [self._value(kind, unit) for unit in (said, wished) if unit]
+            if len(values) == 2 and abs(values[0] / values[1] - 1) > 1e-6:
+                raise InputError(
+                    f"{where}: states {said!r} as unit of its {_QUANTITY[kind]}, but "
+                    f"{kind}_unit is {wished!r}; leave {_option(kind)} out, or correct the file if "
+                    "it is wrong"
+                )
+
+    def factor(self, kind: str) -> float:
+        """What brings an "energy", "force", "stress" or "length" of the file to eV and Å.
+
+        Raises:
+            InputError: where the unit is unknown; says how to give it.
+        """
+        unit = self.known(kind) or self._conventional(kind) or self._derived(kind)
+        if unit is None:
+            raise InputError(
+                f"{self.where}: does not state the unit of its {_QUANTITY[kind]}; give "
+                f"{_option(kind)}, such as {_EXAMPLES[kind]}"
+            )
+        return self._value(kind, unit)
+
+    def known(self, kind: str) -> str | None:
+        """The unit that the file states or the user gives."""
+        return getattr(self.stated, kind) or getattr(self.given, kind)
+
+    def review(self, dataset: PackedDataset) -> None:
+        """Look at what was read with these units: notes, and questions.
+
+        Raises:
+            InputError: for a unit given for a quantity that was not read, and for a magnitude that
+                no molecule has where only a convention says the unit.
+        """
+        present = [kind for kind, field in _FIELDS.items() if dataset.has(field)]
+        self._check_effect(present)
+        assumed = [kind for kind in present if not self.known(kind)]
+        if self._of_format:
+            assumed = []
+        questions = []
+        for doubt in doubts(dataset):
+            if doubt.kind in assumed:
+                raise InputError(
+                    f"{self.where}: {doubt.text} if {self._assumption([doubt.kind])}; give "
+                    f"{_option(doubt.kind)}, such as {_EXAMPLES[doubt.kind]}"
+                )
+            questions.append(f"{doubt.text}; check {_option(doubt.kind)}")
+        for text in [self._assumption(assumed)] * bool(assumed) + questions:
+            note(f"{self.where}: {text}")
+
+    @property
+    def _of_format(self) -> bool:
+        return self.convention.of_format
+
+    def _value(self, kind: str, unit: str) -> float:
+        try:
+            return _CONVERT[kind](unit)
+        except InputError as error:
+            raise InputError(f"{self.where}: {error}") from None
+
+    def _conventional(self, kind: str) -> str | None:
+        """The unit by convention, where no related unit differs from the convention's."""
+        unit = getattr(self.convention.units, kind)
+        if unit is None or (kind == "length" and self._of_format):
+            return unit
+        for other in _RELATED[kind]:
+            usual, known = getattr(self.convention.units, other), self.known(other)
+            if usual and known and self._value(other, usual) != self._value(other, known):
+                return None
+        return unit
+
+    def _derived(self, kind: str) -> str | None:
+        """The unit that follows from others: e_unit/r_unit, and lengths from forces in eV/Å."""
+        energy, length = self.stated.energy, self.stated.length
+        if kind in ("force", "stress") and energy and length:
+            return f"{energy}/{length}" + ("^3" if kind == "stress" else "")
+        force = self.known("force")
+        # forces per Bohr often come with positions in Å, those per Å hardly with others
+        if kind == "length" and force and units.length_in_force(force) == 1.0:
+            return "Angstrom"
+        return None
+
+    def _check_effect(self, present: list[str]) -> None:
+        """Refuse units of labels that were not found, which would be without effect."""
+        for kind in ("energy", "force", "stress"):
+            if getattr(self.given, kind) and kind not in present:
+                key = f"{_FIELDS[kind]}_key"
+                raise InputError(
+                    f"{self.where}: {kind}_unit is given, but there are no {_QUANTITY[kind]}; name "
+                    f"them with {key} (--{key.replace('_', '-')}), or leave {_option(kind)} out"
+                )
+
+    def _assumption(self, kinds: Iterable[str]) -> str:
+        """Which units are taken for these quantities, and why."""
+        parts, reasons = [], set()
+        for kind in kinds:
+            unit = self._conventional(kind)
+            reasons.add(
+                f"as {self.convention.name} is published"
+                if unit
+                else "as follows from "
+                f"its {'unit of forces' if kind == 'length' else 'e_unit and r_unit'}"
+            )
+            parts.append(f"its {_QUANTITY[kind]} are taken in {unit or self._derived(kind)}")
+        return f"{', '.join(parts)}, {' and '.join(sorted(reasons))}"
+
+
+def stated_in(where: str, texts: Mapping[str, object]) -> Units:
+    """Units that a file states among its texts, such as `e_unit` or `length_unit`.
+
+    Raises:
+        InputError: where two of them differ.
+    """
+    stated: dict[str, str] = {}
+    for name, text in texts.items():
+        kind = next((k for k, names in _NAMES.items() if name.lower() in names), None)
+        if kind is None or not str(text).strip():
+            continue
+        if stated.setdefault(kind, str(text)) != str(text):
+            raise InputError(
+                f"{where}: states two units of its {_QUANTITY[kind]}, {stated[kind]!r} and "
+                f"{str(text)!r} ({name}); correct the file"
+            )
+    return Units(**stated)
+
+
+def _option(kind: str) -> str:
+    return f"{kind}_unit (--{kind}-unit)"

@@ -1,0 +1,63 @@
+"""Magnitudes of real data are not doubted, those of wrong units are."""
+
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.data import chemical_symbols, reference_states
+
+from schnetgeo.data import from_ase
+from schnetgeo.data.magnitudes import doubts
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.datasets import Demo
+from schnetgeo.datasets.npz import read_npz
+from schnetgeo.units import BOHR, HARTREE, KCAL_MOL
+from tests.shared_data import shared
+
+USUAL = [
+    z
+    for z, state in enumerate(reference_states[:93])
+    if state
+    and state["symmetry"] in ("fcc", "bcc", "hcp", "diamond")
+    and state.get("basis", ()) is not None
+]
+
+
+def scaled(dataset, length=1.0, energy=1.0, force=1.0):
+    structures, sizes = dataset.gathered()
+    structures.pos = structures.pos * length
+    structures.energy = structures.energy * energy
+    if structures.get("cell") is not None:
+        structures.cell = structures.cell * length
+    if structures.get("forces") is not None:
+        structures.forces = structures.forces * force
+    return PackedDataset(structures, sizes, dataset.where)
+
+
+@pytest.mark.parametrize("part", ["ethanol", "molecules"])
+def test_demo(part):
+    demo = Demo(part)
+    assert not [*doubts(demo)]
+    for length in (BOHR, 1 / BOHR, 0.1, 10.0, 0.01):
+        assert [doubt.kind for doubt in doubts(scaled(demo, length=length))] == ["length"]
+    assert [doubt.kind for doubt in doubts(scaled(demo, energy=HARTREE))] == ["energy"]
+    assert [doubt.kind for doubt in doubts(scaled(demo, energy=1 / KCAL_MOL))] == ["energy"]
+    assert [doubt.kind for doubt in doubts(scaled(demo, force=1 / KCAL_MOL))] == ["force"]
+
+
+@pytest.mark.parametrize("name", ["ni_crystal", "si_crystal", "water_periodic", "qm7x_sample"])
+def test_real_data(name):
+    dataset = read_npz(shared(f"{name}.npz"))
+    assert not [*doubts(dataset)]
+    for length in (BOHR, 1 / BOHR):
+        assert {doubt.kind for doubt in doubts(scaled(dataset, length=length))} == {"length"}
+
+
+def test_elements_in_their_usual_crystals():
+    crystals = {z: from_ase(bulk(chemical_symbols[z])) for z in USUAL}
+    doubted = {z: [*doubts(PackedDataset.from_list([c]))] for z, c in crystals.items()}
+    assert len(doubted) > 50
+    assert not any(doubted.values()), doubted
+
+
+def test_atoms_alone_have_no_neighbors():
+    assert not [*doubts(PackedDataset.from_list([from_ase(Atoms("H"))]))]
