@@ -155,6 +155,8 @@ class FrozenPotential:
         if self._weights is None or data.z.numel() > _SMALL:
             return self._potential(data, forces=forces, stress=stress)
         check_elements(data, self.model.max_z)
+        if self._potential.trained_on is not None:
+            self._potential.trained_on.check(data)
         volumes = cell_volumes(data) if stress else None
         data = with_edges(data, self.model.cutoff)
         number, atoms, z = num_structures(data), self._molecule(data), data.z.numpy()

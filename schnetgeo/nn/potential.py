@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
@@ -74,6 +75,11 @@ class Potential(nn.Module):
         references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
         scale: what the model's output is multiplied by, eV.
 
+    Attributes:
+        trained_on: elements and compositions of the training structures; `None` before training,
+            when nothing is checked.
+        notes: JSON values that the model file carries, such as task, data and errors.
+
     Raises:
         InputError: for references of another length.
     """
@@ -96,6 +102,8 @@ class Potential(nn.Module):
         self.model = model
         self.references = References(references)
         self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
+        self.trained_on: Coverage | None = None
+        self.notes: dict = {}
 
     def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """Energies of all structures and their derivatives.
@@ -111,14 +119,14 @@ class Potential(nn.Module):
             stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression.
 
         Raises:
-            InputError: for stress without a cell, or atomic numbers outside the model's table.
+            InputError: for stress without a cell, and for elements that are outside the model's
+                table or that no training structure has (in training mode on a GPU not looked for).
         """
         if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward(data.clone(), forces=forces, stress=stress)
         differentiable = self.training and torch.is_grad_enabled()
-        if data.z.device.type == "cpu":
-            check_elements(data, self.model.max_z)
+        self._check_elements(data)
         volumes = cell_volumes(data) if stress else None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff)
@@ -130,6 +138,18 @@ class Potential(nn.Module):
             forces=slope,
             stress=(virial / volumes).to(self.scale.dtype) if stress else None,
         )
+
+    def _check_elements(self, data: Data) -> None:
+        """Refuse unknown elements, and warn of compositions whose energies are arbitrary."""
+        on_cpu, covered = data.z.device.type == "cpu", self.trained_on
+        if on_cpu:
+            check_elements(data, self.model.max_z)
+        if covered is None or torch.compiler.is_compiling():
+            return
+        if not self.training and (on_cpu or not torch.cuda.is_current_stream_capturing()):
+            covered.check(data)
+        elif on_cpu:
+            covered.check_elements(data)
 
     @property
     def _has_slopes(self) -> bool:
@@ -194,7 +214,7 @@ class Potential(nn.Module):
 
         Args:
             path: conventionally ends in .safetensors; replaced only when the new file is whole.
-            **notes: further JSON values for the header, such as task and data set.
+            **notes: further JSON values for the header, beside `notes`.
 
         Raises:
             InputError: if the file cannot be written, or an entry of `model.arguments`, what the
@@ -205,7 +225,8 @@ class Potential(nn.Module):
             "arguments": {k: encode(v) for k, v in self.model.arguments.items()},
             "dtype": str(self.scale.dtype).removeprefix("torch."),
             "units": UNITS,
-            "notes": notes,
+            "trained_on": None if self.trained_on is None else self.trained_on.as_json(),
+            "notes": self.notes | notes,
         }
         write_model(path, header, self.state_dict())
 
@@ -231,6 +252,9 @@ def load(
     try:
         potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
+        covered = header.get("trained_on")
+        potential.trained_on = None if covered is None else Coverage.from_json(covered)
+        potential.notes = header["notes"]
     except Exception as error:  # a class fails in its own way on arguments it does not expect
         raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
     return potential.to(device).eval()

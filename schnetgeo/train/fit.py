@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
 from schnetgeo.data.validate import check_elements
@@ -39,7 +40,9 @@ def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
     """A potential with references and scale fitted on the training structures."""
     _check_set("train", train)
     check_elements(train.packed, model.max_z, train.where)
-    return Potential(model, *fit_normalization(train, model.max_z))
+    potential = Potential(model, *fit_normalization(train, model.max_z))
+    potential.trained_on = Coverage.of(train)
+    return potential
 
 
 def refit_references(potential: Potential, dataset: PackedDataset) -> None:
@@ -48,10 +51,17 @@ def refit_references(potential: Potential, dataset: PackedDataset) -> None:
     For models trained on forces alone, which leave the offset of the energy open, and for trained
     models that go on with data of another level of theory.
     """
+    cover(potential, dataset)
     residual = dataset.values("energy") - predict(potential, dataset, forces=False).energy
     shift = fit_composition(compositions(dataset, potential.model.max_z), residual)
     energies = potential.references.energies
     energies += shift.to(energies.device)
+
+
+def cover(potential: Potential, train: PackedDataset) -> None:
+    """Note that a potential is trained on these structures too."""
+    more, before = Coverage.of(train), potential.trained_on
+    potential.trained_on = more if before is None else before.union(more)
 
 
 def fit(

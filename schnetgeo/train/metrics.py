@@ -1,9 +1,11 @@
 """Errors on structures that the model has not seen."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
@@ -39,15 +41,33 @@ class Predictions(NamedTuple):
 def predict(
     potential: Potential, dataset: PackedDataset, batch_size: int = 100, forces: bool = True
 ) -> Predictions:
-    """Energies and, if asked, forces of all structures; the mode of `potential` is kept."""
-    device, training = potential.scale.device, potential.training
-    potential.eval()
-    parts = [
-        potential(batch.to(device), forces=forces) for batch in ordered_loader(dataset, batch_size)
-    ]
-    potential.train(training)
+    """Energies and, if asked, forces of all structures; the modes of all parts are kept.
+
+    Raises:
+        InputError: for elements that no training structure of the potential has.
+    """
+    if potential.trained_on is not None:
+        potential.trained_on.check_dataset(dataset)
+    device = potential.scale.device
+    with evaluation_mode(potential):
+        parts = [
+            potential(batch.to(device), forces=forces)
+            for batch in ordered_loader(dataset, batch_size)
+        ]
     energy = torch.cat([p.energy.cpu() for p in parts])
     return Predictions(energy, torch.cat([p.forces.cpu() for p in parts]) if forces else None)
+
+
+@contextlib.contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within a block; afterwards every part has the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100) -> Errors:

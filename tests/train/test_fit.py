@@ -166,11 +166,11 @@ def test_batches_are_made_on_the_device_of_the_training(tmp_path, monkeypatch):
 
 
 def test_labels_that_the_task_needs_must_be_there(tmp_path):
-    structures = list(Demo("molecules")[:80])
+    structures = list(Demo("molecules")[:100])
     for data in structures:
         del data.forces
     with pytest.raises(InputError, match="training structures have no forces, which the task for"):
-        small_fit(tmp_path, PackedDataset.from_list(structures), num_train=2, task="forces")
+        small_fit(tmp_path, PackedDataset.from_list(structures), num_train=30, task="forces")
     assert not list(tmp_path.iterdir())
 
 

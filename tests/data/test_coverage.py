@@ -1,0 +1,148 @@
+"""Elements and compositions that training says nothing about are refused or named."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from hypothesis import given
+from hypothesis import strategies as st
+
+import schnetgeo as sg
+from schnetgeo.data.coverage import Coverage, independent_rows
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.datasets import Demo
+from schnetgeo.errors import InputError
+from schnetgeo.train import evaluate, new_potential, refit_references
+from tests.structures import structure
+
+counts_ = st.lists(st.lists(st.integers(0, 30), min_size=4, max_size=4), min_size=1, max_size=12)
+
+
+def chain(symbols, energy=0.0):
+    """Atoms along a line, 1.1 Å apart."""
+    z = Atoms(symbols).numbers
+    pos = 1.1 * np.arange(len(z))[:, None] * np.array([1.0, 0.2, 0.1])
+    return structure(z, pos, energy=torch.tensor([energy], dtype=torch.float64))
+
+
+def chains(*formulas):
+    return PackedDataset.from_list([chain(f, float(k)) for k, f in enumerate(formulas)], "chains")
+
+
+def trained_on(*formulas):
+    torch.manual_seed(0)
+    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0)
+    return new_potential(model, chains(*formulas))
+
+
+@given(counts_)
+def test_independent_rows_span_all(counts):
+    counts = torch.tensor(counts)
+    rows = independent_rows(counts)
+    assert len(rows) == torch.linalg.matrix_rank(counts.double())
+    both = torch.cat([rows, counts]).double()
+    assert torch.linalg.matrix_rank(both) == len(rows)
+
+
+@given(counts_)
+def test_json_says_all_of_a_coverage(counts):
+    z = [1, 6, 8, 17]
+    full = torch.zeros(len(counts), 119, dtype=torch.long)
+    full[:, z] = torch.tensor(counts)
+    coverage = Coverage(full.any(0), independent_rows(full))
+    again = Coverage.from_json(coverage.as_json())
+    assert again.elements == coverage.elements
+    assert torch.equal(again.rows, coverage.rows)
+
+
+@pytest.mark.parametrize(
+    "content", [[], {}, {"elements": ["Xx"], "compositions": []}, {"elements": 3}, "H"]
+)
+def test_a_header_with_another_content_is_refused(content):
+    with pytest.raises(InputError, match="trained_on does not list elements and compositions"):
+        Coverage.from_json(content)
+
+
+def ways(potential, data):
+    """Every way to a prediction."""
+    atoms = Atoms(data.z.numpy(), data.pos.numpy())
+    atoms.calc = sg.Calculator(potential)
+    with_forces = structure(data.z, data.pos, energy=data.energy)
+    dataset = PackedDataset.from_list([with_forces], "test")
+    return {
+        "eval": lambda: potential.eval()(data),
+        "train": lambda: potential.train()(data),
+        "calculator": atoms.get_potential_energy,
+        "evaluate": lambda: evaluate(potential, dataset),
+        "tabulated": lambda: potential.freeze(1e-2)(data),
+    }
+
+
+WAYS = ["eval", "train", "calculator", "evaluate", "tabulated"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_element_that_was_not_trained_on_is_refused(way, tmp_path):
+    trained_on("H2O", "CH4").save(tmp_path / "model.safetensors")
+    potential = sg.load(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"N \(z = 7\).*it knows H, C, O; leave such"):
+        ways(potential, chain("NH3"))[way]()
+
+
+@pytest.mark.parametrize("way", [w for w in WAYS if w != "train"])
+def test_a_composition_that_training_leaves_open_is_named_once(way):
+    potential = trained_on("CH4", "CH4")
+    call = ways(potential, chain("C2H4"))[way]
+    with pytest.warns(UserWarning, match="training on CH4 does not determine the energy of C2H4"):
+        call()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ways(potential, chain("C2H8"))[way]()  # two methane
+
+
+def test_a_batch_names_the_one_that_is_open():
+    potential = trained_on("CH4", "H2O").eval()
+    with pytest.warns(UserWarning, match="the energy of CO: it"):
+        potential(chains("CH4", "CO", "H6CO").batch([0, 1, 2]))
+
+
+def test_a_set_says_how_many_structures_have_unknown_elements():
+    potential = trained_on("CH4", "H2O")
+    with pytest.raises(InputError, match=r"chains: 2 of 3 structures, the first is 1, have N"):
+        evaluate(potential, chains("CH4", "NH3", "N2"))
+
+
+def test_training_without_energies_determines_none():
+    structures = [chain("CH4"), chain("H2O")]
+    for data in structures:
+        del data.energy
+    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0)
+    potential = new_potential(model, PackedDataset.from_list(structures)).eval()
+    with pytest.warns(UserWarning, match="training on no energies does not determine"):
+        potential(chain("CH4"))
+
+
+def test_references_that_are_fitted_again_cover_more():
+    potential = trained_on("CH4", "H2O")
+    refit_references(potential, chains("NH3"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        potential.eval()(chain("NH3"))
+    assert potential.trained_on.elements == ["H", "C", "N", "O"]
+
+
+def test_a_potential_without_training_checks_nothing():
+    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sg.Potential(model).eval()(sg.from_ase(molecule("HCN")))
+
+
+def test_known_structures_of_a_set():
+    dataset = Demo("molecules")
+    has_nitrogen = torch.tensor([bool((data.z == 7).any()) for data in dataset[:60]])
+    coverage = Coverage.of(dataset[:60][~has_nitrogen])
+    assert torch.equal(coverage.known(dataset[:60]), ~has_nitrogen)
