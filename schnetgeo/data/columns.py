@@ -1,8 +1,8 @@
 """A folder of arrays that grow together: an addition is there as a whole, or not at all.
 
 Each array is a file of plain numbers without a header of its own; `header.json` says how many of
-its rows count. It is replaced last, so what an interrupted addition left behind is never read, and
-the next addition cuts it off.
+its rows count, and their CRC-32. It is replaced last, so what an interrupted addition left behind
+is never read, and the next addition cuts it off.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import mmap
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from schnetgeo.data.names import check_name
 from schnetgeo.errors import InputError
 from schnetgeo.files import locked, write_whole
 
 HEADER = "header.json"
-_FORMAT, _VERSION = "schnetgeo columns", 1
+_FORMAT, _VERSION = "schnetgeo columns", 2
+_OFFSETS = ("ptr", "edge_ptr")  # files that are no field of a structure
+_DTYPES = {np.dtype(code).str for code in "?bBhHiIqQefd"}
 # a private mapping may exceed the memory if the system is told not to reserve it
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
@@ -32,23 +36,32 @@ def read_header(folder: str | os.PathLike) -> dict:
     """What the folder holds: "columns" with type, shape of a row and rows of each, and more.
 
     Raises:
-        InputError: if there is no such folder, or it was not written by this package, or is newer.
+        InputError: if there is no such folder, or it was not written by this package, was changed
+            since, or is newer.
     """
     path = Path(folder) / HEADER
     try:
         header = json.loads(path.read_bytes())
-        known = header["format"] == _FORMAT
+        known = header["format"] == _FORMAT and isinstance(header["version"], int)
     except FileNotFoundError:
         raise InputError(
             f"{folder}: is no data store: it has no {HEADER}; make one with schnetgeo data convert"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); convert the data again") from None
-    if not known or header["version"] > _VERSION:
+    if not known or header["version"] != _VERSION:
         raise InputError(
-            f"{path}: has format {header['format']!r}, version {header.get('version')}; this is "
-            f"{_FORMAT!r}, version {_VERSION}: upgrade schnetgeo or convert the data again"
+            f"{path}: has format {header['format']!r:.50}, version {header['version']!r:.50}; "
+            f"this is {_FORMAT!r}, version {_VERSION}: upgrade schnetgeo, or remove the folder and "
+            "convert or fetch the data again"
         )
+    if header.pop("crc32", None) != _header_sum(header):
+        raise InputError(f"{path}: was changed after writing; get a fresh copy, or convert again")
+    columns = header.get("columns")
+    if not isinstance(columns, dict) or not isinstance(header.get("notes", {}), dict):
+        raise InputError(f"{path}: has no columns, or no notes; convert the data again")
+    for name, column in columns.items():
+        _check_column(name, column, path)
     return header
 
 
@@ -60,7 +73,45 @@ def map_columns(folder: str | os.PathLike, header: dict) -> dict[str, Tensor]:
     Raises:
         InputError: if a file is missing or shorter than the header says.
     """
-    return {name: _map(Path(folder) / name, c) for name, c in header["columns"].items()}
+    return {name: _map(_file(folder, name), c) for name, c in header["columns"].items()}
+
+
+def check_content(folder: str | os.PathLike, header: dict) -> None:
+    """Raise `InputError` unless every array has the CRC-32 of what was written, at 2.5 GB/s."""
+    for name, column in header["columns"].items():
+        path = _file(folder, name)
+        content = _map(path, column).numpy()
+        if zlib.crc32(content.reshape(-1).view(np.uint8)) != column["crc32"]:
+            raise InputError(
+                f"{path}: was changed after writing, or is damaged: its CRC-32 is not that in "
+                f"{HEADER}; get a fresh copy or convert the data again"
+            )
+
+
+def content_size(header: dict) -> int:
+    """Bytes of all arrays."""
+    return sum(_size(column) for column in header["columns"].values())
+
+
+def _check_column(name: str, column: object, where: Path) -> None:
+    """Raise `InputError` unless this is what `Arrays` notes of a column."""
+    if name not in _OFFSETS:
+        check_name(name.removesuffix(".ptr").removesuffix(".text"), str(where))
+    keys = {"dtype", "shape", "rows", "crc32"}
+    if isinstance(column, dict) and column.keys() == keys and isinstance(column["shape"], list):
+        numbers = column["rows"], column["crc32"], *column["shape"]
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        if whole and column["dtype"] in _DTYPES:
+            return
+    raise InputError(f"{where}: {name!r} is no column of numbers; convert the data again")
+
+
+def _file(folder: str | os.PathLike, name: str) -> Path:
+    """Where a column is: in the folder itself, whatever it is called and whatever links there."""
+    path = Path(folder) / name
+    if path.resolve().parent != Path(folder).resolve():
+        raise InputError(f"{folder}: the column {name!r:.60} is elsewhere; do not trust this store")
+    return path
 
 
 def _map(path: Path, column: dict) -> Tensor:
@@ -78,9 +129,10 @@ def _map(path: Path, column: dict) -> Tensor:
         with path.open("rb") as file:
             flags, access = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
             memory = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError for shapes that no array has
         raise InputError(
-            f"{path}: cannot be read: {error.strerror}; get a fresh copy or convert the data again"
+            f"{path}: cannot be read: {getattr(error, 'strerror', error)}; get a fresh copy or "
+            "convert the data again"
         ) from None
     return torch.from_numpy(np.frombuffer(memory, dtype).reshape(shape))
 
@@ -106,7 +158,8 @@ class Arrays:
         """
         shape = list(rows.shape[1:])
         if name not in self.columns and not self._before:
-            self.columns[name] = {"dtype": rows.dtype.str, "shape": shape, "rows": 0}
+            self.columns[name] = {"dtype": rows.dtype.str, "shape": shape, "rows": 0, "crc32": 0}
+            _check_column(name, self.columns[name], self.where)
         column = self.columns.get(name)
         if column is None:
             raise InputError(
@@ -118,12 +171,14 @@ class Arrays:
                 f"{name} has type {rows.dtype.str} and shape {shape} a row, but {before} in the "
                 "structures before; give all structures one type, the widest one first"
             )
+        content = np.ascontiguousarray(rows, column["dtype"]).tobytes()
         with _explained(self.where):
             if name not in self._files:
-                self._files[name] = file = (self.folder / name).open("ab")
+                self._files[name] = file = _file(self.folder, name).open("ab")
                 file.truncate(self._before.get(name, 0))
-            self._files[name].write(np.ascontiguousarray(rows, column["dtype"]).tobytes())
+            self._files[name].write(content)
         column["rows"] += len(rows)
+        column["crc32"] = zlib.crc32(content, column["crc32"])
 
     def close(self) -> None:
         """Bring everything to the disk."""
@@ -138,7 +193,7 @@ class Arrays:
         for name, file in self._files.items():
             with contextlib.suppress(OSError):  # what could not be written before
                 file.close()
-            os.truncate(self.folder / name, self._before.get(name, 0))
+            os.truncate(_file(self.folder, name), self._before.get(name, 0))
 
 
 @contextlib.contextmanager
@@ -199,7 +254,12 @@ def _size(column: dict) -> int:
 
 def _write_header(folder: Path, columns: dict, notes: dict) -> None:
     header = {**notes, "format": _FORMAT, "version": _VERSION, "columns": columns}
+    header["crc32"] = _header_sum(header)
     write_whole(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False).encode())
+
+
+def _header_sum(header: dict) -> int:
+    return zlib.crc32(json.dumps(header, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

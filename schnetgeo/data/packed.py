@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
 from schnetgeo.data.gather import Runs, offsets
+from schnetgeo.data.names import check_name
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
 from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import check_geometry, validate
@@ -36,11 +37,18 @@ class PackedDataset(Dataset):
         where: what error messages call the origin, such as the name of a file.
 
     Raises:
-        InputError: names the first structure that breaks a rule of `validate`.
+        InputError: names the first structure that breaks a rule of `validate`, or a field that
+            cannot be called so.
     """
 
     def __init__(self, packed: Structure, sizes: Int[Tensor, "B"], where: str = "data set"):
         super().__init__()
+        for key in packed.keys():
+            if key != "ptr":  # which is written anew below
+                check_name(key, where)
+        if bool((sizes < 0).any()):
+            index = int((sizes < 0).nonzero()[0])
+            raise InputError(f"{where}, structure {index}: it has {int(sizes[index])} atoms")
         self.packed = copy.copy(packed)
         self.packed.ptr = offsets(sizes)
         self.where = where

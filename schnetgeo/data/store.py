@@ -10,28 +10,42 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Dataset
 
-from schnetgeo.data.columns import Arrays, created, extended, map_columns, read_header
+from schnetgeo.data.columns import (
+    Arrays,
+    check_content,
+    content_size,
+    created,
+    extended,
+    map_columns,
+    read_header,
+)
 from schnetgeo.data.neighbors import edge_cutoff
 from schnetgeo.data.packed import PackedDataset, local_edges
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.errors import InputError
 
 _MANY = 2**22  # atoms whose edges are better kept on disk
+_ROWS = {"z": (), "pos": (3,), "forces": (3,), "cell": (3, 3), "pbc": (3,), "energy": (),
+         "stress": (3, 3)}  # fmt: skip
+_TYPES = {"z": (torch.int64,), "pos": (torch.float32, torch.float64), "energy": (torch.float64,),
+          "pbc": (torch.bool,)}  # fmt: skip
+_LARGE = 2**28  # bytes that are read in a tenth of a second
 
 
 class Store(PackedDataset):
     """A data set in a folder that `write_store` made, read from there when it is looked at.
 
-    It does all that a `PackedDataset` does and gives the same batches. Opening reads a header;
-    the structures were validated when they were written. In other processes, such as the workers
-    of a `DataLoader`, it opens the same files again.
+    It does all that a `PackedDataset` does and gives the same batches. Opening reads a header and,
+    of up to 256 MB, all bytes once to compare their CRC-32; `check` does so for larger stores. The
+    structures were validated when they were written. In other processes, such as the workers of a
+    `DataLoader`, it opens the same files again.
 
     Args:
         path: the folder.
         aliases: further names of fields, such as {"energy": "U0"}.
 
     Raises:
-        InputError: if it is no store, or one of its files is missing or was cut off.
+        InputError: if it is no store, or one of its files is missing, was cut off or changed.
     """
 
     def __init__(self, path: str | os.PathLike, aliases: Mapping[str, str] | None = None):
@@ -41,6 +55,12 @@ class Store(PackedDataset):
         self.notes = header.get("notes", {})
         self.packed = _mapped(self.path, header, aliases=aliases)
         self._edge_ptr = None
+        if content_size(header) <= _LARGE:
+            check_content(path, header)
+
+    def check(self) -> None:
+        """Raise `InputError` unless every byte is as it was written, at some 2.5 GB/s."""
+        check_content(self.path, read_header(self.path))
 
     @property
     def in_memory(self) -> bool:
@@ -67,7 +87,11 @@ class Store(PackedDataset):
         whole = copy.copy(self)
         whole._indices = None
         _complete_edges(whole, folder, cutoff)
-        edges = map_columns(folder, read_header(folder))
+        header = read_header(folder)
+        edges = map_columns(folder, header)
+        _check_edges(edges, whole.packed.ptr, folder)
+        if content_size(header) <= _LARGE:
+            check_content(folder, header)
         out = copy.copy(self)
         path, header, _, aliases = self.packed.__dict__["origin"]
         out.packed = _mapped(path, header, folder, aliases)
@@ -178,6 +202,7 @@ def _mapped(
     path: Path, header: dict, edges: Path | None = None, aliases: Mapping[str, str] | None = None
 ) -> _Mapped:
     columns = map_columns(path, header)
+    _check_columns(columns, path)
     for key in [name.removesuffix(".text") for name in columns if name.endswith(".text")]:
         columns[key] = _Texts(columns.pop(f"{key}.text"), columns.pop(f"{key}.ptr"))
     columns |= {name: columns[field] for name, field in (aliases or {}).items()}
@@ -193,6 +218,60 @@ def _mapped(
     return packed
 
 
+def _check_columns(columns: Mapping[str, Tensor], where: Path) -> None:
+    """Raise `InputError` unless the columns have a row for each structure, atom or letter."""
+    missing = {"ptr", "z", "pos"} - columns.keys()
+    if missing:
+        raise InputError(f"{where}: has no {min(missing)}; convert the data again")
+    atoms, number = len(columns["z"]), len(columns["ptr"]) - 1
+    _check_offsets(columns["ptr"], number, atoms, where / "ptr")
+    for name, column in columns.items():
+        field, _, part = name.partition(".")
+        if part == "text":
+            if f"{field}.ptr" not in columns or column.dtype != torch.uint8 or column.dim() != 1:
+                raise InputError(f"{where / name}: is no text; convert the data again")
+            _check_offsets(columns[f"{field}.ptr"], number, len(column), where / f"{field}.ptr")
+        elif name != "ptr" and not part:
+            shape = (atoms if name in PER_ATOM else number, *_ROWS.get(name, column.shape[1:]))
+            if tuple(column.shape) != shape or column.dtype not in _TYPES.get(
+                name, (column.dtype,)
+            ):
+                raise InputError(
+                    f"{where / name}: has shape {tuple(column.shape)} and type {column.dtype}, "
+                    f"where {shape} is needed; convert the data again"
+                )
+
+
+def _check_edges(edges: Mapping[str, Tensor], ptr: Tensor, where: Path) -> None:
+    """Raise `InputError` unless every edge joins two atoms of its own structure."""
+    if not {"edge_ptr", "edge_index", "edge_reverse"} <= edges.keys():
+        raise InputError(f"{where}: does not hold edges; remove the folder")
+    pairs, reverse, shift = edges["edge_index"], edges["edge_reverse"], edges.get("edge_shift")
+    count = len(reverse)
+    _check_offsets(edges["edge_ptr"], len(ptr) - 1, count, where / "edge_ptr")
+    right = pairs.shape == (count, 2) and (shift is None or shift.shape == (count, 3))
+    step = 512  # structures at once
+    for first in range(0, len(ptr) - 1, step) if right else ():
+        ends = edges["edge_ptr"][first : first + step + 1]
+        some, numbers = slice(int(ends[0]), int(ends[-1])), ends.diff()
+        atoms = ptr[first : first + step + 1].diff().repeat_interleave(numbers)
+        right &= bool(((pairs[some] >= 0) & (pairs[some] < atoms.unsqueeze(1))).all())
+        place, size = reverse[some], numbers.repeat_interleave(numbers)
+        right &= bool(((place >= 0) & (place < size)).all())
+    if not right:
+        raise InputError(f"{where}: holds edges of other structures; remove the folder")
+
+
+def _check_offsets(offsets: Tensor, number: int, rows: int, path: Path) -> None:
+    """Raise `InputError` unless so many parts follow each other from 0 to the number of rows."""
+    right = offsets.dtype == torch.int64 and offsets.shape == (number + 1,) and number >= 0
+    if not right or offsets[0] != 0 or offsets[-1] != rows or bool((offsets.diff() < 0).any()):
+        raise InputError(
+            f"{path}: does not say where {number} parts of {rows} rows begin; it is damaged: get "
+            "a fresh copy or convert the data again"
+        )
+
+
 class _Texts(Sequence):
     """Strings one after the other in UTF-8."""
 
@@ -203,4 +282,8 @@ class _Texts(Sequence):
         return len(self.ptr) - 1
 
     def __getitem__(self, index: int) -> str:
-        return self.text[self.ptr[index] : self.ptr[index + 1]].tobytes().decode()
+        text = self.text[self.ptr[index] : self.ptr[index + 1]].tobytes()
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"structure {index}: {text!r:.50} is no text in UTF-8") from None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from torch_geometric.loader import DataLoader as PyGLoader
 
 from schnetgeo.data import columns
+from schnetgeo.data import store as store_module
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import fit_normalization
 from schnetgeo.data.store import Store, write_store
@@ -144,23 +146,85 @@ def test_writing_into_it_leaves_the_file_alone(tmp_path):
     assert files(tmp_path) == before
 
 
-def test_opening_reads_no_data(tmp_path):
+def test_opening_a_large_store_reads_no_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_LARGE", 0)
     write_store(tmp_path / "a", [packed()])
     for path in (tmp_path / "a").iterdir():
-        if path.name not in (columns.HEADER, "ptr"):
+        if path.name != columns.HEADER and path.suffix != ".ptr" and path.name != "ptr":
             path.write_bytes(b"\xff" * path.stat().st_size)  # NaN everywhere
     assert bool(Store(tmp_path / "a").packed.pos.isnan().all())
 
 
-def test_larger_than_memory_opens(tmp_path):
+def test_larger_than_memory_opens(tmp_path, monkeypatch):
     write_store(tmp_path / "a", [packed()])
     path = tmp_path / "a" / "more"
     os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**43)  # 8 TiB of nothing
     header = columns.read_header(tmp_path / "a")
-    header["columns"]["more"] = {"dtype": "<f4", "shape": [2**20], "rows": 2**21}
-    (tmp_path / "a" / columns.HEADER).write_text(json.dumps(header))
+    more = {"dtype": "<f4", "shape": [2**20], "rows": 6, "crc32": 0}
+    columns._write_header(tmp_path / "a", header["columns"] | {"more": more}, header)
+    with pytest.raises(InputError, match="a/more: was changed after writing, or is damaged"):
+        Store(tmp_path / "a")
+    monkeypatch.setattr(store_module, "_LARGE", 2**20)
     store = Store(tmp_path / "a")
     assert store.batch([3]).more.shape == (1, 2**20)
+
+
+def test_more_rows_than_structures(tmp_path):
+    write_store(tmp_path / "a", [packed()])
+    header = columns.read_header(tmp_path / "a")
+    header["columns"]["energy"]["rows"] = 5
+    columns._write_header(tmp_path / "a", header["columns"], header)
+    with pytest.raises(InputError, match=r"a/energy: has shape \(5,\) .*, where \(6,\) is needed"):
+        Store(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["ptr", "z", "pos", "energy", "smiles.ptr", "smiles.text"])
+def test_a_flipped_bit_is_noticed(tmp_path, name):
+    write_store(tmp_path / "a", [packed()])
+    path = tmp_path / "a" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"a/{name}: "):
+        Store(tmp_path / "a")
+
+
+def test_check_reads_a_large_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_LARGE", 0)
+    store = write_store(tmp_path / "a", halves(packed()))
+    write_store(tmp_path / "a", [packed()], append=True).check()
+    (tmp_path / "a" / "pos").write_bytes(b"1" + (tmp_path / "a" / "pos").read_bytes()[1:])
+    with pytest.raises(InputError, match="a/pos: was changed after writing, or is damaged"):
+        store.check()
+
+
+@pytest.mark.parametrize("name", ["edge_index", "edge_reverse", "edge_ptr"])
+def test_edges_of_other_structures_are_refused(tmp_path, name):
+    """Whoever writes such a file can write its CRC-32 too."""
+    store = write_store(tmp_path / "a", [packed("molecules")])
+    folder = tmp_path / "a" / f"edges_{CUTOFF}"
+    store.with_edges(CUTOFF, on_disk=True)
+    path, header = folder / name, columns.read_header(folder)
+    values = np.fromfile(path, header["columns"][name]["dtype"])
+    values[len(values) // 2] = 10**6
+    values.tofile(path)
+    header["columns"][name]["crc32"] = zlib.crc32(values.tobytes())
+    columns._write_header(folder, header["columns"], header)
+    with pytest.raises(InputError, match="holds edges of other structures|does not say where"):
+        store.with_edges(CUTOFF)
+
+
+@pytest.mark.parametrize("shift", [22272, -1, 2**62])
+def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
+    write_store(tmp_path / "a", [packed("molecules")])
+    path, header = tmp_path / "a" / "ptr", columns.read_header(tmp_path / "a")
+    values = np.fromfile(path, np.int64)
+    values[2] = values[1] + (shift if shift > 0 else -1)
+    values.tofile(path)
+    header["columns"]["ptr"]["crc32"] = zlib.crc32(values.tobytes())
+    columns._write_header(tmp_path / "a", header["columns"], header)
+    with pytest.raises(InputError, match="a/ptr: does not say where 6 parts of"):
+        Store(tmp_path / "a")
 
 
 def test_workers_open_it_themselves(tmp_path):
@@ -315,8 +379,8 @@ def broken_header(folder):
 
 def newer(folder):
     header = json.loads((folder / columns.HEADER).read_text())
-    (folder / columns.HEADER).write_text(json.dumps(header | {"version": 2}))
-    return "has format 'schnetgeo columns', version 2; this is .* version 1: upgrade schnetgeo or"
+    (folder / columns.HEADER).write_text(json.dumps(header | {"version": 3}))
+    return "has format 'schnetgeo columns', version 3; this is .* version 2: upgrade schnetgeo, or"
 
 
 @pytest.mark.parametrize("damage", [cut_off, removed, no_header, broken_header, newer])
