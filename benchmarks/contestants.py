@@ -1,7 +1,5 @@
 """What a suite compares: two closed forms, the baseline, SchNet, its presets, and your models."""
 
-import importlib
-import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.train.metrics import Predictions
+from schnetgeo.user_code import named_class
 
 _MAX_Z = 119
 
@@ -81,11 +80,9 @@ def contestant(name: str) -> Contestant:
         known = ", ".join([*BUILT_IN, *PRESETS])
         raise InputError(f"unknown model {name!r}; known: {known}, or a path like my_models.MyNet")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"models: there is no class {name}: {error}") from None
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise InputError(f"models: {name} is no torch.nn.Module; give the path of one")
+        found = named_class(name)
+    except InputError as error:
+        raise InputError(f"models: {error}") from None
     return Contestant(
         name, name, build=lambda a, mean: _own(found, name, a, mean), classes=(found,)
     )

@@ -1,7 +1,6 @@
 """One engine for all data sets: every model on every case, a row each, finished rows skipped."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -21,8 +20,9 @@ from schnetgeo.cli import add_model, check_device, is_first_process
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.notes import notes_in_one_line
-from schnetgeo.parser import Parser, flag
+from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
+from schnetgeo.user_code import leave_working_folder
 from schnetgeo.viz import show
 
 
@@ -77,13 +77,10 @@ def run_command(
     parser: Parser, run: Callable[[Namespace], None], arguments: list[str] | None
 ) -> None:
     """Run what the options ask for; an `InputError` becomes one line and exit code 2."""
-    sys.path.insert(0, "")  # so that --models my_models.MyNet finds my_models.py here
-    try:
-        with notes_in_one_line():
-            run(parser.parse_args(arguments))
-    except InputError as error:
-        print(f"{parser.prog.removeprefix('python -m ')}: {error}", file=sys.stderr)
-        sys.exit(2)
+    if arguments is None:  # as by python -m
+        leave_working_folder()
+    with errors_in_one_line(parser.prog.removeprefix("python -m ")), notes_in_one_line():
+        run(parser.parse_args(arguments))
 
 
 def _check_protocol(options: Namespace, defaults: Namespace) -> None:

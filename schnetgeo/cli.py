@@ -1,8 +1,6 @@
 """The command line: train, evaluate, show, data, doctor."""
 
-import importlib
 import json
-import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Literal
@@ -33,29 +31,25 @@ from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.notes import notes_in_one_line
-from schnetgeo.parser import Parser, flag
+from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
+from schnetgeo.user_code import named_class
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; an `InputError` becomes one line and exit code 2."""
-    sys.path.insert(0, "")  # so that --model.conv my_layers.MyConv finds my_layers.py here
     commands = {
         "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": run_data,
     }  # fmt: skip
-    try:
+    with errors_in_one_line("schnetgeo"), notes_in_one_line():
         options = _parser().parse_args(arguments)
         if options.subcommand == "train":
             _check_effect(options.train)
         if options.subcommand == "train" and options.train.preset:
             options = _parser(options.train.preset).parse_args(arguments)
-        with notes_in_one_line():
-            commands[options.subcommand](options[options.subcommand])
-    except InputError as error:
-        print(f"schnetgeo: {error}", file=sys.stderr)
-        sys.exit(2)
+        commands[options.subcommand](options[options.subcommand])
 
 
 def _parser(preset: str | None = None) -> Parser:
@@ -192,11 +186,10 @@ def class_of(path: str | type) -> type:
     """The class of a dotted path; jsonargparse asks again with what it got."""
     if isinstance(path, type):
         return path
-    module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentTypeError(f"there is no class {path}: {error}") from None
+        return named_class(path)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _evaluate_parser() -> Parser:

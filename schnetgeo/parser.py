@@ -1,9 +1,14 @@
 """jsonargparse as people read it: options with dashes, short help, errors of one line."""
 
+import contextlib
 import re
 import sys
+from collections.abc import Callable, Iterator
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from schnetgeo.errors import InputError, one_line
+from schnetgeo.user_code import import_named
 
 _LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
 # in texts of jsonargparse
@@ -36,6 +41,14 @@ class Parser(ArgumentParser):
         args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
         return super().parse_args(args, namespace, **kwargs)
 
+    def add_class_arguments(self, *args, **kwargs):
+        before = len(self._actions)
+        added = super().add_class_arguments(*args, **kwargs)
+        for action in self._actions[before:]:
+            if "type[" in str(getattr(action, "_typehint", "")):
+                action._check_type_ = _importing(action._check_type_)
+        return added
+
     def _check_value_key(self, action, value, key, cfg, append=False):
         """An option for several values takes one without brackets from a configuration file."""
         if action.nargs == "+" and value is not None and not isinstance(value, list):
@@ -54,7 +67,7 @@ class Parser(ArgumentParser):
             command += " " + missing[1].strip(".").replace(".", " ")
             text = text.replace(missing[1], "")
         text = _UNION.sub(_alternatives, _CHOICE.sub(r"one of \1", _CLASS.sub(r"\1", text)))
-        text = _LONG_OPTION.sub(_dashed, text).removesuffix(".")
+        text = one_line(_LONG_OPTION.sub(_dashed, text).removesuffix("."))
         print(f"{command}: {text}; see {command} --help", file=sys.stderr)
         sys.exit(2)
 
@@ -62,6 +75,40 @@ class Parser(ArgumentParser):
 def flag(parser: Parser, name: str, help: str) -> None:
     """An option that is given or not, or as --name true in scripts and configuration files."""
     parser.add_argument(name, type=bool, nargs="?", const=True, default=False, help=help)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(prog: str) -> Iterator[None]:
+    """Within the block an `InputError` becomes one line and exit code 2.
+
+    So does what the system refuses, such as a name that is too long or memory that is not there.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        text = f"{error.filename or 'the system'}: {error.strerror or error}"
+    except MemoryError as error:
+        text = f"not enough memory: {error}; give fewer or smaller structures or a smaller model"
+    else:
+        return
+    print(f"{prog}: {one_line(text)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _importing(check: Callable) -> Callable:
+    """The same check of a value, which finds a class of the working folder too."""
+
+    def check_imported(value, **options):
+        import_named(value)
+        return check(value, **options)
+
+    return check_imported
 
 
 def _underscored(argument: str) -> str:

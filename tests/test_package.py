@@ -23,9 +23,9 @@ TESTED = sorted(
 
 # a module imports only from rows above its own, and from its own folder
 RANKS = (
-    {"errors", "_version"}, {"units", "files"}, {"geometry"}, {"ops"}, {"data"}, {"nn"},
-    {"testing"}, {"datasets"}, {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
-    {"data_options"}, {"data_cli"}, {"cli"},
+    {"errors", "_version"}, {"units", "files", "notes", "user_code"}, {"geometry"}, {"ops"},
+    {"data"}, {"nn"}, {"testing"}, {"datasets"}, {"train"}, {"interop", "calculator", "viz"},
+    {"doctor", "parser"}, {"data_options"}, {"data_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {

@@ -4,8 +4,10 @@ import hashlib
 import importlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from schnetgeo._version import __version__
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.user_code import checked_class
 
 FORMAT = 1
 _FIELDS = {"version": str, "class": str, "arguments": dict, "dtype": str, "notes": dict}
@@ -27,7 +30,7 @@ def write_model(path: str | os.PathLike, header: dict, tensors: dict[str, Tensor
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
     text = json.dumps({"format": FORMAT, "version": __version__, **header}, sort_keys=True)
     metadata = {"schnetgeo": text, "sha256": _digest(text, tensors)}
-    write_whole(path, save(tensors, metadata=metadata))
+    write_whole(path, _in_order(save(tensors, metadata=metadata)))
 
 
 def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
@@ -46,6 +49,8 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
         raise InputError(
             f"{path}: not a whole .safetensors file ({error}); give one written by Potential.save"
         ) from None
+    except RuntimeError as error:  # sizes that no tensor has
+        raise InputError(f"{path}: holds tensors that cannot be read ({error})") from None
     text = metadata.get("schnetgeo")
     if text is None:
         raise InputError(f"{path}: a .safetensors file, but not one of schnetgeo's models")
@@ -65,7 +70,7 @@ def changed_header(path: str | os.PathLike, name: str, value, rule: str) -> Inpu
 def _checked(text: str, path: str | os.PathLike) -> dict:
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise changed_header(path, "the header", text, "JSON object")
@@ -88,6 +93,14 @@ def _checked(text: str, path: str | os.PathLike) -> dict:
     return header
 
 
+def _in_order(content: bytes) -> bytes:
+    """The same file with a sorted header: safetensors writes metadata in an order that varies."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the numbers stay aligned
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for key in sorted(tensors):
@@ -105,14 +118,30 @@ def encode(value):
     """A model's argument as JSON: numbers, strings, booleans, `None`, and classes by name."""
     if isinstance(value, type):
         return {"class": class_name(value)}
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError(f"argument {value!r} of the model is neither number, string nor class")
+    raise InputError(f"argument {value!r:.50} of the model is neither number, string nor class")
 
 
 def decode(value, known: dict[str, type], path):
-    """The inverse of `encode`."""
-    return find_class(value.get("class"), known, path) if isinstance(value, dict) else value
+    """The inverse of `encode`, for arguments of its types and no others."""
+    if isinstance(value, dict):
+        return find_class(value.get("class"), known, path)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise changed_header(path, "an argument", value, "number, string or class")
+
+
+def named(classes: Iterable[type]) -> dict[str, type]:
+    """The user's classes by their names.
+
+    Raises:
+        InputError: if one is no `torch.nn.Module`: it would be called with a file's arguments.
+    """
+    classes = [checked_class(found, f"classes: {found!r:.100}") for found in classes]
+    return {found.__name__: found for found in classes}
 
 
 def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> type:
@@ -123,14 +152,29 @@ def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> ty
     if not name.startswith(_TRUSTED):
         if short in known:
             return known[short]
+        shown = ascii(name)[1:-1]
         raise InputError(
-            f"{path}: needs the class {name}, which is not part of schnetgeo; import it and pass "
-            f"classes=[{short}], or on the command line --classes {name}"
+            f"{path}: needs the class {shown:.200}, which is not part of schnetgeo; import it and "
+            f"pass classes=[{shown.rpartition('.')[2]:.100}], or on the command line --classes "
+            f"{shown:.200}"
         )
     try:
         found = getattr(importlib.import_module(module), short, None)
-    except ImportError:
+    except (ImportError, ValueError):
         found = None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"{path}: names {name}, which this version does not have")
+        raise InputError(f"{path}: names {name:.200}, which this version does not have")
     return found
+
+
+def check_finite(model: nn.Module, path: str | os.PathLike) -> None:
+    """Raise `InputError` unless all parameters are finite and no buffer holds NaN."""
+    parameters = ((name, value, value.isfinite().all()) for name, value in model.named_parameters())
+    buffers = ((name, value, not value.isnan().any()) for name, value in model.named_buffers())
+    for name, value, sound in (*parameters, *buffers):
+        if not sound:
+            number = value[~value.isfinite()].flatten()[0]
+            raise InputError(
+                f"{path}: {name} holds {float(number)}: the training had diverged when this model "
+                "was saved; take an earlier file, or train again with a smaller step size"
+            )

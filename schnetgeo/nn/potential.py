@@ -15,12 +15,15 @@ from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
+from schnetgeo.nn.bounded import no_larger_than
 from schnetgeo.nn.model_file import (
     UNITS,
+    check_finite,
     class_name,
     decode,
     encode,
     find_class,
+    named,
     read_model,
     write_model,
 )
@@ -242,21 +245,24 @@ def load(
         device: where to put the model.
 
     Raises:
-        InputError: for a file that is missing, cut short, changed, or of another kind, and for a
-            class that is neither of this package nor in `classes`.
+        InputError: for a file that is missing, cut short, changed, of another kind, or of a
+            training that diverged, for a class that is neither of this package nor in `classes`,
+            and for one of `classes` that is no `torch.nn.Module`.
     """
     header, tensors = read_model(path)
-    known = {cls.__name__: cls for cls in classes}
+    known = named(classes)
     arguments = {k: decode(v, known, path) for k, v in header["arguments"].items()}
     model_class = find_class(header["class"], known, path)
     try:
-        potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
+        with no_larger_than(tensors, path):
+            potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
         potential.trained_on = None if covered is None else Coverage.from_json(covered)
         potential.notes = header["notes"]
     except Exception as error:  # a class fails in its own way on arguments it does not expect
         raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
+    check_finite(potential, path)
     return potential.to(device).eval()
 
 

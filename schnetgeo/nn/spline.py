@@ -15,6 +15,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn.radial import with_slope
 from schnetgeo.ops import bspline
 
+_MOST = 1_000_000  # knots
 _ALIGN = 16  # knots; ranges of few lengths let memory of one be used for another
 
 
@@ -31,12 +32,17 @@ class Knots:
         spacing: h in Å.
 
     Raises:
-        InputError: for a spacing that is not positive or exceeds the cutoff.
+        InputError: for a spacing that is not positive, exceeds the cutoff, or is far too small.
     """
 
     def __init__(self, basis: nn.Module, cutoff: float, spacing: float):
         if not 0 < spacing <= cutoff:
             raise InputError(f"spacing must lie in 0 … cutoff = {cutoff} Å, got {spacing}")
+        if cutoff / spacing > _MOST:
+            raise InputError(
+                f"a spacing of {spacing} Å makes {cutoff / spacing:.3g} knots up to the cutoff, "
+                f"more than {_MOST:,}; raise spacing, or lower gamma where it is not given"
+            )
         self.basis = basis
         self.cutoff = cutoff
         self.spacing = spacing

@@ -1,8 +1,12 @@
 import errno
 import json
+import math
 import pickle
+import resource
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
@@ -411,3 +415,104 @@ def test_pickle_under_a_false_name_is_not_opened(path, write):
     pickle.loads(pickle.dumps(Trap()))
     assert Trap.sprung
     Trap.sprung = False
+
+
+def test_the_same_model_gives_the_same_file(path):
+    potential = small_potential()
+    for _ in range(20):  # of two entries in random order, 20 in one order are one in a million
+        potential.save(path, task="energy")
+        content = path.read_bytes()
+        potential.save(path, task="energy")
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("found", [print, "Gate", int, Path, lambda: None, nn.Linear(1, 1)])
+def test_classes_are_modules(path, found):
+    """A function would be called with what the file says."""
+    small_potential(conv=Gate).save(path)
+    with pytest.raises(InputError, match=r"classes: .* is no torch\.nn\.Module"):
+        load(path, classes=[Gate, found])
+
+
+@pytest.mark.parametrize("value", [[1], [[]], {}, {"class": ["x"]}])
+def test_arguments_of_other_types(path, value):
+    small_potential(conv=Gate).save(path)
+    header, tensors = read_model(path)
+    header["arguments"]["channels"] = value
+    write_model(path, header, tensors)
+    with pytest.raises(InputError, match="a model file with a changed header: "):
+        load(path, classes=[Gate])
+
+
+def test_a_class_name_does_not_reach_the_terminal(path):
+    write_model(path, {**HEADER, "class": "lab.Net\n\x1b[2JAll fine.\x07"}, {"x": torch.zeros(1)})
+    with pytest.raises(InputError, match=r"lab\.Net\\n\\x1b\[2JAll fine\.\\x07") as error:
+        load(path)
+    assert str(error.value).isprintable()
+
+
+HEADER = {
+    "class": "schnetgeo.nn.schnet.SchNet",
+    "arguments": {},
+    "dtype": "float32",
+    "units": model_file.UNITS,
+    "notes": {},
+}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channels": 20_000},
+        {"channels": 10**9},
+        {"num_layers": 10**9},
+        {"max_z": 10**9},
+        {"num_basis": 10**9},
+        {"readout_channels": 10**9},
+        {"spacing": 1e-9},
+        {"gamma": 1e30},
+    ],
+    ids=str,
+)
+def test_a_small_file_takes_little_memory_and_time(path, arguments):
+    """The sizes that a header asks for are compared with the file before there is a model."""
+    small_potential().save(path)
+    header, tensors = read_model(path)
+    write_model(path, {**header, "arguments": {**header["arguments"], **arguments}}, tensors)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(InputError, match=str(path)):
+        load(path)
+    assert time.monotonic() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2e5  # kB
+
+
+def test_building_a_model_elsewhere_is_not_counted(path):
+    small_potential().save(path)
+    load(path)
+    assert SchNet(channels=1024, num_layers=3).arguments["channels"] == 1024
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_model_of_a_training_that_diverged(path, bad):
+    small_potential().save(path)
+    header, tensors = read_model(path)
+    tensors["model.embedding.weight"][3, 1] = bad
+    write_model(path, header, tensors)
+    with pytest.raises(InputError, match=rf"model.embedding.weight holds {bad}: the training had"):
+        load(path)
+
+
+def test_deep_header(path):
+    text = "[" * 100_000
+    tensors = {"x": torch.zeros(1)}
+    save_file(
+        tensors, path, metadata={"schnetgeo": text, "sha256": model_file._digest(text, tensors)}
+    )
+    with pytest.raises(InputError, match="a model file with a changed header: the header = "):
+        load(path)
+
+
+def test_numbers_of_numpy(path):
+    model = SchNet(channels=np.int64(4), num_layers=np.int32(1), cutoff=np.float64(4.0))
+    Potential(model).save(path)
+    assert load(path).model.arguments["cutoff"] == 4.0

@@ -1,0 +1,76 @@
+"""Classes that the user names by dotted path, those of the working folder too.
+
+The working folder is no place that Python looks through by itself: a folder of downloaded data may
+hold a file called like a module that something imports later. So the folder is appended to the
+path, where it hides nothing, for the import of what the user named and for nothing else.
+"""
+
+import contextlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import nn
+
+from schnetgeo.errors import InputError
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def named_class(path: str) -> type[nn.Module]:
+    """The class of a dotted path, such as "my_layers.Gate" of my_layers.py in the working folder.
+
+    Raises:
+        InputError: if there is none, or if it is no `torch.nn.Module`.
+    """
+    if not _DOTTED.fullmatch(path):
+        raise InputError(f"there is no class {path}; give a dotted path like my_layers.Gate")
+    module, _, name = path.rpartition(".")
+    try:
+        with _working_folder_last():
+            found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"there is no class {path}: {error}") from None
+    return checked_class(found, path)
+
+
+def checked_class(found: object, path: str) -> type[nn.Module]:
+    """The same object if it may be built from a file's arguments: a `torch.nn.Module`.
+
+    Raises:
+        InputError: for any other; a function would be called with what a stranger's file says.
+    """
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{path} is no torch.nn.Module; name the class of a model or a layer")
+    return found
+
+
+def import_named(path: object) -> None:
+    """Import the module of a dotted path, if it is one and there is such a module."""
+    if isinstance(path, str) and _DOTTED.fullmatch(path):
+        with contextlib.suppress(ModuleNotFoundError), _working_folder_last():
+            importlib.import_module(path.rpartition(".")[0])
+
+
+def leave_working_folder() -> None:
+    """Undo what `python -m` does: it puts the working folder first on the path.
+
+    A folder that holds this package stays: other processes import the package from there.
+    """
+    here, package = Path.cwd(), Path(__file__).parents[1]
+    if sys.path and Path(sys.path[0]).resolve() == here.resolve() != package.resolve():
+        del sys.path[0]
+
+
+@contextlib.contextmanager
+def _working_folder_last() -> Iterator[None]:
+    folder = os.getcwd()
+    sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
