@@ -4,9 +4,7 @@
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 from jsonargparse import Namespace
 
 from benchmarks import published
@@ -14,6 +12,8 @@ from benchmarks.cases import Subject
 from benchmarks.suite import command, suite_parser
 from schnetgeo.cli import add_units, read_files
 from schnetgeo.datasets import Demo, open_dataset
+from schnetgeo.datasets.md17 import MOLECULES, check_molecule, check_theory
+from schnetgeo.datasets.npz_members import text_in
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser, flag
 
@@ -55,6 +55,9 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         if options.data:
             data = read_files([options.data[index]], options)
             said = theory(options.data[index])
+            if molecule in MOLECULES:  # else it is the reader's own
+                check_theory(options.data[index], revised=False)
+                check_molecule(data, molecule)
         else:
             data = open_dataset("MD17", root=options.root, molecule=molecule)
         yield Subject("MD17", "molecule", molecule, data, published.md17, note=said)
@@ -62,10 +65,8 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
 
 def theory(file: str) -> str:
     """What an .npz says of its labels, or nothing."""
-    if Path(file).suffix != ".npz":
-        return ""
-    with np.load(file) as arrays:
-        return f"labels are {arrays['theory'].astype(str)}" if "theory" in arrays.files else ""
+    text = text_in(file, "theory")
+    return f"labels are {text[:80]}" if text else ""
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ _CONVERT = {
 }  # fmt: skip
 _QUANTITY = {
     "energy": "energies", "force": "forces", "stress": "stresses",
-    "length": "positions and cells",
+    "length": "positions",
 }  # fmt: skip
 _EXAMPLES = {
     "energy": "eV, kcal/mol or Hartree",
@@ -134,7 +134,7 @@ class FileUnits:
             assumed = []
         questions = []
         for doubt in doubts(dataset):
-            if doubt.kind in assumed:
+            if doubt.kind in assumed and (self._conventional(doubt.kind) or doubt.kind == "length"):
                 raise InputError(
                     f"{self.where}: {doubt.text} if {self._assumption([doubt.kind])}; give "
                     f"{_option(doubt.kind)}, such as {_EXAMPLES[doubt.kind]}"

@@ -78,7 +78,7 @@ def read_parts(
     Arguments and errors are those of `AtomsFile`.
     """
     if Path(path).suffix == ".npz":
-        yield read_npz(path, **names)
+        yield read_npz(path, **names, drop=drop)
     elif Path(path).suffix == ".db" and Path(path).is_file() and is_schnetpack(path):
         yield read_schnetpack(path, **names, drop=drop)
     else:

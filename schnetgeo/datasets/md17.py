@@ -1,23 +1,47 @@
 """MD17: ab initio dynamics of small molecules, and its coupled-cluster relatives."""
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from ase.data import chemical_symbols
+from ase.formula import Formula
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.store import Store
 from schnetgeo.datasets.archive import unpacked
 from schnetgeo.datasets.atoms_file import joined
-from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.npz import (
+    MD17_CONVENTION,
+    REVISED_MD17_CONVENTION,
+    is_revised_md17,
+    read_npz,
+)
+from schnetgeo.datasets.npz_members import text_in
 from schnetgeo.datasets.published import Pools, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
-UNITS = {"e_unit": "kcal/mol", "f_unit": "kcal/mol/Angstrom", "r_unit": "Angstrom"}  # of the files
 _URL = "http://www.quantum-machine.org/gdml/data/npz/"
 _MIRROR = "http://www.quantum-machine.org/gdml/repo/datasets/"
+
+
+# atomic numbers of the molecules of MD17 and of its relatives, by the first word of their names
+COMPOSITIONS = {
+    "benzene": {1: 6, 6: 6},
+    "uracil": {1: 4, 6: 4, 7: 2, 8: 2},
+    "naphthalene": {1: 8, 6: 10},
+    "aspirin": {1: 8, 6: 9, 8: 4},
+    "salicylic": {1: 6, 6: 7, 8: 3},
+    "malonaldehyde": {1: 4, 6: 3, 8: 2},
+    "ethanol": {1: 6, 6: 2, 8: 1},
+    "toluene": {1: 8, 6: 7},
+    "paracetamol": {1: 9, 6: 8, 7: 1, 8: 2},
+    "azobenzene": {1: 10, 6: 12, 7: 2},
+}
 
 
 class Trajectory(NamedTuple):
@@ -78,8 +102,8 @@ class MD17(Store):
             instead of downloading; units are those of MD17 unless it states others.
 
     Raises:
-        InputError: for an unknown molecule, or a file that cannot be had or read, or whose frames
-            are not as many as published.
+        InputError: for an unknown molecule, a file that cannot be had or read, is of another
+            molecule or of revised MD17, or whose frames are not as many as published.
 
     Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017); Nat. Commun. 9, 3887 (2018).
     """
@@ -97,7 +121,7 @@ class MD17(Store):
             super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder)))
             num_test = MOLECULES[molecule].num_test
         else:
-            parts = _read(Path(file))
+            parts = _read(Path(file), molecule)
             PackedDataset.__init__(self, *joined(parts))
             num_test = len(parts[1]) if len(parts) == 2 else 0
         self.where = f"MD17 {molecule}"
@@ -107,33 +131,85 @@ class MD17(Store):
 
 def _downloaded(molecule: str, folder: Path) -> list[PackedDataset]:
     path, facts = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
-    parts = _read(path)
+    parts = _read(path, molecule)
     check_frames(path, parts, facts.frames, facts.atoms)
     return parts
 
 
-def _read(path: Path) -> list[PackedDataset]:
+def _read(path: Path, molecule: str) -> list[PackedDataset]:
     """Frames of a trajectory, or training and test frames of a coupled-cluster set."""
     if path.suffix != ".zip":
-        return [read_frames(path)]
+        return [read_frames(path, molecule)]
     with unpacked(path, [f"{path.stem}-train.npz", f"{path.stem}-test.npz"]) as parts:
-        return [read_frames(part) for part in parts]
+        return [read_frames(part, molecule) for part in parts]
 
 
-def read_frames(path: str | os.PathLike) -> PackedDataset:
-    """A file of MD17 or revised MD17; an `InputError` if it lacks energies or forces."""
-    frames = read_npz(path, assumed=UNITS)
-    missing = [name for name in ("energy", "forces") if not frames.has(name)]
+def read_frames(path: str | os.PathLike, molecule: str, revised: bool = False) -> PackedDataset:
+    """A file of a molecule of MD17, or of revised MD17.
+
+    Raises:
+        InputError: if it lacks energies or forces, or is of another molecule or of the other set.
+    """
+    check_theory(path, revised)
+    convention = REVISED_MD17_CONVENTION if revised else MD17_CONVENTION
+    frames = read_npz(path, convention=convention)
+    name = convention.name
+    missing = [field for field in ("energy", "forces") if not frames.has(field)]
     if missing:
-        raise InputError(f"{path}: has no {missing[0]}; it is not a file of MD17")
+        raise InputError(f"{path}: has no {missing[0]}; it is not a file of {name}")
+    check_molecule(frames, molecule)
     return frames
+
+
+def check_theory(path: str | os.PathLike, revised: bool) -> None:
+    """Raise `InputError` where an .npz is of revised MD17 and should not be, or the reverse.
+
+    The two differ in their level of theory, and their labels must not be mixed.
+    """
+    other = is_revised_md17(path)
+    if other is None or other == revised:
+        return
+    names = ("revised MD17", "RevisedMD17") if other else ("MD17", "MD17")
+    raise InputError(
+        f"{path}: is a file of {names[0]}, another level of theory"
+        f"{_said(text_in(path, 'theory'))}; read it as {names[1]} "
+        f"(benchmarks.{'rmd17' if other else 'md17'})"
+    )
+
+
+def check_molecule(frames: PackedDataset, molecule: str) -> None:
+    """Raise `InputError` unless all frames have the atoms of the molecule of this name."""
+    composition = COMPOSITIONS[re.split(r"[_\d]", molecule)[0]]
+    elements, counts = np.unique(frames[0].z.numpy(), return_counts=True)
+    first = dict(zip(elements.tolist(), counts.tolist(), strict=True))
+    z, sizes = frames.values("z"), frames.num_atoms
+    same = bool((sizes == sizes[0]).all()) and bool(
+        (z.reshape(len(frames), -1).sort(1).values == z[: sizes[0]].sort().values).all()
+    )
+    if first != composition or not same:
+        raise InputError(
+            f"{frames.where}: structure 0 is {_formula(first)}, but {molecule} is "
+            f"{_formula(composition)}; it is the file of another molecule"
+            if first != composition
+            else f"{frames.where}: not all frames are {_formula(composition)}, as {molecule} is"
+        )
 
 
 def check_frames(path: Path, parts: list[PackedDataset], frames: int, atoms: int) -> None:
     """Raise `InputError` unless there are as many frames and atoms as were published."""
-    found = sum(map(len, parts)), int(parts[0].num_atoms[0])
-    if found != (frames, atoms):
+    counts = sum(map(len, parts)), int(parts[0].num_atoms[0])
+    if counts != (frames, atoms):
         raise InputError(
-            f"{path}: has {found[0]} frames of {found[1]} atoms, but {frames} of {atoms} were "
+            f"{path}: has {counts[0]} frames of {counts[1]} atoms, but {frames} of {atoms} were "
             "published; delete it to download it again, or pass it as file= to use it as it is"
         )
+
+
+def _said(theory: str) -> str:
+    return f" ({theory[:40]})" if theory else ""
+
+
+def _formula(composition: dict[int, int]) -> str:
+    return Formula.from_dict({chemical_symbols[z]: n for z, n in composition.items()}).format(
+        "hill"
+    )

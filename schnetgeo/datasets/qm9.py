@@ -12,18 +12,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.stated_units import Convention, Units
 from schnetgeo.data.store import Store
 from schnetgeo.datasets.archive import members
 from schnetgeo.datasets.atoms_file import joined
-from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.npz import npz_units, read_npz
 from schnetgeo.datasets.published import kept
 from schnetgeo.datasets.qm9_archive import read_archive
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
+from schnetgeo.notes import note
 from schnetgeo.units import HARTREE
 
+CONVENTION = Convention("QM9", Units("Hartree", length="Angstrom"))
 SIZE = 133_885
 UNCHARACTERIZED = 3_054
+_LOWEST = -12.0  # eV an atom; diamond has -7.4
 _HOSTS = (
     "https://springernature.figshare.com/ndownloader/files/",
     "https://ndownloader.figshare.com/files/",
@@ -123,7 +127,8 @@ class QM9(Store):
         keep_uncharacterized: keep the 3,054 molecules whose geometry failed the authors' check.
         file: the archive (dsgdb9nsd.xyz.tar.bz2, with uncharacterized.txt beside it) to read
             instead of downloading; or .npz, one or several, whose arrays have the names in
-            `PROPERTIES` and the units of the published files, and whose molecules are all kept.
+            `PROPERTIES`, with energies in the `e_unit` that they state, else Hartree and all else
+            in the units of the published files, and whose molecules are all kept.
 
     Raises:
         InputError: for an unknown target, a file that cannot be had or read, a molecule that is
@@ -145,9 +150,7 @@ class QM9(Store):
         files = [file] if isinstance(file, str | os.PathLike) else list(file or [])
         energy = {"energy": target} if TARGETS[target].unit == "eV" else {}
         if files:
-            structures, sizes = joined(
-                list(map(_in_ev, _read(files, folder, keep_uncharacterized)))
-            )
+            structures, sizes = joined(list(_read(files, folder, keep_uncharacterized)))
             if target not in structures:
                 raise InputError(f"{files[0]}: has no {target!r}; name another target")
             for name, field in energy.items():
@@ -156,7 +159,7 @@ class QM9(Store):
         else:
             name = "all" if keep_uncharacterized else "characterized"
             parts = partial(_read, files, folder, keep_uncharacterized)
-            super().__init__(kept(folder, name, lambda: map(_in_ev, parts())), energy)
+            super().__init__(kept(folder, name, parts), energy)
         self.where, self.target, self.unit = "QM9", target, TARGETS[target].unit
 
 
@@ -170,7 +173,7 @@ def atom_references(name: str) -> Float[Tensor, "Z"]:
         raise InputError(f"no atomic references for {name!r}; there are for {', '.join(ATOMS)}")
     references = torch.full((119,), torch.nan, dtype=torch.float64)
     references[list(_ELEMENTS)] = torch.tensor(ATOMS[name], dtype=torch.float64)
-    return references * _factor(name)
+    return references * (HARTREE if _is_energy(name) else 1.0)
 
 
 def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
@@ -196,10 +199,17 @@ def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
 
 
 def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[PackedDataset]:
-    """Molecules of .npz files, or of the archive, at hand or downloaded, in published units."""
+    """Molecules of .npz files, or of the archive, at hand or downloaded, energies in eV."""
     if files and all(Path(path).suffix == ".npz" for path in files):
-        yield from map(read_npz, files)
+        yield from map(_from_npz, files)
         return
+    for path in files:
+        if Path(path).is_dir() or Path(path).suffix == ".xyz":
+            raise InputError(
+                f"{path}: QM9 is read from its archive, dsgdb9nsd.xyz.tar.bz2, not from "
+                f"{'a folder' if Path(path).is_dir() else 'one of its small files'}; name the "
+                "archive, or leave file out to download it"
+            )
     if len(files) > 1:
         names = ", ".join(map(str, files))
         raise InputError(f"file: QM9 is one archive, or several .npz; got {names}")
@@ -216,7 +226,7 @@ def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[Pac
         ids.append(block.values("id"))
         characterized = ~torch.isin(ids[-1], left_out)
         if bool(characterized.any()):
-            yield block[characterized]
+            yield _in_ev(block[characterized], HARTREE)
     _check_complete(path, torch.cat(ids))
 
 
@@ -231,16 +241,48 @@ def _check_complete(path: Path, ids: Tensor) -> None:
         )
 
 
-def _factor(name: str) -> float:
-    return HARTREE if PROPERTIES[name].file_unit == "Hartree" else 1.0
+def _from_npz(path: str | os.PathLike) -> PackedDataset:
+    """Molecules of an .npz in the units that it states, else in those of the published files."""
+    dataset = read_npz(path, convention=CONVENTION)
+    names = [name for name in PROPERTIES if dataset.has(name) and _is_energy(name)]
+    if not names:
+        return _in_ev(dataset, HARTREE)
+    units = npz_units(path, CONVENTION)
+    dataset = _in_ev(dataset, units.factor("energy"))
+    _check_atomization(dataset, stated=units.stated.energy is not None)
+    if not units.stated.energy:
+        note(f"{dataset.where}: {', '.join(names)} are taken in Hartree, as QM9 is published")
+    return dataset
 
 
-def _in_ev(part: PackedDataset) -> PackedDataset:
-    """The same molecules with energies in eV, and with those that are derived."""
+def _check_atomization(dataset: PackedDataset, stated: bool) -> None:
+    """Refuse energies that differ from those of free atoms as no molecule's do."""
+    for name in ("U0", "U", "H", "G"):
+        if not dataset.has(f"{name}_atom"):
+            continue
+        per_atom = dataset.values(f"{name}_atom") / dataset.num_atoms
+        middle = float(per_atom.nanmedian())
+        if not _LOWEST < middle < 0:
+            first = float(dataset.values(name)[0])
+            remedy = "correct e_unit in the file" if stated else "state their unit as e_unit in it"
+            raise InputError(
+                f"{dataset.where}: {name} of its first molecule is {first:.6g} eV, and half of the "
+                f"molecules have atomization energies of {-middle:.3g} eV an atom, which no "
+                f"molecule has; {remedy}"
+            )
+
+
+def _is_energy(name: str) -> bool:
+    return PROPERTIES[name].file_unit == "Hartree"
+
+
+def _in_ev(part: PackedDataset, unit: float) -> PackedDataset:
+    """The same molecules with energies in eV, `unit` eV in the file, and with derived ones."""
     structures, sizes = part.gathered()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     for name in PROPERTIES.keys() & set(structures.keys()):
-        structures[name] = structures[name].double() * _factor(name)
+        factor = unit if _is_energy(name) else 1.0
+        structures[name] = structures[name].double() * factor
         if f"{name}_atom" in DERIVED:
             atoms = atom_references(name)[structures.z]
             free = atoms.new_zeros(sizes.numel()).index_add(0, owner, atoms)

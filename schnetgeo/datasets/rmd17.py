@@ -139,12 +139,12 @@ class RevisedMD17(Store):
             super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder, whole)))
             self.pools = _pools(_from_archive(lists, folder), len(self))
         elif Path(file).suffix == ".npz":
-            frames = read_frames(file)
+            frames = read_frames(file, molecule, revised=True)
             PackedDataset.__init__(self, frames.packed, frames.num_atoms)
             self.pools = _pools(_from_archive(lists, folder), len(self))
         else:
             with unpacked(file, [_FRAMES + MOLECULES[molecule].file, *lists]) as paths:
-                frames = read_frames(paths[0])
+                frames = read_frames(paths[0], molecule, revised=True)
                 PackedDataset.__init__(self, frames.packed, frames.num_atoms)
                 self.pools = _pools(paths[1:], len(self))
         self.where = f"revised MD17 {molecule}"
@@ -158,7 +158,7 @@ def _downloaded(molecule: str, folder: Path, whole: bool) -> list[PackedDataset]
         (path,) = _from_archive([_FRAMES + facts.file], folder)
     else:
         path = fetch(SOURCE.files[molecule], folder)
-    parts = [read_frames(path)]
+    parts = [read_frames(path, molecule, revised=True)]
     check_frames(path, parts, facts.frames, facts.atoms)
     return parts
 

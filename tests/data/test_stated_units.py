@@ -87,7 +87,7 @@ def test_what_follows_from_others():
     assert units.factor("force") == pytest.approx(KCAL_MOL / BOHR)
     assert units.factor("stress") == pytest.approx(KCAL_MOL / BOHR**3)
     assert FileUnits("f", given=Units("eV", "eV/Å")).factor("length") == 1.0
-    with pytest.raises(InputError, match="positions and cells; give length_unit"):
+    with pytest.raises(InputError, match="positions; give length_unit"):
         FileUnits("f", given=Units("Hartree", "Hartree/Bohr")).factor("length")
 
 
@@ -114,6 +114,11 @@ def test_doubts(data, kind):
     stated = Units("eV", "eV/Å", length="Å")
     with pytest.warns(DataNote, match=rf"f: .*; check {kind}_unit"):
         FileUnits("f", stated).review(data)
+
+
+def test_forces_that_follow_from_stated_units_are_only_questioned():
+    with pytest.warns(DataNote, match="half of the forces are above .*; check force_unit"):
+        FileUnits("f", Units("eV", length="Å")).review(water(force=40.0))
 
 
 def test_units_of_what_is_not_there():

@@ -250,8 +250,8 @@ def test_named_labels_that_ase_found_itself(tmp_path):
     [
         (dict(energy_key="U0"), r"own.xyz, structure 0: has no energy named 'U0'; it has HF"),
         (dict(forces_key="grad"), "has no forces named 'grad'; it has numbers, positions"),
-        (dict(energy_unit="Rydberg"), "unknown energy unit 'Rydberg'; known: eV, meV, Hartree"),
-        (dict(force_unit="eV"), "force unit 'eV' is not energy/length, such as eV/Angstrom"),
+        (dict(energy_unit="erg"), "unknown energy unit 'erg'; known: eV, meV, Hartree"),
+        (dict(force_unit="eV"), "unknown force unit 'eV'; known: energy/length, such as eV/Angs"),
     ],
 )
 def test_refuses_options(tmp_path, options, message):

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch_geometric.datasets import MD17 as PyGMD17
 
-from schnetgeo.datasets import MD17, load_data
+from schnetgeo.datasets import MD17, RevisedMD17, load_data
 from schnetgeo.datasets.md17 import MOLECULES, SOURCE
 from schnetgeo.datasets.source import File
 from schnetgeo.errors import InputError
-from tests.datasets.archives import ENERGY, FRAMES, fixed, md17, revised_md17, write
+from tests.datasets.archives import ENERGY, FRAMES, ethanol, fixed, md17, revised_md17, write
 from tests.datasets.published import md17_npz, write_zip
 from tests.datasets.server import serve
 from tests.shared_data import shared
@@ -47,17 +47,48 @@ def test_missing_file(tmp_path, server):
 
 def test_file_of_another_molecule(tmp_path, server):
     with pytest.raises(
-        InputError, match="md17_toluene.npz: has 6 frames of 9 atoms, but 442790 of 15 were pub"
+        InputError, match="md17_toluene.npz: structure 0 is C2H6O, but toluene is C7H8; it is the"
     ):
         MD17(tmp_path, "toluene")
 
 
-@pytest.mark.parametrize("layout", [md17, revised_md17, fixed])
+@pytest.mark.parametrize("layout", [md17, fixed])
 def test_file_at_hand(tmp_path, layout):
     path = write(tmp_path / "own.npz", layout())
     dataset = MD17(tmp_path / "data", file=path)
     assert float(dataset[0].energy) == pytest.approx(ENERGY, abs=1e-9)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "arrays", [revised_md17(), fixed(theory="PBE/def2-SVP"), fixed(theory=b"rMD17")]
+)
+def test_revised_md17_is_another_set(tmp_path, arrays):
+    path = write(tmp_path / "own.npz", arrays)
+    with pytest.raises(InputError, match="own.npz: is a file of revised MD17, another level of th"):
+        MD17(file=path)
+    assert len(RevisedMD17(file=path)) == FRAMES
+
+
+@pytest.mark.parametrize("arrays", [md17(), fixed(theory="DFT PBE+vdW-TS")])
+def test_md17_is_not_revised(tmp_path, arrays):
+    path = write(tmp_path / "own.npz", arrays)
+    with pytest.raises(InputError, match="own.npz: is a file of MD17, another level of theory"):
+        RevisedMD17(file=path)
+    assert len(MD17(file=path)) == FRAMES
+
+
+@pytest.mark.parametrize("dataset", [MD17, RevisedMD17])
+def test_file_at_hand_of_another_molecule(tmp_path, dataset):
+    path = write(tmp_path / "own.npz", fixed())
+    with pytest.raises(InputError, match="structure 0 is C2H6O, but aspirin is C9H8O4; it is the"):
+        dataset(molecule="aspirin", file=path)
+    arrays = ethanol()
+    z = np.tile(arrays["z"], (FRAMES, 1))
+    z[3, 0] = 7
+    path = write(tmp_path / "mixed.npz", fixed(z=None, Z=z))
+    with pytest.raises(InputError, match="not all frames are C2H6O, as ethanol is"):
+        dataset(file=path)
 
 
 def test_units_of_a_published_file(tmp_path):

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +7,12 @@ import torch
 from schnetgeo.data import from_ase, to_ase
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from tests.datasets.archives import (
     ENERGY,
     FORCE,
     FRAMES,
+    KCAL_MOL,
     fixed,
     md17,
     ragged,
@@ -17,6 +21,8 @@ from tests.datasets.archives import (
     write,
 )
 from tests.shared_data import shared
+
+BOHR = 0.529177210903  # Å
 
 LAYOUTS = [fixed, shuffled_atoms, ragged, md17, revised_md17]
 
@@ -64,7 +70,10 @@ def test_shared_md17_in_ev():
 
 
 def test_shared_qm9_in_ev():
-    dataset = read_npz(shared("qm9_u0_part1.npz"), energy_key="U0", energy_unit="Hartree")
+    options = dict(energy_key="U0", energy_unit="Hartree")
+    with pytest.raises(InputError, match="does not state the unit of its positions; give length_"):
+        read_npz(shared("qm9_u0_part1.npz"), **options)
+    dataset = read_npz(shared("qm9_u0_part1.npz"), **options, length_unit="Angstrom")
     assert len(dataset) == 36248
     assert float(dataset[0].energy) == pytest.approx(-56.525887 * 27.211386245988, abs=1e-9)
     assert dataset[0].z.tolist() == [7, 1, 1, 1]
@@ -127,18 +136,68 @@ def test_given_key_and_unit(tmp_path):
 
 def test_lower_case_names_are_labels_with_a_unit(tmp_path):
     arrays = fixed(E=None, F=None, energy=fixed()["E"], forces=fixed()["F"])
+    arrays |= dict(e_unit=None)
     dataset = read(tmp_path, arrays, energy_unit="kcal/mol")
     assert float(dataset[0].energy) == pytest.approx(ENERGY * 0.0433641042418, abs=1e-9)
     assert dataset[0].forces.shape == (9, 3)
-    refuses(tmp_path, "does not state its energy unit", {**arrays, "e_unit": None})
+    refuses(tmp_path, "does not state the unit of its energies", arrays)
 
 
-def test_given_unit_wins_over_the_stated_one(tmp_path):
-    options = dict(energy_unit="meV", force_unit="meV/Bohr", length_unit="Bohr")
-    data = read(tmp_path, fixed(), **options)[0]
-    assert float(data.energy) == pytest.approx(ENERGY / 1000)
-    assert float(data.forces[0, 0]) == pytest.approx(FORCE / 1000 / 0.529177210903, rel=1e-6)
-    torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]) * 0.529177210903)
+@pytest.mark.parametrize("layout", [fixed, md17, revised_md17])
+def test_stated_units_win_over_the_layout(tmp_path, layout):
+    arrays = layout(e_unit="meV", f_unit="meV/Bohr", r_unit="Bohr")
+    data = read(tmp_path, arrays)[0]
+    factor = 1 if layout is fixed else 1 / KCAL_MOL
+    assert float(data.energy) == pytest.approx(ENERGY * factor / 1000)
+    force = FORCE * factor / 1000 / BOHR
+    assert float(data.forces[0, 0]) == pytest.approx(force, rel=1e-6)
+    torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]) * BOHR)
+    message = "own.npz: states 'meV' as unit of its energies, but energy_unit is 'eV'; leave"
+    refuses(tmp_path, message, arrays, energy_unit="eV")
+
+
+@pytest.mark.parametrize("layout", [md17, revised_md17])
+def test_a_layout_does_not_hold_for_half_of_the_labels(tmp_path, layout):
+    message = "does not state the unit of its forces; give force_unit"
+    refuses(tmp_path, message, layout(e_unit="eV"))
+    refuses(tmp_path, message, layout(), energy_unit="eV")
+    data = read(tmp_path, layout(e_unit="eV", r_unit="Ang"))[0]
+    assert float(data.forces[0, 0]) == pytest.approx(FORCE / KCAL_MOL, rel=1e-6)
+
+
+def test_lengths_in_bohr_are_asked_for(tmp_path):
+    arrays = fixed(r_unit=None, R=fixed()["R"] / BOHR)
+    options = dict(energy_unit="eV", force_unit="eV/Bohr")
+    arrays |= dict(e_unit=None, f_unit=None)
+    refuses(tmp_path, "unit of its positions; give length_unit", arrays, **options)
+    data = read(tmp_path, arrays, **options, length_unit="Bohr")[0]
+    torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]))
+    with pytest.raises(
+        InputError, match="1.8 bond lengths .* as where Bohr are taken for Å .* give"
+    ):
+        read(tmp_path, arrays, energy_unit="eV", force_unit="eV/Angstrom")
+
+
+def test_units_that_have_no_effect_are_refused(tmp_path):
+    arrays = fixed(E=None, energies_of_xtb=fixed()["E"], e_unit=None)
+    refuses(tmp_path, "energy_unit is given, but there are no energies; name .* energy_key",
+            arrays, energy_unit="Ha")  # fmt: skip
+
+
+def test_stress(tmp_path):
+    cell, stress = np.tile(np.eye(3) * 12.0, (FRAMES, 1, 1)), np.tile(np.eye(3), (FRAMES, 1, 1))
+    arrays = fixed(cell=cell, stress=stress)
+    assert float(read(tmp_path, arrays)[0].stress[0, 0, 0]) == 1.0
+    data = read(tmp_path, arrays | dict(stress_unit="GPa"))[0]
+    assert float(data.stress[0, 0, 0]) == pytest.approx(1 / 160.2176634)
+    data = read(tmp_path, arrays | dict(stress=None, W=-stress * 1728), virial_key="W")[0]
+    assert float(data.stress[0, 0, 0]) == pytest.approx(1.0)
+    voigt = np.tile([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (FRAMES, 1))
+    data = read(tmp_path, arrays | dict(stress=voigt))[0]
+    assert data.stress.tolist() == [[[1, 6, 5], [6, 2, 4], [5, 4, 3]]]
+    asked = arrays | dict(e_unit=None, f_unit=None)
+    refuses(tmp_path, "unit of its stresses; give stress_unit", asked, energy_unit="eV",
+            force_unit="eV/Å")  # fmt: skip
 
 
 def test_types_of_other_machines(tmp_path):
@@ -146,7 +205,7 @@ def test_types_of_other_machines(tmp_path):
     swapped = {name: arrays[name].astype(">f8") for name in "REF"}
     assert float(read(tmp_path, {**arrays, **swapped})[0].energy) == pytest.approx(ENERGY)
     assert read(tmp_path, fixed(R=arrays["R"].astype(np.float32)))[0].pos.dtype == torch.float32
-    whole = read(tmp_path, fixed(R=np.round(arrays["R"] * 100).astype(int), r_unit=None))
+    whole = read(tmp_path, fixed(R=np.round(arrays["R"] * 100).astype(int), r_unit="pm"))
     assert whole[0].pos.dtype == torch.float64
 
 
@@ -158,33 +217,91 @@ def test_cells(tmp_path):
     data = read(tmp_path, fixed(cell=cell, pbc=pbc, stress=cell))[1]
     assert data.pbc.tolist() == [[True, False, True]]
     assert data.cell.shape == data.stress.shape == (1, 3, 3)
-    data = read(tmp_path, fixed(cell=cell), length_unit="nm")[1]
+    data = read(tmp_path, fixed(cell=cell, r_unit="nm"))[1]
     assert float(data.cell[0, 0, 0]) == 120.0
+
+
+@pytest.mark.parametrize("name", ["cell", "lattice", "box"])
+@pytest.mark.parametrize("layout", [fixed, ragged, md17, revised_md17])
+def test_one_cell_for_all_and_other_names(tmp_path, layout, name):
+    cell = np.diag([12.0, 13.0, 14.0])
+    for values in (cell, cell.diagonal(), cell.reshape(9), np.tile(cell, (FRAMES, 1, 1))):
+        data = read(tmp_path, layout(**{name: values}))[1]
+        assert data.cell.tolist() == [cell.tolist()]
+        assert data.pbc.tolist() == [[True, True, True]]
+    sheared = cell + np.eye(3, k=1)
+    if name == "cell":
+        assert read(tmp_path, layout(cell=sheared))[1].cell.tolist() == [sheared.tolist()]
+    else:
+        refuses(tmp_path, f"{name} is not symmetric.* save it as cell", layout(**{name: sheared}))
+
+
+def test_cells_of_zeros_are_no_cells(tmp_path):
+    assert not read(tmp_path, fixed(cell=np.zeros((3, 3))))[0].pbc.any()
+
+
+def test_padding(tmp_path):
+    whole = read(tmp_path, ragged())
+    sizes = ragged()["N"]
+    z, rest = np.zeros((FRAMES, 9), np.uint8), np.zeros((2, FRAMES, 9, 3))
+    for k, data in enumerate(whole):
+        z[k, : sizes[k]], rest[0, k, : sizes[k]], rest[1, k, : sizes[k]] = (
+            data.z, data.pos, data.forces,
+        )  # fmt: skip
+    charges = (z > 0) * 0.5
+    arrays = fixed(z=None, Z=z, R=rest[0], F=rest[1], charges=charges, Q=np.zeros(FRAMES))
+    for counts in (None, sizes):
+        dataset = read(tmp_path, arrays | dict(N=counts))
+        for name in ("z", "pos", "forces", "energy"):
+            assert torch.equal(dataset.values(name), whole.values(name))
+        assert dataset.values("charges").unique().tolist() == [0.5]
+        assert dataset.has("Q")
+    message = "structure 2: atomic numbers are 0 as in padding, but not at the end"
+    z[2, 1] = 0
+    refuses(tmp_path, message, arrays)
+    refuses(tmp_path, "or not where N says", arrays | dict(N=np.full(FRAMES, 3)))
+
+
+def test_symbols_of_elements(tmp_path):
+    symbols = np.array(["C", "C", "O", *"HHHHHH"])
+    for values in (symbols, symbols.astype("S2")):
+        assert read(tmp_path, fixed(z=None, species=values))[0].z.tolist()[:3] == [6, 6, 8]
+    refuses(tmp_path, "species holds 'Xy', which is no symbol", fixed(z=None, species=["Xy"] * 9))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(e_unit=None), "does not state its energy unit; give energy_unit, such as eV"),
-        (dict(f_unit=None), "does not state its force unit; give force_unit, such as kcal/mol/An"),
+        (
+            dict(e_unit=None),
+            r"state the unit of its energies; give energy_unit \(--energy-unit\), such as eV",
+        ),
+        (dict(f_unit=None, r_unit=None), "does not state the unit of its .*; give .*_unit"),
+        (dict(energy_unit="meV"), "states two units of its energies, 'eV' and 'meV'"),
         (dict(e_unit="eV per cell"), "unknown energy unit 'eV per cell'; known: eV, meV"),
-        (dict(R=None), "has no positions, called R, only E, F, e_unit"),
-        (dict(z=None), "has no atomic numbers, called z or Z, only E, F, R"),
+        (dict(R=None), "has no positions, called R or coords or .*, only E, F, e_unit"),
+        (dict(z=None), "has no atomic numbers, called z or Z or .*, only E, F, R"),
         (
             dict(z=np.ones(8, int)),
-            "must be 54 integer atomic numbers, as many as atoms in R or N; ",
+            "must be 54 atomic numbers, as many as atoms in the positions or N; got 8",
         ),
-        (dict(z=np.ones(9)), "got 54 of type float64"),
+        (dict(z=np.ones(9)), "z must hold integer atomic numbers or symbols .* float64"),
+        (dict(z=np.full(9, 2**63, np.uint64)), "z holds 9223372036854775808, which is no atomic"),
         (dict(R=np.ones((9, 3))), r"R must have shape \(structures, atoms, 3\), got \(9, 3\)"),
-        (dict(R=np.ones((6, 9, 2))), r"R must hold numbers in shape \(6, 9, 3\), got .*6, 9, 2"),
+        (
+            dict(R=np.ones((6, 9, 2))),
+            r"R must have shape \(structures, atoms, 3\), or .*, got \(6, 9, 2\)",
+        ),
+        (dict(R=np.ones((0, 9, 3))), r"R must have shape .*, got \(0, 9, 3\)"),
         (dict(E=np.ones(5)), r"E must hold numbers in shape \(6,\) or \(6, 1\), got shape \(5,\)"),
         (dict(E=np.array(["a"] * 6)), "E must hold numbers .* type <U1"),
         (dict(F=np.ones((6, 8, 3))), r"F must hold numbers in shape \(6, 9, 3\), got .*6, 8, 3"),
         (dict(F=np.ones((9, 6, 3))), r"F must .* got shape \(9, 6, 3\)"),
-        (dict(cell=np.eye(3)), r"cell must hold numbers in shape \(6, 3, 3\)"),
+        (dict(cell=np.ones((2, 3, 3))), r"cell must hold numbers in shape \(6, 3, 3\)"),
+        (dict(cell=np.eye(3), box=np.eye(3)), "has cell and box; drop one of them"),
         (dict(energy=np.ones(6)), "'energy' has a name that structures use .*; rename it"),
-        (dict(tags=np.ones((6, 9))), "'tags' has a name that structures use"),
-        (dict(z=np.array([6, 6, 8, 1, 1, 0, 1, 1, 1])), r"own.npz, structure 0: z\[5\] = 0 is not"),
+        (dict(tags=np.ones((6, 8))), r"'tags' has a name that .*, and shape \(6, 8\); rename it"),
+        (dict(z=np.array([6, 6, 8, 1, 1, 0, 1, 1, 1])), "structure 0: atomic numbers are 0 as in"),
     ],
 )
 def test_refuses_fixed(tmp_path, changes, message):
@@ -195,7 +312,12 @@ def test_refuses_fixed(tmp_path, changes, message):
     ("changes", "message"),
     [
         (dict(Z=None), "no atomic numbers"),
-        (dict(N=np.full(6, 6)), "there must be 36 integer atomic numbers, .*; got 39"),
+        (dict(N=np.full(6, 6)), "there must be 36 atomic numbers, .*; got 39"),
+        (
+            dict(N=np.array([3.7, 9, 8, 7, 6, 5])),
+            "N must hold the number of atoms .* whole num",
+        ),
+        (dict(N=np.array([-3, 9, 8, 7, 6, 5])), "N must hold the number of atoms .* whole num"),
         (dict(R=np.ones((38, 3))), r"R must hold numbers in shape \(39, 3\), got shape \(38, 3\)"),
         (dict(F=np.ones((13, 3, 3))), r"F must hold numbers in shape \(39, 3\)"),
         (dict(E=np.ones(39)), r"E must hold numbers in shape \(6,\)"),
@@ -275,3 +397,60 @@ def test_goes_to_ase_and_back(tmp_path):
     again = from_ase(to_ase(data))
     assert torch.equal(again.energy, data.energy)
     torch.testing.assert_close(again.pos, data.pos)
+
+
+def test_drop(tmp_path):
+    arrays = fixed(mu=np.ones(FRAMES), tags=np.ones((FRAMES, 9), int))
+    assert read(tmp_path, arrays)[0].tags.tolist() == [1] * 9
+    assert set(read(tmp_path, arrays, drop=("mu", "tags", "F"))[0].keys()) == {"z", "pos", "energy"}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.ones(FRAMES, complex), r"\(type complex128\)"),
+        (np.zeros(FRAMES, "M8[s]"), r"\(type datetime64"),
+        (np.full(FRAMES, 2**63 + 1, np.uint64), r"\(type uint64\)"),
+        (np.ones((2, 2)), r"\(shape \(2, 2\), no row for each structure\)"),
+    ],
+)
+def test_what_is_left_out_is_said(tmp_path, values, reason):
+    with pytest.warns(DataNote, match=f"own.npz: left out 'more' {reason}"):
+        assert not read(tmp_path, fixed(more=values)).has("more")
+    with pytest.warns(DataNote, match="left out '../more'"):
+        read(tmp_path, fixed(**{"../more": np.ones(FRAMES)}))
+
+
+def test_bytes_become_text(tmp_path):
+    assert read(tmp_path, fixed(group=np.array([b"a"] * FRAMES)))[2].group == "a"
+
+
+def _header(shape):
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00\x76\x00" + text.encode().ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _header("(10**12,)".replace("10**12", str(10**12))),
+        _header(f"({10**12}, {10**12}, {10**12})"),
+        _header("(3,)") + b"\0" * 25,
+        _header("(3, )").replace(b"<f8", b"<U0"),
+        b"\x93NUMPY\x09\x00",
+        b"\x93NUM",
+        b"",
+        b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': ((".ljust(117) + b"\n",
+    ],
+)
+def test_members_that_lie_or_are_none(tmp_path, content):
+    path = write(tmp_path / "own.npz", fixed())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.npy", content)
+    with pytest.raises(InputError, match="own.npz: array 'more' cannot be read"):
+        read_npz(path)
+    assert not read_npz(path, drop=("more",)).has("more")
+
+
+def test_empty_arrays_of_many_structures(tmp_path):
+    refuses(tmp_path, "R must have shape", fixed(R=np.zeros((10**9, 0, 3))))

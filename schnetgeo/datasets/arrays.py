@@ -1,0 +1,196 @@
+"""Structures from named arrays, whatever file these came from."""
+
+import numpy as np
+import torch
+from ase.stress import voigt_6_to_full_3x3_stress
+from torch import Tensor
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
+from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
+from schnetgeo.datasets.label_names import LabelNames
+from schnetgeo.errors import InputError
+
+ENERGIES = ("E", "energy", "energies")
+FORCES = ("F", "forces", "force")
+CELLS = ("cell", "lattice", "box")
+_TYPES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
+_TAKEN = {*PER_ATOM, *GRAPH, "energy", "stress", "cell", "pbc", "ptr"}
+_RESERVED = set(dir(Structure))
+
+
+class ArrayReader:
+    """Structures that arrays hold, in eV and Å.
+
+    Args:
+        where: name of the file, for messages.
+        arrays: by name.
+        units: of the file.
+
+    Raises:
+        InputError: names the file, the array and what is wrong with it.
+    """
+
+    def __init__(self, where: str, arrays: dict[str, np.ndarray], units: FileUnits):
+        self.where, self.arrays, self.units = where, arrays, units
+        self.layout = layout_of(where, arrays)
+        self.count = len(self.layout.sizes)
+        self.left_out: list[str] = []
+        """What has no place in a structure."""
+
+    def dataset(self, names: LabelNames) -> PackedDataset:
+        """All structures, with labels of these names and further arrays as attributes."""
+        arrays, layout = self.arrays, self.layout
+        positions = name_in(arrays, POSITIONS)
+        pos = self._per_atom(positions, (3,)) * self.units.factor("length")
+        data = Structure(z=layout.z, pos=pos)
+        used = {positions, name_in(arrays, NUMBERS), name_in(arrays, COUNTS)}
+        used |= self._add_cell(data) | self._add_labels(data, names)
+        for name in arrays:
+            if name not in used and name.lower() not in UNIT_NAMES:
+                self._add_other(data, name)
+        return PackedDataset(data, torch.from_numpy(layout.sizes), where=self.where)
+
+    def _add_cell(self, data: Structure) -> set[str | None]:
+        cells = [name for name in CELLS if name in self.arrays]
+        if len(cells) > 1:
+            raise InputError(
+                f"{self.where}: has {' and '.join(cells)}; drop one of them (--drop {cells[1]})"
+            )
+        if not cells:
+            return set()
+        cell = self._cells(cells[0])
+        data.cell = torch.from_numpy(cell) * self.units.factor("length")
+        periodic = np.tile(cell.any((1, 2))[:, None], (1, 3))
+        if "pbc" in self.arrays:
+            values = self.arrays["pbc"]
+            if values.shape not in ((self.count, 3), (3,)) or values.dtype.kind not in "biu":
+                raise InputError(
+                    f"{self.where}: pbc must hold true or false in shape ({self.count}, 3) or "
+                    f"(3,), got shape {values.shape} and type {values.dtype}"
+                )
+            periodic = np.broadcast_to(values.astype(bool), (self.count, 3)).copy()
+        data.pbc = torch.from_numpy(periodic)
+        return {cells[0], "pbc"}
+
+    def _cells(self, name: str) -> np.ndarray:
+        """Cells (T, 3, 3), lattice vectors in rows, also of one cell for all, or of lengths."""
+        values = _floats(self.arrays[name])
+        shape = self.arrays[name].shape
+        if values is None or shape not in (
+            (self.count, 3, 3), (3, 3), (self.count, 9), (9,), (self.count, 3), (3,),
+        ):  # fmt: skip
+            raise InputError(
+                f"{self.where}: {name} must hold numbers in shape ({self.count}, 3, 3), or (3, 3) "
+                f"for all structures, got shape {shape} and type {self.arrays[name].dtype}"
+            )
+        if shape != (3, 3) and shape[-1] == 3 and len(shape) < 3:  # lengths of three edges
+            values = values[..., None] * np.eye(3)
+        cells = values.reshape(-1, 3, 3)
+        if name != "cell" and not np.allclose(cells, cells.transpose(0, 2, 1)):
+            raise InputError(
+                f"{self.where}: {name} is not symmetric, and programs differ in whether its rows "
+                "or its columns are the lattice vectors; save it as cell, with vectors in rows"
+            )
+        return np.broadcast_to(cells, (self.count, 3, 3)).copy()
+
+    def _add_labels(self, data: Structure, names: LabelNames) -> set[str]:
+        energy = names.of("energy", self.where, self.arrays, ENERGIES)
+        forces = names.of("forces", self.where, self.arrays, FORCES)
+        stress = names.of("stress", self.where, self.arrays, ("stress",))
+        virial = names.of("virial", self.where, self.arrays, ())
+        if energy:
+            values = self._rows(energy.name, (self.count,), (self.count, 1)).reshape(self.count)
+            data.energy = energy.sign * values.double() * self.units.factor("energy")
+        if forces:
+            values = self._per_atom(forces.name, (3,))
+            data.forces = forces.sign * values * self.units.factor("force")
+        if virial:
+            volume = torch.linalg.det(self._crystals(data, virial.name)).abs()
+            values = self._matrices(virial.name) * self.units.factor("energy")
+            data.stress = -virial.sign * values / volume.reshape(-1, 1, 1)
+        elif stress:
+            data.stress = stress.sign * self._matrices(stress.name) * self.units.factor("stress")
+        return {label.name for label in (energy, forces, stress, virial) if label}
+
+    def _crystals(self, data: Structure, name: str) -> Tensor:
+        if data.get("cell") is None or not bool(data.pbc.all()):
+            raise InputError(
+                f"{self.where}: {name} needs periodic cells, whose volume makes it a stress"
+            )
+        return data.cell.double()
+
+    def _matrices(self, name: str) -> Tensor:
+        """Symmetric matrices (T, 3, 3), also of six numbers xx yy zz yz xz xy."""
+        shapes = [(self.count, *tail) for tail in ((3, 3), (9,), (6,))]
+        values = self._rows(name, *shapes)
+        if values.shape[1:] == (6,):
+            return torch.from_numpy(voigt_6_to_full_3x3_stress(values.numpy()))
+        return values.reshape(-1, 3, 3)
+
+    def _add_other(self, data: Structure, name: str) -> None:
+        """Keep an array with a row for each structure or atom under its own name."""
+        values = self.arrays[name]
+        if values.ndim == 0 or values.shape == (1,) != (self.count,):
+            return  # text and numbers about the file, such as its name and theory
+        if name in PER_ATOM and name not in data and self._of_atoms(values):
+            data[name] = torch.from_numpy(_plain(self.layout.per_atom(values)))
+            return
+        if name in _TAKEN or name in data:
+            raise InputError(
+                f"{self.where}: the array {name!r} has a name that structures use for something "
+                f"else, and shape {values.shape}; rename it, or drop it (--drop {name})"
+            )
+        if not name.isidentifier() or name in _RESERVED:
+            self.left_out.append(f"{name!r:.50} (no name for an attribute)")
+        elif len(values) != self.count:
+            self.left_out.append(f"{name!r} (shape {values.shape}, no row for each structure)")
+        elif values.dtype.kind in "US":
+            data[name] = [_text(value) for value in values.tolist()]
+        elif (plain := _plain(values)) is None:
+            self.left_out.append(f"{name!r} (type {values.dtype})")
+        else:
+            data[name] = torch.from_numpy(plain)
+
+    def _of_atoms(self, values: np.ndarray) -> bool:
+        rows = self.layout.per_atom(values)
+        return rows is not None and _plain(rows) is not None
+
+    def _per_atom(self, name: str, tail: tuple[int, ...]) -> Tensor:
+        """Rows of all atoms, in float32 where they are, else in float64."""
+        self._check(name, (*self.layout.lead, *tail))
+        return torch.from_numpy(_floats(self.layout.per_atom(self.arrays[name])))
+
+    def _rows(self, name: str, *shapes: tuple[int, ...]) -> Tensor:
+        """An array that must have one of these shapes."""
+        self._check(name, *shapes)
+        return torch.from_numpy(_floats(self.arrays[name]))
+
+    def _check(self, name: str, *shapes: tuple[int, ...]) -> None:
+        values = self.arrays[name]
+        if values.shape not in shapes or values.dtype.kind not in "fiu":
+            raise InputError(
+                f"{self.where}: {name} must hold numbers in shape {' or '.join(map(str, shapes))}, "
+                f"got shape {values.shape} and type {values.dtype}"
+            )
+
+
+def _floats(values: np.ndarray) -> np.ndarray | None:
+    """Numbers in float32 where they are, else in float64; `None` for what are no numbers."""
+    if values.dtype.kind not in "fiu":
+        return None
+    dtype = np.float32 if values.dtype == np.float32 else np.float64
+    return np.ascontiguousarray(values, dtype=dtype)
+
+
+def _plain(values: np.ndarray) -> np.ndarray | None:
+    """Numbers in 64 bits, or true and false; `None` for what has no such type."""
+    kind = values.dtype.kind
+    if kind not in _TYPES or (kind == "u" and values.size and int(values.max()) >= 2**63):
+        return None
+    return np.ascontiguousarray(values, dtype=_TYPES[kind])
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
