@@ -50,6 +50,7 @@ _ALIASES = {
     "mol": ("mole",),
 }
 _WORD = re.compile(r"(a_?0|a\.u\.?|[^\W\d]+)\^?([+-]?\d)?", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 _MEGA = re.compile(r"M(eV|Ha|Eh|Ry|hartree)", re.IGNORECASE)  # which no atom's energies are in
 
 
@@ -109,7 +110,7 @@ def _value(unit: str, kind: str) -> float:
     text = _plain(unit)
     value, powers = 1.0, (0, 0, 0)
     for word, power in _words(text):
-        quantity = _atomic(kind, text, power) if _is_atomic(word) else _BASE.get(word)
+        quantity = _atomic(kind, text, power) if _is_atomic(word) else _named(word)
         if quantity is None:
             raise _unknown(unit, kind)
         value *= quantity.value**power
@@ -137,9 +138,17 @@ def _words(text: str) -> Iterator[tuple[str, int]]:
             sign, group = 1, 1
         else:
             match = _WORD.fullmatch(token)
-            word = "" if match is None or _MEGA.match(token) and token[0] == "M" else match[1]
-            yield word.lower(), sign * group * int(match[2] or 1 if match else 1)
+            mega = token.startswith("M") and _MEGA.match(token)
+            word, power = (token, 1) if mega or match is None else (match[1], int(match[2] or 1))
+            yield (word if mega else word.lower()), sign * group * power
             sign = 1
+
+
+def _named(word: str) -> _Quantity | None:
+    """What a word stands for, a factor such as 27.2114 among them; `None` if it is not known."""
+    if _NUMBER.fullmatch(word) and 0 < float(word) < float("inf"):
+        return _Quantity(float(word), (0, 0, 0))
+    return _BASE.get(word)
 
 
 def _is_atomic(word: str) -> bool:

@@ -29,6 +29,8 @@ def test_hartree_and_bohr_give_the_coulomb_constant():
         ("Ha", units.HARTREE),
         ("a.u.", units.HARTREE),
         ("Ry", units.HARTREE / 2),
+        ("27.5 eV", 27.5),
+        ("1e-3 eV", 1e-3),
         ("kcal/mole", units.KCAL_MOL),
         ("kcal mol^-1", units.KCAL_MOL),
         ("kcal·mol⁻¹", units.KCAL_MOL),
@@ -100,6 +102,8 @@ def test_length_in_force():
     [
         (units.energy, "erg", "unknown energy unit 'erg'; known: eV, meV, Hartree, .*kcal/mol"),
         (units.energy, "MeV", "unknown energy unit 'MeV'"),
+        (units.energy, "0.0 eV", "unknown energy unit"),
+        (units.energy, "1e999 eV", "unknown energy unit"),
         (units.energy, "kcal", "unknown energy unit 'kcal'"),
         (units.energy, "eV^99999", "unknown energy unit"),
         (units.length, "eV", "unknown length unit 'eV'; known: Angstrom, Bohr, nm"),

@@ -5,6 +5,7 @@ import torch
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
+from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
 from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
@@ -17,7 +18,6 @@ FORCES = ("F", "forces", "force")
 CELLS = ("cell", "lattice", "box")
 _TYPES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 _TAKEN = {*PER_ATOM, *GRAPH, "energy", "stress", "cell", "pbc", "ptr"}
-_RESERVED = set(dir(Structure))
 
 
 class ArrayReader:
@@ -142,7 +142,7 @@ class ArrayReader:
                 f"{self.where}: the array {name!r} has a name that structures use for something "
                 f"else, and shape {values.shape}; rename it, or drop it (--drop {name})"
             )
-        if not name.isidentifier() or name in _RESERVED:
+        if not _can_be_field(name):
             self.left_out.append(f"{name!r:.50} (no name for an attribute)")
         elif len(values) != self.count:
             self.left_out.append(f"{name!r} (shape {values.shape}, no row for each structure)")
@@ -174,6 +174,14 @@ class ArrayReader:
                 f"{self.where}: {name} must hold numbers in shape {' or '.join(map(str, shapes))}, "
                 f"got shape {values.shape} and type {values.dtype}"
             )
+
+
+def _can_be_field(name: str) -> bool:
+    try:
+        check_name(name, "")
+    except InputError:
+        return False
+    return True
 
 
 def _floats(values: np.ndarray) -> np.ndarray | None:

@@ -43,4 +43,4 @@ class LabelNames(NamedTuple):
         for name, sign in ((key, 1.0), (key.removeprefix("-"), -1.0)):
             if name in names:
                 return Label(name, sign)
-        raise InputError(f"{where}: has no array {key!r}; it has {', '.join(sorted(names))}")
+        raise InputError(f"{where}: has no {key!r}; it has {', '.join(sorted(names))}")

@@ -343,9 +343,9 @@ def test_missing_number_is_named(tmp_path, name, row, field):
 
 
 def test_unknown_key(tmp_path):
-    message = "has no array 'U0'; it has E, F, R, e_unit"
+    message = "has no 'U0'; it has E, F, R, e_unit"
     refuses(tmp_path, message, fixed(), energy_key="U0")
-    refuses(tmp_path, "has no array 'dE'", fixed(), forces_key="dE")
+    refuses(tmp_path, "has no 'dE'", fixed(), forces_key="dE")
 
 
 def test_broken_files(tmp_path):

@@ -9,12 +9,15 @@ import pytest
 import torch
 from ase import Atoms
 from ase.db import connect
+from torch.utils.data import ConcatDataset, Subset
 
 from benchmarks.peers import provide_removed_names
 from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17, from_schnetpack
 from schnetgeo.datasets import qm9 as qm9_module
 from schnetgeo.datasets import rmd17 as rmd17_module
+from schnetgeo.datasets.schnetpack import read_schnetpack
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, KCAL_MOL, ethanol
 from tests.datasets.published import (
     index_csv,
@@ -46,6 +49,7 @@ def row(k):
         "gap": np.array([0.25 + k]),
         "dipole": np.array([[0.1, 0.2, 0.3 + k]]),
         "charges": np.linspace(-1, 1, 9).reshape(9, 1),
+        "volumes": np.linspace(1, 2, 9),
     }
 
 
@@ -81,18 +85,19 @@ def test_positions_in_bohr(tmp_path):
 
 def test_other_names_and_units(tmp_path):
     path = database(tmp_path / "own.db", dict(UNITS, energy="kcal/mol", gap="kcal/mol"))
-    data = AtomsFile(path, energy_key="gap", energy_unit="eV", force_unit="eV/Angstrom")[1]
-    assert float(data.energy) == 1.25
-    assert float(data.forces[0, 0]) == pytest.approx(row(1)["forces"][0, 0])
+    data = AtomsFile(path, energy_key="gap", energy_unit="kcal mol^-1")[1]
+    assert float(data.energy) == pytest.approx(1.25 * KCAL_MOL)
     assert "gap" not in data
+    with pytest.raises(InputError, match="own.db: states 'kcal/mol' as unit of its energies, but"):
+        AtomsFile(path, energy_unit="eV")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(energy_key="U0"), "own.db: has no energy named 'U0'; it has energy, forces, gap"),
-        (dict(forces_key="grad"), "own.db: has no forces named 'grad'"),
-        (dict(energy_unit="Rydberg"), "own.db: unknown energy unit 'Rydberg'"),
+        (dict(energy_key="U0"), "own.db: has no 'U0'; it has charges, dipole, energy, forces, gap"),
+        (dict(forces_key="grad"), "own.db: has no 'grad'"),
+        (dict(energy_unit="erg"), "own.db: unknown energy unit 'erg'"),
     ],
 )
 def test_refuses_options(tmp_path, options, message):
@@ -103,7 +108,7 @@ def test_refuses_options(tmp_path, options, message):
 def test_energy_without_unit(tmp_path):
     path = database(tmp_path / "own.db", dict(UNITS, energy=None))
     with pytest.raises(
-        InputError, match="own.db: does not state the unit of 'energy'; give energy"
+        InputError, match="own.db: does not state the unit of its energies; give energy_unit"
     ):
         AtomsFile(path)
     assert AtomsFile(path, energy_unit="kcal/mol").has("energy")
@@ -113,7 +118,10 @@ def test_energy_without_unit(tmp_path):
     ("change", "message"),
     [
         (dict(forces=np.ones((8, 3))), r"row 3: forces must have 9 rows, got shape \(8, 3\)"),
-        (dict(gap=np.ones(9)), "row 3: gap has a value for each atom and none of the names z, pos"),
+        (
+            dict(gap=np.ones(9)),
+            "row 3: gap has a value for each atom, but not in all rows",
+        ),
         (dict(energy=np.array([np.nan])), "structure 2: energy is nan"),
     ],
 )
@@ -137,9 +145,80 @@ def test_row_without_a_label(tmp_path):
 
 def test_property_of_atoms_without_a_place(tmp_path):
     path = database(tmp_path / "own.db", dict(UNITS, gap=None), change=dict(gap=np.ones(9)))
-    with pytest.raises(InputError, match=r"pass drop=\('gap',\) to go on without it"):
+    with pytest.raises(InputError, match=r"pass drop=\('gap',\) .* to go on without it"):
         AtomsFile(path)
     assert not AtomsFile(path, drop=("gap",)).has("gap")
+
+
+STRESS = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
+
+
+def crystals(path, units, length="Ang", **data):
+    """Three crystals of one, two and three atoms."""
+    with connect(path) as out:
+        out.metadata = {"_property_unit_dict": units, "_distance_unit": length}
+        for k in (1, 2, 3):
+            atoms = Atoms(f"Al{k}", np.eye(3)[:k] * 2.5, cell=np.eye(3) * 5, pbc=True)
+            out.write(atoms, data=data, number=k, source=f"calculation {k}", label=k / 2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("GPa", 1 / 160.2176634),
+        ("kbar", 1 / 1602.176634),
+        ("kcal/mol/Ang/Ang/Ang", KCAL_MOL),
+        ("eV/Ang/Ang/Ang", 1.0),
+        ("Ha/Bohr^3", 27.211386245988 / BOHR**3),
+        (1.0, 1.0),
+        (0.5, 0.5),
+    ],
+)
+@pytest.mark.parametrize("values", [STRESS, STRESS[None], STRESS.flatten(), [1, 2, 3, 4, 5, 6.0]])
+def test_stress_in_its_unit(tmp_path, unit, value, values):
+    path = crystals(tmp_path / "own.db", {"stress": unit}, stress=np.array(values))
+    np.testing.assert_allclose(AtomsFile(path)[1].stress[0], STRESS * value, rtol=1e-12)
+
+
+def test_virial(tmp_path):
+    path = crystals(tmp_path / "own.db", {"virial": "kcal/mol"}, virial=STRESS)
+    data = read_schnetpack(path, virial_key="virial")[1]
+    np.testing.assert_allclose(data.stress[0], -STRESS * KCAL_MOL / 125, rtol=1e-12)
+
+
+def test_units_as_numbers_are_those_of_ase(tmp_path):
+    units = {"energy": KCAL_MOL, "gap": None, "forces": 1.0}
+    path = database(tmp_path / "own.db", units, length=1.0)
+    data = AtomsFile(path)[0]
+    assert float(data.energy) == pytest.approx(ENERGY)
+    assert float(data.forces[0, 0]) == pytest.approx(FORCE / KCAL_MOL)
+
+
+def test_unit_of_lengths_is_asked_for(tmp_path):
+    path = database(tmp_path / "own.db", {"energy": "kcal/mol"}, length=None)
+    with pytest.raises(InputError, match="unit of its positions; give length_unit"):
+        AtomsFile(path)
+    assert len(AtomsFile(path, length_unit="Ang")) == FRAMES
+
+
+def test_tensors_of_three_atoms(tmp_path):
+    path = crystals(tmp_path / "own.db", {"alpha": "Bohr^3"}, alpha=STRESS)
+    assert AtomsFile(path)[2].alpha.tolist() == [STRESS.tolist()]
+
+
+def test_key_value_pairs_are_kept(tmp_path):
+    path = crystals(tmp_path / "own.db", {"stress": "GPa"}, stress=STRESS)
+    last = AtomsFile(path, drop=("label",))[2]
+    assert (last.number.tolist(), last.source) == ([3], "calculation 3")
+    assert "label" not in last
+    assert AtomsFile(path).values("label").tolist() == [0.5, 1.0, 1.5]
+
+
+def test_property_of_all_atoms_is_left_out_with_a_note(tmp_path):
+    path = database(tmp_path / "own.db", {"energy": "kcal/mol", "volumes": None})
+    with pytest.warns(DataNote, match="own.db: left out volumes, with a value for each atom"):
+        assert not AtomsFile(path).has("volumes")
 
 
 def test_other_object():
@@ -204,6 +283,20 @@ def test_converts_subsets_and_units_of_objects(tmp_path, schnetpack):
     for mine, theirs in zip((whole[4], whole[1]), part, strict=True):
         for name in ("pos", "energy", "forces"):  # ASE's units differ in the eighth digit
             torch.testing.assert_close(mine[name], theirs[name], rtol=1e-7, atol=0)
+
+
+def test_parts_of_objects(tmp_path, schnetpack):
+    from schnetpack.data import ASEAtomsData
+
+    theirs = ASEAtomsData(str(database(tmp_path / "own.db")))
+    energies = from_schnetpack(theirs).values("energy")
+    part = Subset(Subset(theirs, [1, 3, 4]), [2, 0])
+    assert torch.equal(from_schnetpack(part).values("energy"), energies[[4, 1]])
+    both = ConcatDataset([part, theirs.subset([5])])
+    assert torch.equal(from_schnetpack(both).values("energy"), energies[[4, 1, 5]])
+    assert torch.equal(from_schnetpack(Subset(both, [0, 2])).values("energy"), energies[[4, 5]])
+    few = ASEAtomsData(str(tmp_path / "own.db"), load_properties=["energy"])
+    assert set(from_schnetpack(few)[0].keys()) == {"z", "pos", "cell", "pbc", "energy"}
 
 
 def test_same_as_schnetpack_on_md17(tmp_path, schnetpack, monkeypatch):
