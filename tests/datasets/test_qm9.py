@@ -318,3 +318,31 @@ def test_a_file_of_another_kind_is_refused_before_a_download(tmp_path, monkeypat
     monkeypatch.setattr(module, "fetch", lambda *arguments: pytest.fail("a download was begun"))
     with pytest.raises(InputError, match="own.extxyz"):
         QM9(file=tmp_path / "own.extxyz")
+
+
+def test_npz_that_states_its_unit(tmp_path):
+    with np.load(shared("qm9_all_properties.npz")) as file:
+        arrays = {key: file[key] for key in file.files}
+    atoms = int(arrays["N"][:20].astype(int).sum())
+    arrays = {k: v[: atoms if k in ("Z", "R") else 20] for k, v in arrays.items()}
+    hartree = tmp_path / "hartree.npz"
+    np.savez(hartree, **arrays)
+    ours = QM9(file=hartree)
+    energies = [name for name, p in PROPERTIES.items() if p.file_unit == "Hartree"]
+    arrays |= {name: arrays[name] * 27.211386245988 for name in energies}
+    np.savez(tmp_path / "ev.npz", **arrays, e_unit="eV")
+    stated = QM9(file=tmp_path / "ev.npz")
+    for name in ("U0", "gap", "U0_atom", "energy", "mu", "Cv"):
+        torch.testing.assert_close(stated.values(name), ours.values(name))
+    np.savez(tmp_path / "silent.npz", **arrays)
+    with pytest.raises(InputError, match="silent.npz: U0 of its first molecule is .*atomization"):
+        QM9(file=tmp_path / "silent.npz")
+
+
+def test_other_than_the_archive(tmp_path):
+    with pytest.raises(InputError, match="QM9 is read from its archive, .*, not from a folder"):
+        QM9(file=tmp_path)
+    path = tmp_path / "dsgdb9nsd_000001.xyz"
+    path.write_bytes(b"5")
+    with pytest.raises(InputError, match="not from one of its small files; name the archive"):
+        QM9(file=path)
