@@ -1,5 +1,6 @@
 """What models are trained and tested on: a data set with one split, for each size and seed."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
     """
     names = [name for name in Training.__dataclass_fields__ if name != "seed"]
     for subject in subjects:
+        _check_folder(subject.name)
         for number in options.num_train:
             for seed in options.seed:
                 training = Training(**{name: options[name] for name in names}, seed=seed)
@@ -61,6 +63,15 @@ def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
                 ]
                 folder = "/".join(filter(None, parts))
                 yield _case(subject, number, options, training, folder)
+
+
+def _check_folder(name: str) -> None:
+    """A subject has a folder below --out, whatever it is called."""
+    if name in (".", "..") or not name.isprintable() or not re.fullmatch(r"[^/\\]{1,100}", name):
+        raise InputError(
+            f"{name!r:.60} is to be a folder below --out: give up to 100 printable characters, "
+            "without / and \\"
+        )
 
 
 def _case(

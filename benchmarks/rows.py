@@ -43,22 +43,28 @@ def read_entries(out: Path) -> dict[str, Entry]:
     """The finished rows of a folder by their place.
 
     Raises:
-        InputError: for a file that is none of this version.
+        InputError: for a file that is none of this version, or was changed after writing.
     """
     entries = {}
     for path in sorted((out / "rows").glob("*.json")):
         try:
-            entry = Entry(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
+            content = json.loads(path.read_text())
+            digest, entry = content.pop("digest"), Entry(**content)
+            unchanged = digest == _digest(json.dumps(content, sort_keys=True))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: no row of this version ({error}); delete it") from None
+        if not unchanged:
+            raise InputError(f"{path}: was changed after writing; delete it to train this row anew")
         entries[entry.place] = entry
     return entries
 
 
 def write_entry(out: Path, entry: Entry) -> None:
     """Keep a finished row."""
-    content = json.dumps(entry._asdict(), ensure_ascii=False, allow_nan=False)
-    write_whole(_path(out, entry.place), content.encode())
+    content = entry._asdict()
+    content["digest"] = _digest(json.dumps(content, sort_keys=True))
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    write_whole(_path(out, entry.place), text.encode())
 
 
 def forget(out: Path, folder: str, model: str) -> None:

@@ -33,6 +33,7 @@ from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.train.configuration import check_threads
 from schnetgeo.train.fit import check_start
 from schnetgeo.units import KCAL_MOL
 from schnetgeo.user_code import named_class
@@ -214,6 +215,7 @@ def _evaluate_parser() -> Parser:
 
 def _evaluate(options: Namespace) -> None:
     check_device(options.device)
+    check_threads(options.threads)
     if options.threads:
         torch.set_num_threads(options.threads)
     potential = load(options.model, tuple(options.classes), options.device)
@@ -248,6 +250,8 @@ def _show(options: Namespace) -> None:
     film = ":" in options.index
     out = options.out or f"{Path(options.file).stem}.{'gif' if film else 'png'}"
     structures = _chosen(dataset, options.index)
+    if Path(out).is_dir():
+        raise InputError(f"{out}: is a folder; name a picture in it, such as {Path(out, 'a.png')}")
     if options.forces and not dataset.has("forces"):
         raise InputError(
             f"{dataset.where}: has no forces to draw; name their key with --forces-key"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from schnetgeo.errors import InputError
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file completely or not at all; an `InputError` says why it could not be written."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
@@ -37,7 +38,7 @@ def locked(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
         InputError: if another process is writing, or the folder around `path` cannot be written.
     """
     path = Path(path)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = FileLock(path.parent / f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
@@ -53,3 +54,17 @@ def locked(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
         with contextlib.suppress(OSError):  # waiting processes notice that the file is gone
             os.unlink(lock.lock_file)
         lock.release()
+
+
+def check_zip(path: str | os.PathLike) -> None:
+    """Raise `InputError` unless the members of a zip archive have the CRC-32s that it states.
+
+    Torch writes checkpoints as such archives and does not compare.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile fails in many ways on what is none
+        raise InputError(f"{path}: not a whole file ({error}); get a fresh copy") from None
+    if damaged is not None:
+        raise InputError(f"{path}: was changed after writing: {damaged}; get a fresh copy")

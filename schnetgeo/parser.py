@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from schnetgeo.errors import InputError, one_line
 from schnetgeo.user_code import import_named
+from schnetgeo.yaml_size import check_yaml
 
 _LONG_OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
 # in texts of jsonargparse
@@ -48,6 +49,10 @@ class Parser(ArgumentParser):
             if "type[" in str(getattr(action, "_typehint", "")):
                 action._check_type_ = _importing(action._check_type_)
         return added
+
+    def _load_config_parser_mode(self, content, path="", *args, **kwargs):
+        check_yaml(content, path)
+        return super()._load_config_parser_mode(content, path, *args, **kwargs)
 
     def _check_value_key(self, action, value, key, cfg, append=False):
         """An option for several values takes one without brackets from a configuration file."""

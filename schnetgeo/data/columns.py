@@ -209,7 +209,7 @@ def created(folder: str | os.PathLike, notes: dict, wait: bool = False) -> Itera
         InputError: if the folder exists, another process makes it, or the disk is full.
     """
     folder = Path(folder)
-    part = folder.with_name(f".{folder.name}.part")
+    part = folder.parent / f".{folder.name}.part"
     with locked(folder, wait):
         if folder.exists():
             raise InputError(f"{folder}: exists already; remove it or choose another name")

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,7 +67,7 @@ class Split(NamedTuple):
         try:
             with np.load(path) as file:
                 found = {name.removesuffix("_idx"): file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy and zipfile fail in many ways on what they did not write
             raise InputError(f"{path}: cannot be read as a split ({error}); give an .npz") from None
         empty = np.empty(0, np.int64)
         parts = [found.get(name, None if name == "train" else empty) for name in cls._fields]
@@ -77,6 +76,8 @@ class Split(NamedTuple):
                 f"{path}: a split has arrays of indices train, val and test, the last two if "
                 f"wanted; it has {', '.join(sorted(found)) or 'nothing'}"
             )
+        if any(part.size and int(part.max()) >= 2**63 for part in parts):
+            raise InputError(f"{path}: indices of a split are below the number of structures")
         split = cls(*(torch.from_numpy(part.astype(np.int64)) for part in parts))
         if "digest" in found and str(found["digest"]) != split.digest:
             raise InputError(f"{path}: its digest is that of another split; get a fresh copy")

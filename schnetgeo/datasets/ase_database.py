@@ -47,15 +47,22 @@ def rows(path: str | os.PathLike) -> Iterator[Row]:
         for id_, numbers, positions, cell, pbc, pairs, data in database.execute(
             f"SELECT {_COLUMNS} FROM systems ORDER BY id"
         ):
-            yield Row(
-                id_,
-                np.frombuffer(numbers, np.int32),
-                np.frombuffer(positions).reshape(-1, 3),
-                np.frombuffer(cell).reshape(3, 3) if cell else np.zeros((3, 3)),
-                np.array([bool(pbc & bit) for bit in (1, 2, 4)]),
-                json.loads(pairs) if pairs else {},
-                _decoded(data),
-            )
+            try:
+                row = Row(
+                    id_,
+                    np.frombuffer(numbers, np.int32),
+                    np.frombuffer(positions).reshape(-1, 3),
+                    np.frombuffer(cell).reshape(3, 3) if cell else np.zeros((3, 3)),
+                    np.array([bool(pbc & bit) for bit in (1, 2, 4)]),
+                    dict(json.loads(pairs)) if pairs else {},
+                    dict(_decoded(data)),
+                )
+            except Exception as error:  # a column of another type fails in a way of its own
+                raise InputError(
+                    f"{path}, row {id_}: is none of ASE's ({type(error).__name__}: {error}); get a "
+                    "fresh copy"
+                ) from None
+            yield row
 
 
 def metadata(path: str | os.PathLike) -> dict:
@@ -66,7 +73,10 @@ def metadata(path: str | os.PathLike) -> dict:
     """
     with _open(path) as database:
         found = database.execute("SELECT value FROM information WHERE name='metadata'").fetchall()
-    return json.loads(found[0][0]) if found else {}
+    about = json.loads(found[0][0]) if found else {}
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: its metadata are no dictionary; get a fresh copy")
+    return about
 
 
 @contextlib.contextmanager
@@ -75,11 +85,29 @@ def _open(path: str | os.PathLike) -> Iterator[sqlite3.Connection]:
         raise InputError(f"{path}: no such file")
     try:
         with contextlib.closing(sqlite3.connect(_address(path), uri=True)) as database:
+            _check_tables(database, path)
             yield database
-    except (sqlite3.Error, json.JSONDecodeError) as error:
+    except (sqlite3.Error, json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"{path}: not an ASE database, or not a whole one ({error}); get a fresh copy"
         ) from None
+
+
+def _check_tables(database: sqlite3.Connection, path: str | os.PathLike) -> None:
+    """Refuse what computes its rows, such as a view without an end; a table is in the file."""
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(os.path.getsize(path), 2**20))
+    entries = database.execute("SELECT name, type, sql FROM sqlite_master").fetchall()
+    for name, kind, sql in entries:
+        computed = kind == "view" or (kind == "table" and "VIRTUAL" in (sql or "").upper()[:20])
+        if kind == "table" and not computed:
+            columns = database.execute("SELECT hidden FROM pragma_table_xinfo(?)", (name,))
+            computed = any(hidden for (hidden,) in columns)
+        if computed:
+            raise InputError(
+                f"{path}: {name!r:.60} is computed by the database and not a table of rows, as ASE "
+                "writes it; do not trust this file, get it from its authors"
+            )
 
 
 def _address(path: str | os.PathLike) -> str:

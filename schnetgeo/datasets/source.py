@@ -97,7 +97,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A place to write to; it takes the name `path` if the block ends well, else it vanishes."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.parent / f".{path.name}.part"
     try:
         part.unlink(missing_ok=True)  # of a process that was killed
         yield part

@@ -1,6 +1,7 @@
 """What a training can be told."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
@@ -80,3 +81,22 @@ class Training:
         for name in ("decay", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in 0 … 1, 1 excluded, got {getattr(self, name)}")
+        self._check_counts()
+
+    def _check_counts(self):
+        """Raise `InputError` for a seed, processes or threads that no machine has."""
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be a whole number from 0 to 2⁶³ − 1, got {self.seed}")
+        if self.devices != "auto" and self.devices < 1:
+            raise InputError(f'devices must be at least 1, or "auto", got {self.devices}')
+        check_threads(self.threads)
+
+
+def check_threads(number: int) -> None:
+    """Raise `InputError` unless torch may start so many CPU threads; 0 leaves its choice.
+
+    More than a machine can start end the interpreter without a word.
+    """
+    most = max(256, os.cpu_count() or 1)
+    if not 0 <= number <= most:
+        raise InputError(f"threads must lie in 0 … {most}, where 0 is torch's choice, got {number}")

@@ -147,6 +147,8 @@ def check_start(
     _check_set("train", train)
     _check_set("val", val)
     _check_labels(train, val, training)
+    if not str(out).isprintable():  # TensorBoard needs UTF-8
+        raise InputError(f"{out}: a folder's name must be printable UTF-8; choose another")
     taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
     if taken and not (resume or overwrite):
         raise InputError(

@@ -8,6 +8,7 @@ from torch import nn
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
+from schnetgeo.files import check_zip
 from schnetgeo.nn.model_file import class_name
 from schnetgeo.train.configuration import Training
 
@@ -32,12 +33,13 @@ def settings(
 def check_resume(checkpoint: Path, now: dict) -> None:
     """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
     try:
-        before = torch.load(checkpoint, weights_only=True)[KEY]
+        before = dict(torch.load(checkpoint, weights_only=True)[KEY])
     except Exception:  # torch fails in many ways on what it did not write
         raise InputError(
             f"{checkpoint}: no checkpoint of this version; overwrite the training, or choose "
             "another folder"
         ) from None
+    check_zip(checkpoint)
     for name in {**before, **now}:
         then, given = before.get(name), now.get(name)
         if then != given:

@@ -14,6 +14,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import RunningStage
 
+from schnetgeo.errors import InputError
 from schnetgeo.train.callbacks import StepBar
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.module import PotentialModule
@@ -23,8 +24,7 @@ def make_trainer(
     training: Training, out: Path, callbacks: list[L.Callback], validate: bool
 ) -> L.Trainer:
     """A trainer with loggers in `out/logs`, on the processes that torchrun or `devices` name."""
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    launched, local = _processes("WORLD_SIZE"), _processes("LOCAL_WORLD_SIZE")
     devices = local if training.devices == "auto" else training.devices
     nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
     callbacks = list(callbacks)
@@ -57,6 +57,17 @@ def make_trainer(
         inference_mode=False,
         profiler=_Unprofiled(),
     )
+
+
+def _processes(variable: str) -> int:
+    """How many the launcher says there are; one where there was no launcher."""
+    text = os.environ.get(variable, "1")
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise InputError(
+            f"the environment variable {variable} is {text!r}, but a number of processes, as "
+            "torchrun sets it; unset it"
+        )
+    return int(text)
 
 
 class _Trainer(L.Trainer):

@@ -263,3 +263,20 @@ def test_a_trajectory_split_at_random_says_so():
 )
 def test_published_trajectories(name, expected):
     assert is_trajectory(read_npz(shared(f"{name}.npz"))) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_files_that_are_no_splits(tmp_path, content):
+    path = tmp_path / "split.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="split.npz: cannot be read as a split"):
+        Split.load(path)
+
+
+def test_an_array_is_no_split(tmp_path):
+    np.save(tmp_path / "split.npy", np.arange(3))
+    with pytest.raises(InputError, match="split.npy: cannot be read as a split"):
+        Split.load(tmp_path / "split.npy")
+    np.savez(tmp_path / "large.npz", train=np.array([2**63], np.uint64))
+    with pytest.raises(InputError, match="large.npz: indices of a split are below"):
+        Split.load(tmp_path / "large.npz")
