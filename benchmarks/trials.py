@@ -51,7 +51,8 @@ class Run(NamedTuple):
     parameters: int
     steps: int
     stopped_by: str
-    seconds: float
+    seconds: float  # of training
+    compile_seconds: float = 0.0
 
 
 def new_trial(case: Case, model: Contestant, options: Namespace) -> Trial:
@@ -92,7 +93,7 @@ def run(trial: Trial, options: Namespace, entries: dict[str, Entry]) -> Run:
             row, potential = entry.row, load(path, model.classes)
             return Run(
                 _predictor(potential), row["parameters"], row["steps"], row["stopped_by"],
-                row["seconds"],
+                row["seconds"], row["compile_seconds"],
             )  # fmt: skip
     return _trained(trial, options)
 
@@ -110,7 +111,7 @@ def _trained(trial: Trial, options: Namespace) -> Run:
         new_potential(net, case.train), case.train, case.val, trial.training, trial.folder(out),
         options.resume, options.overwrite,
     )  # fmt: skip
-    return Run(_predictor(done.potential), size, done.steps, done.stopped_by, done.seconds)
+    return Run(_predictor(done.potential), size, *done[1:])
 
 
 def build(trial: Trial) -> torch.nn.Module:
@@ -149,6 +150,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         "steps": run.steps,
         "stopped_by": run.stopped_by if sound else "diverged",
         "seconds": round(run.seconds, 3),
+        "compile_seconds": round(run.compile_seconds, 3),
         "hardware": hardware(),
         "versions": versions(),
         **(_as_row(found, case.subject.unit) if sound else {}),

@@ -5,8 +5,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Int
-from numba import njit
 from torch import Tensor
+
+from schnetgeo.ops.jit import serial
 
 
 class Runs:
@@ -75,7 +76,7 @@ def _columns(array: Tensor, axis: int) -> list[np.ndarray]:
     return [array] if array.ndim == 1 else list(array if axis == 1 else array.T)
 
 
-@njit(cache=True, nogil=True)
+@serial
 def _copy_shifted(column, first, sizes, shift, out):
     n = 0
     for k in range(first.shape[0]):

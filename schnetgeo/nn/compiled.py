@@ -21,7 +21,8 @@ from schnetgeo.nn.parameters import Sizes, embedding_of, filters_reverse, tabula
 from schnetgeo.nn.tangents import reverse_blocks, room_size
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops import memory
-from schnetgeo.ops.jit import match_threads, parallel, serial
+from schnetgeo.ops.dense import set_row
+from schnetgeo.ops.jit import match_threads, parallel, serial, standalone
 
 _BLOCK = 192  # atoms: for each block, tables and weights come from the outer cache again
 _SHARE = 1.25  # of the mean share of the work that one thread may have
@@ -179,13 +180,13 @@ def _forward(flat, sizes, room, graph, cut, tape, energy, silu, with_slope):
             )
 
 
-@serial
+@standalone
 def _forward_block(flat, sizes, room, graph, cut, tape, energy, structures, silu, with_slope):
     embedding, weights = embedding_of(flat, sizes), weights_of(room, sizes)
     first, last = structures
     atoms = cut.ptr[first], cut.ptr[last]
     for i in range(atoms[0], atoms[1]):
-        tape.x[0, i] = embedding[cut.z[i]]
+        set_row(embedding[cut.z[i]], tape.x[0, i])
     energies(weights, graph, tape, atoms, silu)
     for b in range(first, last):
         energy[b] = 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from schnetgeo.nn.whole import Graph, Tape, energies, slopes
 from schnetgeo.ops.cpu import add_b_spline_slope, b_spline
+from schnetgeo.ops.dense import set_rows
 from schnetgeo.ops.jit import serial
 
 
@@ -42,7 +43,7 @@ def evaluate(molecule, x, weights, silu, cutoff, spacing):
         np.empty(atoms, x.dtype),
         np.zeros(edges, x.dtype),
     )
-    tape.x[0] = x
+    set_rows(x, tape.x[0])
     graph = Graph(
         molecule.source, molecule.start, molecule.reverse, np.empty(edges, np.int64),
         np.empty((edges, 4), x.dtype), np.empty((edges, 4), x.dtype), molecule.share,

@@ -8,8 +8,8 @@ from numba import prange
 from schnetgeo.nn.whole import Weights
 from schnetgeo.ops.activations import softplus_of
 from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
-from schnetgeo.ops.dense import add_outer, add_products, add_rows
-from schnetgeo.ops.jit import parallel, serial
+from schnetgeo.ops.dense import add_outer, add_products, add_rows, set_all_rows, set_row, set_rows
+from schnetgeo.ops.jit import parallel, serial, standalone
 
 _PART = 4096  # parameters whose gradients a thread adds up at once
 _ROWS = 48  # knots that a thread takes at once, a multiple of the rows of a tile
@@ -162,44 +162,44 @@ def tabulate(flat, sizes, basis, activated, room, filter_room):
         room, filter_room: where `Weights` and `Filters` are written.
     """
     for layer in prange(sizes.layers):
-        _unpack(flat, sizes, layer, room, filter_room)
+        _unpack(flat, sizes, np.int64(layer), room, filter_room)  # prange counts unsigned
     chunks = (basis.shape[0] + _ROWS - 1) // _ROWS
     for part in prange(sizes.layers * chunks):
-        layer, begin = part // chunks, part % chunks * _ROWS
+        layer, begin = np.int64(part) // chunks, np.int64(part) % chunks * _ROWS
         rows = begin, min(begin + _ROWS, basis.shape[0])
         _sample(flat, sizes, layer, filter_room, basis, rows, activated)
     for part in prange(sizes.layers * chunks):
-        layer, begin = part // chunks, part % chunks * _ROWS
+        layer, begin = np.int64(part) // chunks, np.int64(part) % chunks * _ROWS
         _interpolate(sizes, layer, room, filter_room, begin)
 
 
-@serial
+@standalone
 def _unpack(flat, sizes, layer, room, filter_room):
     """Put the weights of a layer in their places, and those of the readout with the first."""
     weights, filters = weights_of(room, sizes), filters_of(filter_room, sizes)
     if layer == 0:
         readout = readout_of(flat, sizes)
         _turn(readout.r1, weights.r1)
-        weights.r1_back[:] = readout.r1
-        weights.s1[:] = readout.s1
-        weights.r2[:] = readout.r2
-        weights.s2[:] = readout.s2
+        set_rows(readout.r1, weights.r1_back)
+        set_row(readout.s1, weights.s1)
+        set_row(readout.r2, weights.r2)
+        set_row(readout.s2, weights.s2)
     own = layer_of(flat, sizes, layer)
     _turn(own.w1, weights.w1[layer])
     _turn(own.w2, weights.w2[layer])
     _turn(own.w3, weights.w3[layer])
-    weights.w1_back[layer] = own.w1
-    weights.w2_back[layer] = own.w2
-    weights.w3_back[layer] = own.w3
-    weights.b1[layer] = own.b1
-    weights.b2[layer] = own.b2
-    weights.b3[layer] = own.b3
+    set_rows(own.w1, weights.w1_back[layer])
+    set_rows(own.w2, weights.w2_back[layer])
+    set_rows(own.w3, weights.w3_back[layer])
+    set_row(own.b1, weights.b1[layer])
+    set_row(own.b2, weights.b2[layer])
+    set_row(own.b3, weights.b3[layer])
     _turn(own.filter_w1, filters.w1[layer])
     _turn(own.filter_w2, filters.w2[layer])
-    filters.w2_back[layer] = own.filter_w2
+    set_rows(own.filter_w2, filters.w2_back[layer])
 
 
-@serial
+@standalone
 def _turn(weight, out):
     """Write the transpose."""
     for k in range(out.shape[0]):
@@ -223,24 +223,24 @@ def _present(basis):
     return min(first, last), last
 
 
-@serial
+@standalone
 def _sample(flat, sizes, layer, filter_room, basis, rows, activated):
     """The filter network on some of the knots."""
     own, filters = layer_of(flat, sizes, layer), filters_of(filter_room, sizes)
     part = slice(rows[0], rows[1])
     hidden, first = filters.hidden[layer, part], filters.hidden_first[layer, part]
     values = filters.values[layer, part]
-    hidden[:] = own.filter_b1
+    set_all_rows(own.filter_b1, hidden)
     first_k, last_k = _present(basis[part])
     add_products(basis[part, first_k:last_k], filters.w1[layer, first_k:last_k], hidden)
     softplus_of(hidden.reshape(-1), first.reshape(-1))
-    values[:] = own.filter_b2
+    set_all_rows(own.filter_b2, values)
     add_products(hidden, filters.w2[layer], values)
     if activated:
         softplus_of(values.reshape(-1), filters.last_first[layer, part].reshape(-1))
 
 
-@serial
+@standalone
 def _interpolate(sizes, layer, room, filter_room, begin):
     """Spline coefficients from some of the samples."""
     values = filters_of(filter_room, sizes).values[layer]
@@ -253,14 +253,14 @@ def _interpolate(sizes, layer, room, filter_room, begin):
 def filters_reverse(sizes, filter_room, basis, tables, gradient, activated):
     """From the threads' gradients for the tables to those for all parameters, in gradient[0]."""
     for task in prange(gradient.shape[0]):
-        _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, task)
+        _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, np.int64(task))
     for part in prange((gradient.shape[1] + _PART - 1) // _PART):
         for task in range(1, gradient.shape[0]):
             for k in range(part * _PART, min((part + 1) * _PART, gradient.shape[1])):
                 gradient[0, k] += gradient[task, k]
 
 
-@serial
+@standalone
 def _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, task):
     """The share of one thread, in its row of the gradient."""
     filters, threads = filters_of(filter_room, sizes), gradient.shape[0]
@@ -274,7 +274,7 @@ def _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, tas
         _turn(w1_bar, own.filter_w1)
 
 
-@serial
+@standalone
 def _reverse_rows(own, w1_bar, layer, filters, basis, tables, rows, activated):
     """The same for some of the knots; `own` is a thread's gradient for the layer, less w1_bar."""
     begin, end = rows

@@ -24,8 +24,8 @@ from schnetgeo.nn.whole import (
     Q,
     conv,
 )
-from schnetgeo.ops.dense import add_outer, add_products, add_rows
-from schnetgeo.ops.jit import serial
+from schnetgeo.ops.dense import add_outer, add_products, add_rows, set_rows
+from schnetgeo.ops.jit import serial, standalone
 
 DX, DP, DG, DQ, BEND = range(5)  # rows of `Room.moved`
 
@@ -67,7 +67,7 @@ def _room(space, sizes, atoms, with_slope):
     )  # fmt: skip
 
 
-@serial
+@standalone
 def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, space, into, with_slope):
     """The gradient of Σ Ē E + Σ v slope.
 
@@ -101,7 +101,7 @@ def reverse_blocks(sizes, weights, graph, tape, cut, blocks, bars, space, into, 
                 row[f] += room.x_bar[i, f]
 
 
-@serial
+@standalone
 def _tangents(weights, graph, tape, room, v, atoms):
     """Carry the tangents that v gives the distances through the layers."""
     begin, end = atoms
@@ -120,7 +120,7 @@ def _tangents(weights, graph, tape, room, v, atoms):
         bend[:] = 0
         add_products(dg, weights.w2[layer], bend)
         _bend(tape.layers[FIRST, layer, own], tape.layers[H_BAR, layer, own], dq, bend)
-        result[:] = dx
+        set_rows(dx, result)
         add_products(dq, weights.w3[layer], result)
     room.bend[:] = 0
     add_products(room.moved[DX, weights.b1.shape[0], :n], weights.r1, room.bend)
@@ -132,7 +132,7 @@ def _tangents(weights, graph, tape, room, v, atoms):
             room.bend[i, f] = second[i, f] * dh
 
 
-@serial
+@standalone
 def _reverse(sizes, weights, graph, tape, room, v, gradient, table_bar, with_slope, atoms):
     """Reverse Σ ȳ y + Σ share ẏ."""
     begin, end = atoms
@@ -170,7 +170,7 @@ def _reverse(sizes, weights, graph, tape, room, v, gradient, table_bar, with_slo
         add_products(room.p_bar, weights.w1_back[layer], room.x_bar)
 
 
-@serial
+@standalone
 def _reverse_readout(sizes, weights, graph, tape, room, gradient, with_slope, atoms):
     begin, end = atoms
     own, out = slice(begin, end), readout_of(gradient, sizes)
@@ -204,7 +204,7 @@ def _bend(first, h_bar, dq, bend):
             bend[i, f] = (1 - s) * h_bar[i, f] * dh
 
 
-@serial
+@standalone
 def _moved_conv(x, dx, table, graph, v, atoms, out):
     """Σ_{e: j→i} ẋ_j ⊙ W(r_e) + v_e x_j ⊙ W′(r_e) for the atoms i of a block."""
     begin, end = atoms
@@ -227,7 +227,7 @@ def _moved_conv(x, dx, table, graph, v, atoms, out):
                 out_j[f] += dx_i[f] * filter + x_i[f] * moved
 
 
-@serial
+@standalone
 def _table(p, g_bar, graph, atoms, out):
     """Add Σ_e w_eq p_j ⊙ ḡ_i to the rows k_e + q."""
     begin, end = atoms
@@ -248,7 +248,7 @@ def _table(p, g_bar, graph, atoms, out):
                 o3[f] += w3 * pair
 
 
-@serial
+@standalone
 def _moved_table(p, dp, over, g_bar, graph, v, atoms, pairs, out):
     """Add Σ_e w_eq (p_j ⊙ ḡ_i + ṗ_j ⊙ ġ̄_i) + v_e s_eq p_j ⊙ ġ̄_i, where `over` is ġ̄."""
     begin, end = atoms

@@ -12,8 +12,8 @@ import numpy as np
 
 from schnetgeo.ops import memory
 from schnetgeo.ops.activations import curvature, silu_of, softplus_of
-from schnetgeo.ops.dense import add_products
-from schnetgeo.ops.jit import serial
+from schnetgeo.ops.dense import add_products, set_all_rows, set_rows
+from schnetgeo.ops.jit import standalone
 
 # features of the atoms that each layer keeps, rows of `Tape.layers`
 P, G, Q, FIRST = range(4)  # lin1(x), conv(p), act(h) and act'(h) of h = lin2(g)
@@ -76,7 +76,7 @@ class Tape(NamedTuple):
         )
 
 
-@serial
+@standalone
 def energies(weights, graph, tape, atoms, silu):
     """Energies of the atoms atoms[0] … atoms[1] − 1, whose features are in tape.x[0]."""
     begin, end = atoms
@@ -85,10 +85,10 @@ def energies(weights, graph, tape, atoms, silu):
         x, result = tape.x[layer, own], tape.x[layer + 1, own]
         p, g = tape.layers[P, layer, own], tape.layers[G, layer, own]
         q, first = tape.layers[Q, layer, own], tape.layers[FIRST, layer, own]
-        p[:] = weights.b1[layer]
+        set_all_rows(weights.b1[layer], p)
         add_products(x, weights.w1[layer], p)
         conv(p, weights.tables[layer], graph, atoms, g)
-        q[:] = weights.b2[layer]
+        set_all_rows(weights.b2[layer], q)
         add_products(g, weights.w2[layer], q)
         softplus_of(q.reshape(-1), first.reshape(-1))
         for i in range(end - begin):
@@ -97,7 +97,7 @@ def energies(weights, graph, tape, atoms, silu):
         add_products(q, weights.w3[layer], result)
     hidden, first = tape.readout[HIDDEN, own], tape.readout[HIDDEN_FIRST, own]
     second, y = tape.readout[HIDDEN_SECOND, own], tape.y[own]
-    hidden[:] = weights.s1
+    set_all_rows(weights.s1, hidden)
     add_products(tape.x[-1, own], weights.r1, hidden)
     for i in range(end - begin):
         if silu:
@@ -110,7 +110,7 @@ def energies(weights, graph, tape, atoms, silu):
             y[i] += hidden[i, f] * weights.r2[f]
 
 
-@serial
+@standalone
 def slopes(weights, graph, tape, atoms):
     """Slopes ∂(Σ share y)/∂r of the edges of these atoms, and the adjoints on the way."""
     begin, end = atoms
@@ -138,11 +138,11 @@ def slopes(weights, graph, tape, atoms):
         else:
             _slope_and_conv(p, g_bar, table, graph, atoms, tape.slope, p_bar)
             before = tape.layers[X_BAR, layer - 1, own]
-            before[:] = x_bar
+            set_rows(x_bar, before)
             add_products(p_bar, weights.w1_back[layer], before)
 
 
-@serial
+@standalone
 def conv(x, table, graph, atoms, out):
     """Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k+q} for the atoms i of a block; x and out have its rows."""
     begin, end = atoms
@@ -162,7 +162,7 @@ def conv(x, table, graph, atoms, out):
                 out_j[f] += x_i[f] * filter
 
 
-@serial
+@standalone
 def _slope(p, g_bar, table, graph, atoms, slope):
     """Add ⟨p_j ⊙ ḡ_i + p_i ⊙ ḡ_j, Σ_q s_eq c_{k+q}⟩ to the first edge e of each pair."""
     begin, end = atoms
@@ -182,7 +182,7 @@ def _slope(p, g_bar, table, graph, atoms, slope):
             slope[e] += total
 
 
-@serial
+@standalone
 def _slope_and_conv(p, g_bar, table, graph, atoms, slope, p_bar):
     """Both `_slope`, and `conv` of ḡ."""
     begin, end = atoms

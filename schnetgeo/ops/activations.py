@@ -5,12 +5,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from schnetgeo.ops.jit import OPTIONS, serial
+from schnetgeo.ops.jit import OPTIONS, serial, standalone
 
 _LN2 = 0.6931471805599453
 
 
-@serial
+@standalone
 def softplus_of(value, first):
     """Replace each number h by ln(½ eʰ + ½), and write its derivative σ(h) to `first`.
 
@@ -31,7 +31,7 @@ def softplus_of(value, first):
         value[n] = max(h, number(0)) + two * z * series - ln2
 
 
-@serial
+@standalone
 def silu_of(value, first, second):
     """Replace each number h by h σ(h); `first` and `second` become its derivatives."""
     one, two = value.dtype.type(1), value.dtype.type(2)

@@ -1,6 +1,6 @@
 """Small matrix products for functions that are compiled as a whole, without a call to a library."""
 
-from schnetgeo.ops.jit import serial
+from schnetgeo.ops.jit import serial, standalone
 from schnetgeo.ops.tile import ROWS, VECTORS, add_tile, lanes
 
 
@@ -25,7 +25,7 @@ def _strip(vectors: int):
 _wide, _narrow = _strip(VECTORS), _strip(1)
 
 
-@serial
+@standalone
 def add_products(x, weight, out):
     """Add x W to out."""
     columns, narrow = out.shape[1], lanes(out.itemsize)
@@ -43,7 +43,30 @@ def add_products(x, weight, out):
                     out[i, f] += x[i, k] * weight[k, f]
 
 
-@serial
+@standalone
+def set_row(x, out):
+    """Copy x to out. (Assigning an array to a slice compiles a message on its shape too.)"""
+    for f in range(out.shape[0]):
+        out[f] = x[f]
+
+
+@standalone
+def set_rows(x, out):
+    """Copy x to out, row by row."""
+    for i in range(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[i, f] = x[i, f]
+
+
+@standalone
+def set_all_rows(x, out):
+    """Copy x to every row of out."""
+    for i in range(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[i, f] = x[f]
+
+
+@standalone
 def add_outer(x, y, out):
     """Add xᵀ y to out."""
     add_products(x.T, y, out)

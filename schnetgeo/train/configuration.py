@@ -30,7 +30,8 @@ class Training:
         validate_every: steps between validations.
         checkpoint_every: steps between checkpoints.
         max_steps: stop after this many steps.
-        max_minutes: stop after this time, the time before an interruption included.
+        max_minutes: stop after this time of training, the time before an interruption included;
+            it is counted from the end of the first step, which compiles.
         seed: of weights, split and order of batches.
         device: "cpu", "cuda", or "auto": cuda where there is one. There is no "mps", whose GPUs
             have no float64 for the energies.

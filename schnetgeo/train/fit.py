@@ -33,7 +33,8 @@ class Fit(NamedTuple):
     potential: Potential  # the averaged weights with the lowest validation loss
     steps: int
     stopped_by: str  # "max_steps", "max_minutes", "early_stopping" or "diverged"
-    seconds: float
+    seconds: float  # of training, from the end of the first step on
+    compile_seconds: float  # of the first step, most of which is compiling where nothing is cached
 
 
 def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
@@ -132,7 +133,13 @@ def fit(
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL, step=trainer.global_step, **keep.notes)
-    return Fit(fitted, trainer.global_step, stopped_by(trainer, module), module.seconds)
+    return Fit(
+        fitted,
+        trainer.global_step,
+        stopped_by(trainer, module),
+        module.seconds,
+        module.compile_seconds,
+    )
 
 
 def check_start(

@@ -57,13 +57,15 @@ class PotentialModule(L.LightningModule):
         self.options = training
         self.loss = Loss(training.task, training.rho, training.loss)
         self.checkpoint, self.settings = checkpoint, settings
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training
+        self.compile_seconds = 0.0  # of the first step, in every process that trained
         self.diverged = False
         cutoff = potential.model.cutoff
         self._train = train if cutoff is None else train.with_edges(cutoff)
         self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
         self._resumed_from = 0
-        self._started = math.nan
+        self._begun = math.nan  # when the training began in this process
+        self._started: float | None = None  # when its first step ended, less the seconds before
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._optimizer: LightningOptimizer | None = None
 
@@ -104,7 +106,7 @@ class PotentialModule(L.LightningModule):
         # listed once: walking the modules takes longer than the average itself
         self._weights = list(self.potential.parameters()), list(self.average.parameters())
         self._optimizer = self.optimizers()
-        self._started = time.monotonic() - self.seconds
+        self._begun = time.monotonic()
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # the only hook between two steps: here alone all of Lightning's counters agree
@@ -135,8 +137,7 @@ class PotentialModule(L.LightningModule):
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
         step = self.global_step
         self._update_average(step)
-        # one clock for all processes, which must fall in step size and stop together
-        self.seconds = self.trainer.strategy.broadcast(time.monotonic() - self._started)
+        self._read_clock()
         if self.options.schedule != "plateau":
             for group in self._optimizer.param_groups:
                 group["lr"] = self.options.lr * self._lr_factor(step)
@@ -173,6 +174,15 @@ class PotentialModule(L.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({k: float(v) for k, v in values.items()}, step=self.global_step)
 
+    def _read_clock(self):
+        """Count seconds from the end of the first step, which compiles what is not compiled yet."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now - self.seconds
+            self.compile_seconds += now - self._begun
+        # one clock for all processes, which must fall in step size and stop together
+        self.seconds = self.trainer.strategy.broadcast(now - self._started)
+
     @property
     def out_of_time(self) -> bool:
         """Whether max_minutes have passed, those before an interruption included."""
@@ -207,9 +217,11 @@ class PotentialModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict):
         checkpoint["seconds"], checkpoint[KEY] = self.seconds, self.settings
+        checkpoint["compile_seconds"] = self.compile_seconds
 
     def on_load_checkpoint(self, checkpoint: dict):
         self.seconds = checkpoint["seconds"]
+        self.compile_seconds = checkpoint["compile_seconds"]
         self._resumed_from = checkpoint["global_step"]
 
     def _lr_factor(self, step: int) -> float:

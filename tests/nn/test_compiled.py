@@ -246,6 +246,12 @@ def test_evaluation_keeps_nothing():
     assert not prediction.forces.requires_grad
 
 
+@numba.njit
+def add_both_products(x, y, weight, out, outer):
+    add_products(x, weight, out)
+    add_outer(x, y, outer)
+
+
 @pytest.mark.parametrize("rows", range(14))
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 4), (8, 5), (6, 16), (5, 83)])
 def test_products(rows, inputs, outputs):
@@ -253,8 +259,7 @@ def test_products(rows, inputs, outputs):
     x, y = random.random((rows, inputs)), random.random((rows, outputs))
     weight, start = random.random((inputs, outputs)), random.random((rows, outputs))
     out, outer, total = start.copy(), weight.copy(), weight[0].copy()
-    add_products(x, weight, out)
-    add_outer(x, y, outer)
+    add_both_products(x, y, weight, out, outer)
     add_rows(y, total)
     np.testing.assert_allclose(out, start + x @ weight, rtol=1e-13)
     np.testing.assert_allclose(outer, weight + x.T @ y, rtol=1e-13)

@@ -20,7 +20,7 @@ from schnetgeo.data.split import random_split
 from schnetgeo.data.store import write_store
 from schnetgeo.datasets import Demo, load_data
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, load
+from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, compiled, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
@@ -124,6 +124,26 @@ def test_wall_clock_limit(tmp_path):
     assert result.stopped_by == "max_minutes"
     assert 1.8 < result.seconds < 10
     assert time.monotonic() - started < 30
+
+
+def test_compiling_takes_no_time_from_a_training(tmp_path, monkeypatch):
+    tabulate, calls = compiled.tabulate, []
+
+    def slow_at_first(*arguments):
+        if not calls:
+            time.sleep(4)
+        calls.append(1)
+        tabulate(*arguments)
+
+    monkeypatch.setattr(compiled, "tabulate", slow_at_first)
+    dataset = Demo("molecules")
+    train, val, _ = (dataset[part] for part in random_split(len(dataset), 64, 16, 10))
+    options = Training(max_minutes=0.03, device="cpu", progress=False)
+    result = fit(new_potential(small_model(), train), train, val, options, tmp_path)
+    assert result.steps > 20
+    assert result.compile_seconds > 4
+    assert 1.8 < result.seconds < 3
+    assert checkpoint(tmp_path)["compile_seconds"] == result.compile_seconds
 
 
 def test_same_seed_same_weights(tmp_path):

@@ -1,0 +1,124 @@
+"""Compiled kernels on disk, in one folder for each state of their sources and of this machine.
+
+Numba's own cache looks at the file of a function alone, not at the files of the functions that it
+calls, so that a changed kernel would live on inside its callers. Here the folder's name is a digest
+of all files with kernels, of Numba's and llvmlite's versions, and of the processor.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding
+import numba
+import platformdirs
+from numba.core.caching import Cache, CompileResultCacheImpl, _CacheLocator
+
+from schnetgeo.ops import symbols
+
+PACKAGE = Path(__file__).parents[1]
+_FOLDERS = 4  # of the states used last, such as other versions in other environments
+
+
+def sources() -> list[Path]:
+    """All files with kernels: those of `ops`, and what imports their decorators."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    kernels = b"schnetgeo.ops.jit import"
+    return [f for f in files if f.parent.name == "ops" or kernels in f.read_bytes()]
+
+
+@functools.cache
+def folder() -> Path:
+    """Where the kernels of this state are: below NUMBA_CACHE_DIR or the user's cache folder."""
+    digest = hashlib.sha256()
+    for file in sources():
+        digest.update(str(file.relative_to(PACKAGE)).encode() + b"\0" + file.read_bytes())
+    processor = llvmlite.binding.get_host_cpu_features().flatten()
+    for text in (numba.__version__, llvmlite.__version__, sys.version, processor):
+        digest.update(b"\0" + text.encode())
+    root = numba.config.CACHE_DIR or platformdirs.user_cache_dir("schnetgeo")
+    return Path(root) / "kernels" / digest.hexdigest()[:16]
+
+
+class KernelCache(Cache):
+    """The compiled versions of one function; a cache that fails costs time, never a result."""
+
+    class _impl_class(CompileResultCacheImpl):
+        class _Locator(_CacheLocator):
+            def __init__(self, function: Callable):
+                self._line = function.__code__.co_firstlineno
+
+            @classmethod
+            def from_function(cls, function: Callable, file: str):
+                return cls(function)
+
+            def get_cache_path(self) -> str:
+                return str(folder())
+
+            def get_source_stamp(self) -> str:
+                return folder().name
+
+            def get_disambiguator(self) -> str:
+                return str(self._line)
+
+        _locator_classes = [_Locator]
+
+        def reduce(self, kernel):
+            return self.symbols, super().reduce(kernel)
+
+        def rebuild(self, target, parts):
+            needed, kernel = parts
+            for symbol in needed:
+                symbols.bind(symbol)
+            return super().rebuild(target, kernel)
+
+    def load_overload(self, signature, target):
+        try:
+            kernel = super().load_overload(signature, target)
+        except Exception:  # a file cut short fails in many ways: it is written again
+            kernel = None
+            with contextlib.suppress(OSError):
+                self.flush()
+        if kernel is None:
+            _announce()
+            symbols.begin(self)
+        return kernel
+
+    def save_overload(self, signature, kernel):
+        self._impl.symbols = symbols.end(self)
+        try:
+            _make_folder()
+            super().save_overload(signature, kernel)
+        except OSError as error:
+            _warn_once(
+                f"compiled kernels cannot be kept in {folder()}: {error.strerror}; every process "
+                "compiles again, until that folder can be written or NUMBA_CACHE_DIR names another"
+            )
+
+
+@functools.cache
+def _announce() -> None:
+    """Say once in a process that compiling begins."""
+    print("compiling kernels for this processor, once, about 15 s", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def _make_folder() -> None:
+    """Make the folder, and remove those of states that were not compiled for the longest time."""
+    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.utime(folder())
+    others = [path for path in folder().parent.iterdir() if path != folder()]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_FOLDERS - 1)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    warnings.warn(text, stacklevel=2)

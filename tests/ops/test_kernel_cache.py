@@ -1,0 +1,98 @@
+"""Compiled kernels are kept on disk, and never used for other sources than their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "schnetgeo"
+PROGRAM = """
+import numpy as np
+from schnetgeo.ops.dense import set_all_rows
+from schnetgeo.ops.jit import serial, standalone
+
+@standalone
+def middle(row, out):
+    set_all_rows(row, out)
+
+@serial
+def outer(row, out):
+    middle(row, out)
+    return out.sum()
+
+print(outer(np.array([1.0, 2.0]), np.zeros((3, 2))), outer.stats.cache_hits.total())
+"""
+LINE = "            out[i, f] = x[f]\n"  # of set_all_rows
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with the program, and a copy of the kernels that it calls."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE / "ops", tmp_path / "schnetgeo" / "ops", ignore=ignored)
+    shutil.copy(PACKAGE / "errors.py", tmp_path / "schnetgeo")
+    (tmp_path / "schnetgeo" / "__init__.py").touch()
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def run(home, cache="cache"):
+    """The program's sum, how many compiled functions came from the cache, and what it says."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(home / cache), "PYTHONPATH": str(home)}
+    program = [sys.executable, str(home / "program.py")]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    total, hits = done.stdout.split()
+    return float(total), int(hits), done.stderr
+
+
+def folders(home):
+    return list((home / "cache" / "kernels").iterdir())
+
+
+def change(home, line):
+    file = home / "schnetgeo" / "ops" / "dense.py"
+    text = file.read_text()
+    assert LINE in text
+    file.write_text(text.replace(LINE, line))
+
+
+def test_the_second_process_compiles_nothing(home):
+    total, hits, said = run(home)
+    assert (total, hits) == (9.0, 0)
+    assert said.count("compiling kernels for this processor, once") == 1
+    assert run(home) == (9.0, 1, "")
+
+
+def test_a_changed_kernel_changes_what_calls_it(home):
+    run(home)
+    change(home, "            out[i, f] = 2 * x[f]\n")
+    assert run(home)[:2] == (18.0, 0)
+
+
+def test_a_file_that_was_cut_short_is_written_again(home):
+    run(home)
+    for file in folders(home)[0].iterdir():
+        os.truncate(file, file.stat().st_size // 2)
+    assert run(home)[:2] == (9.0, 0)
+    assert run(home)[:2] == (9.0, 1)
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(home):
+    (home / "cache").write_text("a file where a folder should be")
+    total, hits, said = run(home)
+    assert (total, hits) == (9.0, 0)
+    assert said.count("compiled kernels cannot be kept in") == 1
+    assert "NUMBA_CACHE_DIR" in said
+
+
+def test_folders_of_old_states_are_removed(home):
+    old = [home / "cache" / "kernels" / name for name in "abcde"]
+    for age, folder in enumerate(old):
+        folder.mkdir(parents=True)
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    run(home)
+    assert [folder.name for folder in old if folder.exists()] == ["a", "b", "c"]
+    assert len(folders(home)) == 4
