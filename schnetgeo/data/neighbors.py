@@ -12,7 +12,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.validate import check_geometry, fractional
+from schnetgeo.data.edges import (
+    check_form,
+    check_graph,
+    edge_key,
+    reverse_edges,
+    select_edges,
+    shift_or_zero,
+    shorter_edges,
+)
+from schnetgeo.data.structure import Structure
+from schnetgeo.data.validate import check_geometry, check_type, fractional
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
 from schnetgeo.ops.backend import kernels_on
@@ -81,35 +91,65 @@ def neighbor_list(
     itself = (source == target) & (shift == 0).all(1)
     kept = (_squared(vectors) < cutoff * cutoff) & ~itself
     source, target, shift = source[kept], target[kept], shift[kept]
-    order = _edge_key(source, target, shift, pos.size(0)).argsort()
+    order = edge_key(source, target, shift, pos.size(0)).argsort()
     return torch.stack([source[order], target[order]]), shift[order]
 
 
-def reverse_edges(
-    edge_index: Int[Tensor, "2 E"], edge_shift: Int[Tensor, "E 3"], num_atoms: int
-) -> Int[Tensor, "E"]:
-    """For each edge j → i with shift s the position of i → j with shift −s in the sorted list."""
-    source, target = edge_index
-    return _edge_key(target, source, -edge_shift, num_atoms).argsort()
+def with_edges(data: Data, cutoff: float, backend: str | None = None, longer: bool = False) -> Data:
+    """The same structures with all edges shorter than the cutoff; `data` itself if it has those.
 
+    The copy is shallow and carries `edge_index`, `edge_cutoff`, for data with `pbc` also
+    `edge_shift`, and for a `Structure` or a batch also `edge_reverse`.
 
-def with_edges(data: Data, cutoff: float, backend: str | None = None) -> Data:
-    """The same structures with their radius graph; `data` itself where it has edges already.
+    Edges that are there stay, in their order. With `edge_cutoff` beside them, the cutoff that
+    they were built for, they are taken at their word; without, they are compared with the radius
+    graph. Those that are longer than the cutoff are left out.
 
-    The copy is shallow and carries `edge_index`, `edge_reverse`, `edge_cutoff` and, for data with
-    `pbc`, `edge_shift`. Edges of your own, without `edge_cutoff`, are taken as they are.
+    Args:
+        data: structure or batch with `z`, `pos` and, where periodic, `cell` and `pbc`.
+        cutoff: r_c in Å.
+        backend: as for `neighbor_list`.
+        longer: leave edges in that are longer than the cutoff, for a model that certainly gives
+            them the weight 0.
 
     Raises:
         InputError: where the edges that are there were built for a smaller cutoff (not looked at
-            on a GPU, which would have to be waited for), and as `neighbor_list`.
+            on a GPU with `longer`, which would have to be waited for), or differ from the radius
+            graph, and as `neighbor_list`.
     """
-    if data.get("edge_index") is not None:
-        _check_reach(data, cutoff)
+    check_type(data)
+    if data.get("edge_index") is None:
+        return _with_new_edges(data, cutoff, backend)
+    reach = data.get("edge_cutoff")
+    if reach is None:
+        check_geometry(data)
+        data = check_form(data)
+        check_graph(data, neighbor_list(data, cutoff, backend), cutoff)
+        data.edge_cutoff = edge_cutoff(num_structures(data), cutoff).to(data.pos.device)
+        return data if longer else shorter_edges(data, cutoff)
+    reach = torch.as_tensor(reach)
+    if longer and reach.device.type != "cpu":
         return data
+    shortest, longest = (float(r) for r in reach.aminmax())
+    if not shortest >= cutoff:
+        raise InputError(
+            f"the edges were built for a cutoff of {shortest} Å, but {cutoff} Å is asked for; "
+            "build them for that with with_edges, or delete edge_index and leave them to the model"
+        )
+    if longer or longest <= cutoff:
+        return data
+    shorter = shorter_edges(data, cutoff)
+    shorter = copy.copy(data) if shorter is data else shorter
+    shorter.edge_cutoff = reach.clamp(max=cutoff)
+    return shorter
+
+
+def _with_new_edges(data: Data, cutoff: float, backend: str | None) -> Data:
     edge_index, edge_shift = neighbor_list(data, cutoff, backend)
     data = copy.copy(data)
     data.edge_index = edge_index
-    data.edge_reverse = reverse_edges(edge_index, edge_shift, data.z.numel())
+    if isinstance(data, Structure) or data.get("ptr") is not None:  # PyG would batch it wrongly
+        data.edge_reverse = reverse_edges(edge_index, edge_shift, data.z.numel())
     data.edge_cutoff = edge_cutoff(num_structures(data), cutoff).to(data.pos.device)
     if data.get("pbc") is not None:
         data.edge_shift = edge_shift
@@ -125,37 +165,21 @@ def sorted_edges(data: Data) -> Data:
     source, target = data.edge_index
     if target.device.type != "cpu":
         return data
-    given = data.get("edge_reverse") is not None
-    if given and kernels_on(target.device).ascending(target):
+    reverse = data.get("edge_reverse")
+    if reverse is not None and kernels_on(target.device).ascending(target):
         return data
-    shift = data.get("edge_shift")
-    if shift is None:
-        shift = source.new_zeros(source.numel(), 3)
-    key = _edge_key(source, target, shift, data.z.numel())
-    if not given and kernels_on(key.device).ascending(key):
+    key = edge_key(source, target, shift_or_zero(data), data.z.numel())
+    if reverse is None and kernels_on(key.device).ascending(key):
         return data
-    order = key.argsort()
-    data = copy.copy(data)
-    for key in data.keys():  # noqa: SIM118
-        if data.is_edge_attr(key):
-            data[key] = data[key].index_select(data.__cat_dim__(key, data[key]), order)
-    if given:
-        data.edge_reverse = reverse_edges(data.edge_index, shift[order], data.z.numel())
+    data = select_edges(data, key.argsort())
+    if reverse is not None:
+        data.edge_reverse = reverse_edges(data.edge_index, shift_or_zero(data), data.z.numel())
     return data
 
 
 def edge_cutoff(count: int, cutoff: float) -> Float[Tensor, "B"]:
     """The mark of edges built for this cutoff, Å."""
     return torch.full((count,), cutoff, dtype=torch.float64)
-
-
-def _check_reach(data: Data, cutoff: float) -> None:
-    built = data.get("edge_cutoff")
-    if built is not None and built.device.type == "cpu" and float(built.min()) < cutoff:
-        raise InputError(
-            f"the edges were built for a cutoff of {float(built.min())} Å, but {cutoff} Å is asked "
-            "for; build them for that with with_edges, or leave them to the model"
-        )
 
 
 def default_backend(crystals: bool, device: torch.device) -> str:
@@ -173,17 +197,6 @@ def _installed(package: str) -> bool:
     except (ImportError, OSError, RuntimeError):
         return False
     return True
-
-
-def _edge_key(source: Tensor, target: Tensor, shift: Tensor, num_atoms: int) -> Tensor:
-    """One integer per edge that sorts by target, source, shift."""
-    reach = int(shift.abs().max()) if shift.numel() else 0
-    if num_atoms**2 * (2 * reach + 1) ** 3 >= 2**63:
-        raise InputError(f"an edge crosses {reach} cells; wrap the atoms into their cell")
-    key = target * num_atoms + source
-    for k in range(3 if reach else 0):
-        key = key * (2 * reach + 1) + (shift[:, k] + reach)
-    return key
 
 
 def _squared(vectors: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a structure must fulfill before anything is computed from it."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -9,6 +10,16 @@ from torch_geometric.data import Data
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_vectors
 
+_REMEDIES = {
+    "Atoms": "pass schnetgeo.from_ase(atoms)",
+    "dict": "pass Structure(**fields), from schnetgeo.data",
+    "list": "pass Batch.from_data_list(structures), from torch_geometric.data",
+    "tuple": "pass Batch.from_data_list(structures), from torch_geometric.data",
+    "Dataset": "pass dataset[i], or the batches of a loader",
+    "str": "read the file first, as schnetgeo.datasets.AtomsFile does",
+    "PurePath": "read the file first, as schnetgeo.datasets.AtomsFile does",
+    "object": "pass Structure(z=…, pos=…), from schnetgeo.data",
+}
 MIN_DISTANCE = 1e-3  # Å; closer atoms are "in one place"
 _MAX_Z = 118
 _MOST_STEPS = 64  # neighbors along a line that are compared
@@ -24,7 +35,7 @@ _SHAPES = {
 }
 
 
-def validate(data: Data, where: str = "structure", max_z: int = _MAX_Z + 1) -> None:
+def validate(data: Data, where: str = "data", max_z: int = _MAX_Z + 1) -> None:
     """Check one structure, a batch or a packed data set; return nothing or raise.
 
     Args:
@@ -49,8 +60,9 @@ def validate(data: Data, where: str = "structure", max_z: int = _MAX_Z + 1) -> N
     _check_places(data, ptr, where)
 
 
-def check_geometry(data: Data, where: str = "structure") -> None:
+def check_geometry(data: Data, where: str = "data") -> None:
     """Raise `InputError` unless all shapes agree and positions and cells can make a graph."""
+    check_type(data, where)
     ptr = _check_sizes(data, where)
     for field in ("pos", "cell"):
         _check_finite(data, ptr, where, field)
@@ -58,16 +70,39 @@ def check_geometry(data: Data, where: str = "structure") -> None:
         _check_cells(data, where)
 
 
-def check_positions(data: Data) -> None:
-    """Raise `InputError` unless there is a position for each atom."""
-    if data.pos.shape != (data.z.numel(), 3):
+def check_type(data: Data, where: str = "data") -> None:
+    """Raise `InputError` for anything but a structure or batch; the message says how to get one."""
+    if not isinstance(data, Data):
+        names = (base.__name__ for base in type(data).__mro__)
+        remedy = next((_REMEDIES[name] for name in names if name in _REMEDIES), _REMEDIES["object"])
         raise InputError(
-            f"pos must have shape ({data.z.numel()}, 3), a row per atom, got "
-            f"{tuple(data.pos.shape)}"
+            f"{where} must be a Structure or Batch, got {type(data).__name__} {data!r:.40}; "
+            f"{remedy}"
         )
 
 
-def check_elements(data: Data, max_z: int, where: str = "structure") -> None:
+def check_input(data: Data, max_z: int) -> None:
+    """Raise `InputError` unless a potential can compute on these atoms.
+
+    Numbers are not looked at on a GPU, which would have to be waited for.
+    """
+    check_type(data)
+    z, pos = data.get("z"), data.get("pos")
+    if not (torch.is_tensor(z) and torch.is_tensor(pos)):
+        _check_sizes(data, "data")
+    _check_z(z, "data")
+    if pos.shape != (z.numel(), 3) or not pos.is_floating_point():
+        raise InputError(
+            f"pos must have shape ({z.numel()}, 3), a row per atom in Å, and a floating-point "
+            f"type, got {tuple(pos.shape)} and {pos.dtype}"
+        )
+    if z.device.type == "cpu":
+        check_elements(data, max_z)
+        if not math.isfinite(float(pos.detach().sum())):  # of lengths in Å, which do not overflow
+            _check_finite(data, _offsets(data), "data", "pos")
+
+
+def check_elements(data: Data, max_z: int, where: str = "data") -> None:
     """Raise `InputError` unless all atomic numbers lie in 1 … max_z − 1."""
     if data.z.numel():
         low, high = data.z.aminmax()
@@ -87,11 +122,8 @@ def _check_sizes(data: Data, where: str) -> Tensor:
                 f"{where}: {field} must be a tensor, got {value!r:.50}; PyG would batch other "
                 "numbers in float32"
             )
-    if data.z.dim() != 1 or data.z.is_floating_point() or data.z.dtype == torch.bool:
-        raise InputError(
-            f"{where}: z must hold one integer per atom, shape (N,); it has shape "
-            f"{tuple(data.z.shape)} and type {data.z.dtype}"
-        )
+    _check_z(data.z, where)
+    _check_pointers(data, where)
     if bool((batch_index(data).diff() < 0).any()):
         raise InputError(f"{where}: batch must be sorted; keep the atoms of a structure together")
     ptr = _offsets(data)
@@ -107,9 +139,42 @@ def _check_sizes(data: Data, where: str) -> Tensor:
             raise InputError(
                 f"{where}: {field} must have shape {expected}, got {tuple(data[field].shape)}"
             )
+    if not data.pos.is_floating_point():
+        raise InputError(f"{where}: pos must have a floating-point type, got {data.pos.dtype}")
     if data.get("pbc") is not None and data.pbc.dtype != torch.bool:
         raise InputError(f"{where}: pbc must have type torch.bool, got {data.pbc.dtype}")
     return ptr
+
+
+def _check_z(z: Tensor, where: str) -> None:
+    if z.dim() != 1 or z.dtype not in (torch.int64, torch.int32):
+        raise InputError(
+            f"{where}: z must hold one integer per atom, shape (N,); it has shape "
+            f"{tuple(z.shape)} and type {z.dtype}; give torch.int64, such as z.long()"
+        )
+
+
+def _check_pointers(data: Data, where: str) -> None:
+    """`batch` must have an entry per atom, and `ptr` must cut the same structures."""
+    number, batch, ptr = data.z.numel(), data.get("batch"), data.get("ptr")
+    for name, value in (("batch", batch), ("ptr", ptr)):
+        if value is None:
+            continue
+        if not torch.is_tensor(value) or value.dim() != 1 or value.dtype != torch.int64:
+            raise InputError(
+                f"{where}: {name} must be a tensor of int64, one row, got {value!r:.60}"
+            )
+    if batch is not None and batch.numel() != number:
+        raise InputError(f"{where}: z must have shape ({batch.numel()},), got ({number},)")
+    if ptr is None:
+        return
+    if ptr.numel() < 2 or int(ptr[0]) != 0 or bool((ptr.diff() < 0).any()):
+        raise InputError(
+            f"{where}: ptr must begin with 0 and ascend to the number of atoms, got "
+            f"{ptr.tolist()!s:.60}"
+        )
+    if batch is not None and not torch.equal(batch.bincount(minlength=ptr.numel() - 1), ptr.diff()):
+        raise InputError(f"{where}: ptr and batch cut different structures; delete one of them")
 
 
 def _check_elements(z: Tensor, ptr: Tensor, where: str, max_z: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.neighbors import reverse_edges, sorted_edges, with_edges
-from schnetgeo.data.validate import check_elements, check_positions
+from schnetgeo.data.validate import check_input
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.nn import molecule
@@ -152,13 +152,13 @@ class FrozenPotential:
     @torch.no_grad()
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU."""
+        check_input(data, self.model.max_z)
         if self._weights is None or data.z.numel() > _SMALL:
             return self._potential(data, forces=forces, stress=stress)
-        check_elements(data, self.model.max_z)
         if self._potential.trained_on is not None:
             self._potential.trained_on.check(data)
+        data = with_edges(data, self.model.cutoff, longer=True)
         volumes = cell_volumes(data) if stress else None
-        data = with_edges(data, self.model.cutoff)
         number, atoms, z = num_structures(data), self._molecule(data), data.z.numpy()
         result = molecule.evaluate(
             atoms, self._embedding[z], self._weights, self._silu, self.model.cutoff, self.spacing
@@ -175,7 +175,6 @@ class FrozenPotential:
     def _molecule(self, data: Data) -> molecule.Molecule:
         edge_index, z = data.edge_index.numpy(), data.z
         reverse, shift = data.get("edge_reverse"), data.get("edge_shift")
-        check_positions(data)
         if reverse is None:
             none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
             reverse = reverse_edges(data.edge_index, none if shift is None else shift, z.numel())

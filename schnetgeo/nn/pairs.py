@@ -11,14 +11,12 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.data import Data
 
 from schnetgeo import ops
-from schnetgeo.data.validate import check_positions
 from schnetgeo.geometry import lattice_offsets
 from schnetgeo.ops.reference import per_edge
 
 
 def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
-    check_positions(data)
     pos, (source, target) = data.pos.detach().to(dtype), data.edge_index
     vectors, distance = pos.new_empty(source.numel(), 3), pos.new_empty(source.numel())
     offset = lattice_offsets(data, dtype)

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.neighbors import sorted_edges, with_edges
-from schnetgeo.data.validate import check_elements
+from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
 from schnetgeo.nn.bounded import no_larger_than
@@ -28,6 +28,7 @@ from schnetgeo.nn.model_file import (
     write_model,
 )
 from schnetgeo.nn.pairs import PairForces, lengths, pair_virial
+from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
 from schnetgeo.nn.readout import sum_atoms
 
 if TYPE_CHECKING:
@@ -125,15 +126,20 @@ class Potential(nn.Module):
             InputError: for stress without a cell, and for elements that are outside the model's
                 table or that no training structure has (in training mode on a GPU not looked for).
         """
+        check_type(data)
         if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward(data.clone(), forces=forces, stress=stress)
         differentiable = self.training and torch.is_grad_enabled()
-        self._check_elements(data)
-        volumes = cell_volumes(data) if stress else None
+        check_input(data, self.model.max_z)
+        self._check_coverage(data)
+        has_slopes = self._has_slopes
         if self.model.cutoff is not None:
-            data = with_edges(data, self.model.cutoff)
-        differentiate = self._by_slopes if self._has_slopes else self._by_autograd
+            data = with_edges(data, self.model.cutoff, longer=has_slopes and self._masks_edges)
+        else:
+            check_geometry(data)
+        volumes = cell_volumes(data) if stress else None
+        differentiate = self._by_slopes if has_slopes else self._by_autograd
         energy, slope, virial = differentiate(data, forces, stress, differentiable)
         total = energy.to(self.references.energies.device).double() + self.references(data)
         return Prediction(
@@ -142,11 +148,9 @@ class Potential(nn.Module):
             stress=(virial / volumes).to(self.scale.dtype) if stress else None,
         )
 
-    def _check_elements(self, data: Data) -> None:
-        """Refuse unknown elements, and warn of compositions whose energies are arbitrary."""
+    def _check_coverage(self, data: Data) -> None:
+        """Refuse untrained elements, and warn of compositions whose energies are arbitrary."""
         on_cpu, covered = data.z.device.type == "cpu", self.trained_on
-        if on_cpu:
-            check_elements(data, self.model.max_z)
         if covered is None or torch.compiler.is_compiling():
             return
         if not self.training and (on_cpu or not torch.cuda.is_current_stream_capturing()):
@@ -157,6 +161,12 @@ class Potential(nn.Module):
     @property
     def _has_slopes(self) -> bool:
         return getattr(self.model, "has_slopes", False)
+
+    @property
+    def _masks_edges(self) -> bool:
+        """Whether the envelope is certainly 0 beyond the cutoff."""
+        envelope = getattr(self.model, "envelope", None)
+        return type(envelope) in (CosineEnvelope, NoEnvelope)
 
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""

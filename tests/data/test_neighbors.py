@@ -344,8 +344,6 @@ def test_edges_for_a_smaller_cutoff_are_refused():
     with pytest.raises(InputError, match="built for a cutoff of 4.0 Å, but 5.1 Å is asked for; b"):
         with_edges(Batch.from_data_list(parts), 5.1)
     assert with_edges(parts[0], 5.1) is parts[0]
-    del parts[1].edge_cutoff  # as edges that a user made
-    assert with_edges(parts[1], 5.1) is parts[1]
 
 
 def test_reverse_of_no_edges():

@@ -128,6 +128,7 @@ def test_edges_between_structures_are_left_to_the_operators(used):
     whole = with_edges(from_ase(molecule("C6H6")), 4.0)
     for key in ("edge_index", "edge_reverse"):
         joined[key] = whole[key]
+    joined.edge_cutoff = whole.edge_cutoff
     gradients(potential_of(), joined)
     assert used == [None]
 
@@ -136,6 +137,7 @@ def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
     data = from_ase(molecule("H2O"))
     data.edge_index = torch.tensor([[0, 1, 0, 1], [0, 0, 1, 1]])
     data.edge_reverse = torch.tensor([0, 2, 1, 3])
+    data.edge_cutoff = torch.tensor([4.0])
     gradients(potential_of(), data)
     assert used == [None]
 

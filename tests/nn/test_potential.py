@@ -541,10 +541,11 @@ def test_references_of_another_length_are_refused():
         Potential(SchNet(channels=4, num_layers=1), torch.zeros(10))
 
 
-def test_given_edges_are_used():
+def test_edges_with_their_cutoff_are_used():
     """They are not searched again: without any, the atoms do not see each other."""
     data = from_ase(molecule("H2O"))
     data.edge_index = torch.zeros(2, 0, dtype=torch.long)
+    data.edge_cutoff = torch.tensor([4.0])
     alone = sum(small_potential()(from_ase(Atoms(s))).energy for s in "OHH")
     torch.testing.assert_close(small_potential()(data).energy, alone, **HARD)
 

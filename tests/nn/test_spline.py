@@ -373,6 +373,7 @@ def test_edges_in_any_order(atoms, seed, reverse):
 def test_edges_without_their_reverse_are_refused(training):
     data = from_ase(rattled("H2O"))
     data.edge_index = torch.tensor([[1, 2, 0], [0, 0, 1]])
+    data.edge_cutoff = torch.tensor([4.0])
     with pytest.raises(InputError, match="give every edge its reverse, or take filters='exact'"):
         Potential(small()).train(training)(data)
     Potential(small("exact")).eval()(data)
@@ -383,6 +384,7 @@ def test_images_without_their_reverse_are_refused():
     data = from_ase(Atoms("Ne", cell=[2.5, 2.6, 2.7], pbc=True))
     data.edge_index = torch.zeros(2, 2, dtype=torch.long)
     data.edge_shift = torch.tensor([[1, 0, 0], [0, 1, 0]])
+    data.edge_cutoff = torch.tensor([4.0])
     with pytest.raises(InputError, match="give every edge its reverse"):
         Potential(small()).eval()(data)
 
