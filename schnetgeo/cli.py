@@ -11,6 +11,7 @@ from jsonargparse.typing import PositiveInt
 
 from schnetgeo import doctor
 from schnetgeo._version import __version__
+from schnetgeo.data.copies import copies_across
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import note
 from schnetgeo.data.structure import Structure
@@ -24,12 +25,14 @@ from schnetgeo.data_options import (
     add_units,
     open_to_split,
     read_files,
+    read_to_split,
     split_named,
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import SchNet, load
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
@@ -107,6 +110,8 @@ def _train_parser(preset: str | None) -> Parser:
     parser.add_argument("--dataset", type=str, default="Demo", help=f"of {', '.join(TAKES)}")
     add_named(parser)
     parser.add_argument("--data", type=str, nargs="+", help="your own files instead")
+    parser.add_argument("--val_data", type=str, nargs="+", default=[], help="files to validate on")
+    parser.add_argument("--test_data", type=str, nargs="+", default=[], help="files to test on")
     add_units(parser)
     parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
     parser.add_argument("--num_val", type=int, default=50, help="structures to validate on")
@@ -139,13 +144,16 @@ def _train(options: Namespace) -> None:
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
     check_device(training.device)
     if options.data:
-        dataset, how = read_files(options.data, options), options.split or "random"
+        dataset, how = read_to_split(options)
     else:
         dataset, how = open_to_split(options)
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
     split = split_named(how, dataset, *counts, training.seed)
     said = note(how, dataset)
+    copies = copies_across(dataset, split)
+    if copies:
+        data_note(copies)
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     arguments = vars(options.model)
@@ -174,7 +182,7 @@ def _check_effect(options: Namespace) -> None:
     lost = {
         "beside --init, which brings its model": [*model, "preset"] if options.init else [],
         "beside --data": ["dataset", *CHOICES] if options.data else [],
-        "without --data": [] if options.data else [*UNITS],
+        "without --data": [] if options.data else [*UNITS, "val_data", "test_data"],
     }
     for why, names in lost.items():
         for name in names:

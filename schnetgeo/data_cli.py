@@ -12,6 +12,7 @@ from schnetgeo.data.split import is_trajectory
 from schnetgeo.data.store import Store
 from schnetgeo.data_options import (
     ROOT,
+    TAKES,
     UNITS,
     add_named,
     add_units,
@@ -60,7 +61,7 @@ def add_data(parser: Parser) -> None:
 
 
 def _add_named(parser: Parser, needed: bool = False) -> None:
-    names = f"one of {', '.join(SOURCES)}"
+    names = f"one of {', '.join(SOURCES if needed else TAKES)}"
     kind = str if needed else str | None
     parser.add_argument("--dataset", type=kind, required=needed, help=names)
     if not needed:
@@ -86,9 +87,8 @@ def _opened(options: Namespace) -> PackedDataset | None:
         raise InputError(f"--{option} has no effect beside {beside}; leave one of them away")
     if options.files:
         return read_files(options.files, options)
-    source = _source(options.dataset)
     named_arguments(options)
-    if not _is_there(source, options):
+    if options.dataset in SOURCES and not _is_there(_source(options.dataset), options):
         return None
     every = options.dataset == "ISO17" and not options.fold
     return open_named(options, **({"fold": list(iso17.FOLDS)} if every else {}))
@@ -97,10 +97,23 @@ def _opened(options: Namespace) -> PackedDataset | None:
 def _is_there(source: Source, options: Namespace) -> bool:
     """Whether the files of the molecule or of the set, or what was made of them, are at hand."""
     folder, molecule = Path(options.root) / source.name, options.molecule or "ethanol"
+    if options.molecule and options.molecule not in source.files:
+        raise _unknown_molecule(source, options.molecule)
     if molecule in source.files:
         names = f"{molecule}.store", source.files[molecule].name
         return any((folder / name).exists() for name in names)
     return any(folder.glob("[!.]*"))
+
+
+def _unknown_molecule(source: Source, molecule: str) -> InputError:
+    known = ", ".join(source.files)
+    return InputError(f"{source.name} has no molecule {molecule!r:.50}; known: {known}")
+
+
+def _download_command(options: Namespace) -> str:
+    molecule = f" --molecule {options.molecule}" if options.molecule else ""
+    root = "" if options.root == ROOT else f" --root {options.root}"
+    return f"schnetgeo data download --dataset {options.dataset}{molecule}{root}"
 
 
 def _source(name: str) -> Source:
@@ -112,7 +125,7 @@ def _source(name: str) -> Source:
 def _info(options: Namespace) -> None:
     dataset = _opened(options)
     found, lines = {}, []
-    if options.dataset:
+    if options.dataset in SOURCES:
         source = _source(options.dataset)
         found |= {name: getattr(source, name) for name in ("name", "license", "citation", "doi")}
         lines += [f"{source.name}: {source.citation}; doi:{source.doi}; {source.license}", ""]
@@ -120,7 +133,7 @@ def _info(options: Namespace) -> None:
         found["published"] = rows
         lines += [*_table(rows), ""]
     if dataset is None:
-        lines.append(f"nothing in {options.root} yet; fetch it with schnetgeo data download")
+        lines.append(f"nothing in {options.root} yet; fetch it with {_download_command(options)}")
     else:
         held = _held(dataset)
         found |= held
@@ -208,7 +221,8 @@ def _stats(options: Namespace) -> None:
     dataset = _opened(options)
     if dataset is None:
         raise InputError(
-            f"{options.dataset} is not in {options.root}; fetch it with schnetgeo data download"
+            f"{options.dataset} is not in {options.root}; fetch it with "
+            f"{_download_command(options)}"
         )
     several = len(formulas(dataset)) > 1
     wanted = {"energy": "energy (eV)", "forces": "force component (eV/Å)"}
@@ -264,9 +278,7 @@ def _download(options: Namespace) -> None:
     source = _source(options.dataset)
     wanted = [options.molecule] if options.molecule else list(source.files)
     if options.molecule and options.molecule not in source.files:
-        raise InputError(
-            f"{source.name} has no molecule {options.molecule!r}; known: {', '.join(source.files)}"
-        )
+        raise _unknown_molecule(source, options.molecule)
     if options.from_file and len(wanted) > 1:
         raise InputError("--from-file is one file: say with --molecule which one it is")
     for key in wanted:

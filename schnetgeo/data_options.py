@@ -3,21 +3,27 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 
+from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, split_by
+from schnetgeo.data.stated_units import Units
 from schnetgeo.data.store import Store
 from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
 from schnetgeo.datasets.load_data import open_dataset
-from schnetgeo.datasets.published import check_limit, default_split
+from schnetgeo.datasets.published import Pools, check_limit, default_split
 from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
 
 ROOT = "data"
-UNITS = ("energy_key", "forces_key", "energy_unit", "force_unit", "length_unit", "drop")
+UNITS = (
+    "format", "energy_key", "forces_key", "stress_key", "virial_key",
+    "energy_unit", "force_unit", "stress_unit", "length_unit", "drop",
+)  # fmt: skip
 CHOICES = ("molecule", "target", "fold", "root")
 # by data set, options and what its class calls them
 TAKES = {
@@ -31,11 +37,21 @@ TAKES = {
 
 def add_units(parser: Parser) -> None:
     """The options that say what a file does not."""
+    parser.add_argument("--format", type=str | None, help="extxyz, npz, db, or one of ASE's")
     parser.add_argument("--energy_key", type=str | None, help="name of the energy in the file")
-    parser.add_argument("--forces_key", type=str | None, help="name of the forces in the file")
+    parser.add_argument(
+        "--forces_key", type=str | None, help="of the forces; --forces-key=-NAME: of the gradient"
+    )
+    parser.add_argument(
+        "--stress_key", type=str | None, help="of the stress, tensile positive; =-NAME: the other"
+    )
+    parser.add_argument(
+        "--virial_key", type=str | None, help="of the virial, -volume times the stress"
+    )
     parser.add_argument("--energy_unit", type=str | None, help="such as eV, kcal/mol, Hartree")
     parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
-    parser.add_argument("--length_unit", type=str | None, help="Angstrom (default), Bohr or nm")
+    parser.add_argument("--stress_unit", type=str | None, help="such as eV/Angstrom^3, GPa")
+    parser.add_argument("--length_unit", type=str | None, help="Angstrom, Bohr or nm")
     parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
@@ -46,13 +62,35 @@ def read_files(files: list[str], options: Namespace) -> PackedDataset:
     return AtomsFile(files, **_names(options))
 
 
+def read_to_split(options: Namespace) -> tuple[PackedDataset, str]:
+    """The structures of --data, --val-data and --test-data, and how to split them.
+
+    Where a part has files of its own, its structures are drawn from these alone.
+    """
+    parts = options.data, options.val_data, options.test_data
+    if not (options.val_data or options.test_data):
+        return read_files(options.data, options), options.split or "random"
+    if options.split:
+        raise InputError("--split has no effect beside --val-data or --test-data; leave one out")
+    dataset = AtomsFile([file for files in parts for file in files], **_names(options))
+    counts, pools, first = list(dataset.counts), [], 0
+    for files in parts:
+        number = sum(counts[: len(files)])
+        counts = counts[len(files) :]
+        pools.append(torch.arange(first, first + number))
+        first += number
+    train, val, test = pools
+    dataset.pools = Pools(train, test, val if options.val_data else None)
+    return dataset, "files"
+
+
 def read_blocks(files: list[str], options: Namespace) -> Iterator[PackedDataset]:
     """The same structures, as many at a time as there are in a block of their file."""
     for file in files:
         if Path(file).is_dir():
             yield from _store(file, options).blocks()
         else:
-            yield from read_parts(file, **_names(options))
+            yield from read_parts(file, options.format, *_keys_and_units(options), options.drop)
 
 
 def _store(path: str, options: Namespace) -> Store:
@@ -65,6 +103,13 @@ def _store(path: str, options: Namespace) -> Store:
 
 def _names(options: Namespace) -> dict:
     return {name: options[name] for name in UNITS} | {"drop": tuple(options.drop)}
+
+
+def _keys_and_units(options: Namespace) -> tuple[Keys, Units]:
+    return (
+        Keys(*(options[f"{name}_key"] for name in Keys._fields)),
+        Units(*(options[f"{name}_unit"] for name in Units._fields)),
+    )
 
 
 def add_named(parser: Parser) -> None:
@@ -131,7 +176,7 @@ def split_named(how: str, dataset: PackedDataset, *numbers: int | None) -> Split
     Raises:
         InputError: for what is not published, and as `split_by` and `default_split`.
     """
-    if how != "published" and not how.isdecimal():
+    if how not in ("published", "files") and not how.isdecimal():
         split = split_by(how, dataset, *numbers)
         check_limit(dataset, len(split.train))
         return split

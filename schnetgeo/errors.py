@@ -1,5 +1,10 @@
 """The one error that is the user's to mend."""
 
+import re
+
+_DROP = re.compile(r"drop=\(([^)]*)\)")
+_ARGUMENT = re.compile(r"\b(format|\w+_key|\w+_unit)=('[^']*'|\"[^\"]*\")")
+_QUOTED = re.compile(r"'([^']*)'")
 _LONGEST = 1000  # characters
 
 
@@ -23,3 +28,9 @@ def one_line(text: str) -> str:
         text = " ".join(text.split("\n")).replace("\t", " ")
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text[: 2 * _LONGEST]
+
+
+def as_options(message: str) -> str:
+    """A message whose advice is written as on the command line: drop=('a',) as --drop a."""
+    message = _DROP.sub(lambda m: f"--drop {' '.join(_QUOTED.findall(m[1]))}", message)
+    return _ARGUMENT.sub(lambda m: f"--{m[1].replace('_', '-')}={m[2].strip(chr(39))}", message)

@@ -5,6 +5,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from schnetgeo.errors import as_options
+
 
 class DataNote(UserWarning):
     """What a reader assumed, doubts or left out; `warnings` can silence or raise it."""
@@ -25,7 +27,7 @@ def notes_in_one_line() -> Iterator[None]:
             others(message, category, *args, **options)
         elif str(message) not in shown:
             shown.add(str(message))
-            print(f"schnetgeo: note: {message}", file=sys.stderr)
+            print(f"schnetgeo: note: {as_options(str(message))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataNote)

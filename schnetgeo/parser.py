@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from schnetgeo.errors import InputError, one_line
+from schnetgeo.errors import InputError, as_options, one_line
 from schnetgeo.user_code import import_named
 from schnetgeo.yaml_size import check_yaml
 
@@ -93,7 +93,7 @@ def errors_in_one_line(prog: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = str(error)
+        text = as_options(str(error))
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,53 +1,101 @@
 """ASE atoms to structures and back, without loss."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress
 
-from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
+from schnetgeo.data.labels import LABELS, Entries, Keys, check_keys, suggestion, take_labels
+from schnetgeo.data.names import check_name
+from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
+from schnetgeo.notes import note
 
 _ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name
-_RESULTS = ("energy", "free_energy", "magmom")
-_FIELDS = {*PER_ATOM, *GRAPH, *_RESULTS, "cell", "pbc", "stress", "ptr"}
-_RESERVED = (_FIELDS | set(dir(Structure))) - {"x", "y", "time"}
+_RESULTS = ("free_energy", "magmom")
+_RESERVED = {*PER_ATOM, *GRAPH, *LABELS, *MASKS.values(), *_RESULTS, "cell", "pbc", "ptr"}
+_GEOMETRY = {"z", "pos", "cell", "pbc", "numbers", "positions", "lattice", "box"}
 
 
-def from_ase(atoms: Atoms, drop: tuple[str, ...] = ()) -> Structure:
-    """One structure from ASE atoms, all that they carry included.
+class Reading(NamedTuple):
+    """A structure that is not validated yet, and what of the atoms it does not have."""
+
+    structure: Structure
+    left_out: list[str]
+    names: list[str]  # of all that the atoms carry
+    from_virial: bool  # the stress is −virial / volume
+
+
+def from_ase(
+    atoms: Atoms,
+    drop: tuple[str, ...] = (),
+    *,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+    virial_key: str | None = None,
+) -> Structure:
+    """One structure from ASE atoms, in eV and Å as everywhere in ASE.
 
     Kept are numbers, positions, cell, pbc; energy, forces, stress and partial charges of the
-    attached calculator where they belong to these positions; tags, momenta, masses, initial
-    charges and magnetic moments; and scalars and strings of `atoms.info` (total charge and spin
-    among them) by name.
+    attached calculator, or where it has none `info["energy"]`, `arrays["forces"]` and
+    `info["stress"]` or `info["virial"]`; tags, momenta, masses, initial charges and magnetic
+    moments; and scalars and strings of `atoms.info` (total charge and spin among them) by name.
+    What else the atoms carry is left out, and a note (`schnetgeo.notes.DataNote`) says so.
 
     Args:
-        atoms: molecule or crystal, Å and eV as everywhere in ASE.
-        drop: names of info entries, arrays, results or "constraints" to leave out.
+        atoms: molecule or crystal.
+        drop: names of info entries, arrays, results, "constraints", or "results" for all of the
+            calculator, to leave out without a note.
+        energy_key: name of the energy among results, info and arrays, such as "REF_energy".
+        forces_key: likewise; a minus before the name takes the negative, as in "-gradient".
+        stress_key: likewise, of (1/V) ∂E/∂strain: nine numbers, or six as xx yy zz yz xz xy.
+        virial_key: likewise, of the virial −V · stress, which becomes the stress.
 
     Raises:
-        InputError: names what cannot be kept, or what makes the structure invalid.
+        InputError: for labels that would be lost, and for what makes the structure invalid.
     """
-    data = geometry(atoms)
-    for name in sorted(atoms.arrays.keys() - {"numbers", "positions", *drop}):
-        if name not in _ARRAYS:
-            raise _cannot_keep(f"the per-atom array {name!r}", name)
-        data[name] = torch.from_numpy(atoms.arrays[name].copy())
-    for name in sorted(atoms.info.keys() - set(drop), key=str):
-        data[name] = _scalar(name, atoms.info[name])
+    keys = Keys(energy_key, forces_key, stress_key, virial_key)
+    reading = read_atoms(atoms, drop, keys)
+    check_keys(keys, reading.structure.keys(), reading.names)
+    validate(reading.structure, where="atoms")
+    if reading.left_out:
+        note(f"atoms: left out {', '.join(reading.left_out)}")
+    return reading.structure
+
+
+def read_atoms(atoms: Atoms, drop: tuple[str, ...] = (), keys: Keys = Keys()) -> Reading:  # noqa: B008
+    """What `from_ase` gives, before it is validated; a label that is missing is no error.
+
+    Raises:
+        InputError: for labels that would be lost, and for values of a wrong type or shape.
+    """
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions", *drop)}
+    info = {k: v for k, v in atoms.info.items() if k not in drop}
+    results = {} if "results" in drop else _results(atoms)
+    results = {k: v for k, v in results.items() if k not in drop and v is not None}
+    entries = Entries(results, info, arrays)
+    names = entries.names
+    labels = take_labels(atoms, entries, keys)
     if atoms.constraints and "constraints" not in drop:
-        raise _cannot_keep(f"the constraint {type(atoms.constraints[0]).__name__}", "constraints")
+        raise InputError(
+            f"the constraint {type(atoms.constraints[0]).__name__} cannot be kept; forces here are "
+            "those without constraints: pass drop=('constraints',) to go on without it"
+        )
+    data, left_out = geometry(atoms), []
+    for name, value in labels.values.items():
+        data[name] = torch.from_numpy(value)
+    _add_results(data, entries.results, left_out)
+    _add_arrays(data, entries.arrays, left_out)
+    _add_info(data, entries.info, left_out)
     if atoms.get_celldisp().any() and "celldisp" not in drop:
-        raise _cannot_keep("the cell displacement", "celldisp")
-    for name, value in sorted(_results(atoms).items()):
-        if name not in drop and value is not None:
-            data[name] = _label(name, value)
-    validate(data, where="atoms")
-    return data
+        left_out.append("the cell displacement")
+    return Reading(data, left_out, names, labels.from_virial)
 
 
 def geometry(atoms: Atoms) -> Structure:
@@ -75,16 +123,17 @@ def to_ase(data: Structure) -> Atoms:
         cell=array["cell"][0] if "cell" in array else None,
         pbc=array["pbc"][0] if "pbc" in array else False,
     )
+    absent = {name for name, mask in MASKS.items() if mask in array and not array[mask].all()}
     results = {}
     for name in data.keys():
-        if name in ("z", "pos", "cell", "pbc", *GRAPH):
+        if name in ("z", "pos", "cell", "pbc", *GRAPH, *MASKS.values(), *absent):
             continue
         value = array.get(name, data[name])
         if name == "stress":
             results[name] = full_3x3_to_voigt_6_stress(value[0])
         elif name in ("forces", "charges"):
             results[name] = value.astype(np.float64)
-        elif name in _RESULTS:
+        elif name in ("energy", *_RESULTS):
             results[name] = value.item()
         elif name in _ARRAYS:
             atoms.set_array(name, value)
@@ -101,41 +150,91 @@ def to_ase(data: Structure) -> Atoms:
 
 
 def _results(atoms: Atoms) -> dict:
-    """Results of the attached calculator, unless the atoms have changed since."""
+    """Results of the attached calculator; none of one that would compute them anew.
+
+    Raises:
+        InputError: for fixed results of atoms that have changed since.
+    """
     calculator = atoms.calc
-    if not isinstance(calculator, BaseCalculator) or calculator.check_state(atoms):
+    if not isinstance(calculator, BaseCalculator):
         return {}
-    return calculator.results
-
-
-def _label(name: str, value) -> torch.Tensor:
-    if name in ("forces", "charges"):
-        return torch.from_numpy(np.array(value, dtype=np.float64))
-    if name == "stress":
-        stress = np.asarray(value, dtype=np.float64)
-        full = stress if stress.shape == (3, 3) else voigt_6_to_full_3x3_stress(stress)
-        return torch.from_numpy(full.copy()).unsqueeze(0)
-    if name in _RESULTS and np.size(value) == 1:
-        return torch.from_numpy(np.array(value, dtype=np.float64).reshape(1))
-    raise _cannot_keep(f"the calculator's result {name!r}", name)
-
-
-def _scalar(name: str, value) -> torch.Tensor | str:
-    if not isinstance(name, str) or not name.isidentifier() or name in _RESERVED:
+    changes = calculator.check_state(atoms)
+    if not changes:
+        return calculator.results
+    if isinstance(calculator, SinglePointCalculator) and calculator.results:
         raise InputError(
-            f"atoms.info[{name!r}] cannot become an attribute: the name is "
-            f"{'taken' if name in _RESERVED else 'no identifier'}; rename it, attach energies and "
-            f"forces as a SinglePointCalculator, or pass drop=({name!r},)"
+            f"the results of the calculator ({', '.join(sorted(calculator.results))}) belong to "
+            f"other {', '.join(changes)} than the atoms have now; attach them anew if they still "
+            "hold (atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)), or pass "
+            "drop=('results',) to go on without them"
         )
+    return {}
+
+
+def _add_results(data: Structure, results: dict, left_out: list[str]) -> None:
+    for name, value in sorted(results.items()):
+        if name in _RESULTS and np.size(value) == 1:
+            data[name] = torch.from_numpy(np.array(value, dtype=np.float64).reshape(1))
+        elif name == "charges":
+            data[name] = torch.from_numpy(np.array(value, dtype=np.float64))
+        else:
+            left_out.append(f"the calculator's result {name!r}")
+
+
+def _add_arrays(data: Structure, arrays: dict, left_out: list[str]) -> None:
+    if "type" in arrays and np.array_equal(arrays["type"], data.z):
+        raise InputError(
+            "the atomic numbers are the types of a LAMMPS file, not elements; write the dump with "
+            "element names (dump_modify element), or set atoms.numbers and write another file"
+        )
+    for name, value in sorted(arrays.items()):
+        if name in _ARRAYS:
+            data[name] = torch.from_numpy(value.copy())
+            continue
+        if name.lower() in _GEOMETRY:
+            raise _second_geometry(name)
+        numbers = value.dtype.kind in "fiu" and value.shape == (len(data.z), 3)
+        advice = suggestion("forces", [name]) if numbers and "forces" not in data else None
+        if advice or (name == "columns" and value.dtype.kind == "f"):
+            raise InputError(
+                f"the per-atom array {name!r} of shape {value.shape} would be lost; if it is the "
+                f"forces, pass {advice or 'forces_key=' + repr(name)}, else name it in drop"
+            )
+        left_out.append(f"the per-atom array {name!r}")
+
+
+def _add_info(data: Structure, info: dict, left_out: list[str]) -> None:
+    for name, value in sorted(info.items(), key=lambda item: str(item[0])):
+        if isinstance(name, str) and name.lower() in _GEOMETRY:
+            raise _second_geometry(name)
+        try:
+            check_name(name, "atoms")
+            why = "taken" if name in _RESERVED else None
+        except InputError:
+            why = "not one of a field"
+        if why:
+            left_out.append(f"info[{name!r:.50}] (its name is {why})")
+            continue
+        kept = _scalar(value)
+        if kept is None:
+            left_out.append(f"info[{name!r:.50}] (neither text nor a number of 64 bits)")
+        else:
+            data[name] = kept
+
+
+def _scalar(value) -> torch.Tensor | str | None:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         value = value.item()
     dtype = {bool: torch.bool, int: torch.int64, float: torch.float64}.get(type(value))
     if dtype is None or (dtype == torch.int64 and abs(value) >= 2**63):
-        raise _cannot_keep(f"atoms.info[{name!r}], neither a string nor a number of 64 bits,", name)
+        return None
     return torch.tensor([value], dtype=dtype)
 
 
-def _cannot_keep(what: str, name: str) -> InputError:
-    return InputError(f"{what} cannot be kept; pass drop=({name!r},) to go on without it")
+def _second_geometry(name: str) -> InputError:
+    return InputError(
+        f"{name!r} seems to hold geometry, which belongs into atoms.cell, atoms.pbc, "
+        f"atoms.positions or atoms.numbers; set these, or pass drop=({name!r},) if it is not needed"
+    )

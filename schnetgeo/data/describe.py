@@ -9,6 +9,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_normalization
 from schnetgeo.data.structure import GRAPH, PER_ATOM
@@ -213,32 +214,32 @@ class Geometry(NamedTuple):
 def geometry(dataset: PackedDataset) -> Geometry:
     """Distances and duplicates; of periodic structures without the images of atoms.
 
-    Structures are alike if they have one composition and Σ Z_i Z_j / d_ij^p agree for p = 1, 2, 3
-    to 1e-6: numbers that rotating, permuting and mirroring do not change.
+    Structures are alike if they have one composition, cells of one shape, and Σ Z_i Z_j / d_ij^p
+    agree for p = 1, 2, 3 to 1e-6: numbers that rotating, permuting and mirroring do not change.
     """
-    marks, copies = [], Counter()
+    marks = []
     shortest, longest = math.inf, 0.0
     for block in dataset.blocks():
         pos, z = block.values("pos").double(), block.values("z")
         sizes = block.num_atoms
         ends = sizes.cumsum(0)
-        mark = torch.zeros(len(block), 4, dtype=torch.float64)
+        mark = torch.zeros(len(block), 11, dtype=torch.float64)
         for size in sizes.unique().tolist():
             chosen = (sizes == size).nonzero().flatten()
             for part in chosen.split(max(1, 2**22 // size**2)):
                 rows = (ends[part] - size).unsqueeze(1) + torch.arange(size)
-                near, far, mark[part, 1:] = _pairs(pos[rows], z[rows])
+                near, far, mark[part, 1:4] = _pairs(pos[rows], z[rows])
                 shortest, longest = min(shortest, near), max(longest, far)
-                places = torch.cat([z[rows].unsqueeze(2), pos[rows]], dim=2).flatten(1)
-                if block.has("cell"):
-                    places = torch.cat([places, block[part].values("cell").flatten(1)], dim=1)
-                copies.update(hash(place.tobytes()) for place in places.numpy())
+        if block.has("cell") and block.has("pbc"):
+            mark[:, 4:] = _lattice(block)
         mark[:, 0] = torch.tensor([hash(_formula(c)) % 2**48 for c in compositions(block, _MAX_Z)])
         marks.append(mark)
-    again = sum(number - 1 for number in copies.values())
     lone = math.isinf(shortest)
     return Geometry(
-        None if lone else shortest, None if lone else longest, again, _groups(torch.cat(marks))
+        None if lone else shortest,
+        None if lone else longest,
+        exact_copies(dataset),
+        _groups(torch.cat(marks)),
     )
 
 
@@ -253,10 +254,23 @@ def _pairs(pos: Tensor, z: Tensor) -> tuple[float, float, Tensor]:
     return float(distance.min()), float(distance.max()), torch.stack(sums, dim=1)
 
 
+def _lattice(block: PackedDataset) -> Tensor:
+    """Lengths (Å) of the periodic lattice vectors, 2 + cosines between them, their number, (B, 7).
+
+    Rotating and mirroring a crystal does not change them.
+    """
+    cell = block.values("cell").double() * block.values("pbc").unsqueeze(2)
+    products = cell @ cell.mT
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt()
+    cosines = products / (lengths.unsqueeze(1) * lengths.unsqueeze(2)).clamp(min=1e-12)
+    angles = torch.stack([cosines[:, 0, 1], cosines[:, 0, 2], cosines[:, 1, 2]], dim=1)
+    return torch.cat([lengths, 2 + angles, block.values("pbc").sum(1, keepdim=True)], dim=1)
+
+
 def _groups(marks: Tensor) -> int:
     """How many groups of two or more rows agree to 1e-6."""
     marks = marks.numpy()
-    marks = marks[np.lexsort((marks[:, 1], marks[:, 0]))]
+    marks = marks[np.lexsort((marks[:, 4], marks[:, 1], marks[:, 0]))]
     scale = np.maximum(np.abs(marks[1:]), 1e-12)
     same = (np.abs(np.diff(marks, axis=0)) <= 1e-6 * scale).all(1)
     starts = np.diff(np.concatenate([[False], same]).astype(int)) == 1

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
 from schnetgeo.data.gather import Runs, offsets
+from schnetgeo.data.merge import Remarks, merged, sizes_of
 from schnetgeo.data.names import check_name
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
-from schnetgeo.data.structure import GRAPH, PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import check_geometry, validate
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
@@ -29,7 +30,8 @@ class PackedDataset(Dataset):
 
     `dataset[i]` is a `Structure`; slices, lists and masks give a data set that shares memory;
     `dataset.batch(indices)` is what `Batch.from_data_list` gives, without a Python object for
-    each molecule.
+    each molecule. With a `dataset.transform` it is what `Batch.from_data_list` gives for the
+    transformed structures; `values`, `blocks` and `packed` are those before it.
 
     Args:
         packed: `z` (ΣN,), `pos` (ΣN, 3), labels and other attributes of all structures.
@@ -56,18 +58,29 @@ class PackedDataset(Dataset):
         self._validate()
 
     @classmethod
-    def from_list(cls, structures: Sequence[Structure], where: str = "data set"):
-        """Pack structures that carry the same attributes."""
+    def from_list(
+        cls,
+        structures: Sequence[Structure],
+        where: str = "data set",
+        remarks: Remarks | None = None,
+    ) -> "PackedDataset":
+        """Pack structures; what some of them lack is treated as `merged` says.
+
+        Args:
+            structures: without edges.
+            where: what error messages call the origin.
+            remarks: is told what was filled in or left out, instead of a note.
+
+        Raises:
+            InputError: names the first structure that cannot be packed.
+        """
         if not structures:
             raise InputError(f"{where}: holds no structures")
-        for index, structure in enumerate(structures):
-            check_alike(structure, structures[0], f"{where}, structure {index}")
-        packed = Structure()
-        for key in structures[0].keys():  # noqa: SIM118
-            values = [s[key] for s in structures]
-            packed[key] = torch.cat(values) if torch.is_tensor(values[0]) else values
-        sizes = torch.tensor([s.z.numel() for s in structures])
-        return cls(packed, sizes, where)
+        said = Remarks() if remarks is None else remarks
+        packed = merged(structures, [1] * len(structures), where, said)
+        if remarks is None:
+            said.say(where, len(structures))
+        return cls(packed, sizes_of(structures), where)
 
     @property
     def in_memory(self) -> bool:
@@ -93,6 +106,13 @@ class PackedDataset(Dataset):
         """Whether the structures carry this attribute."""
         return self.packed.get(field) is not None
 
+    def mask(self, label: str) -> Tensor | slice:
+        """What chooses the rows of a label that are there: all, or those of some structures."""
+        if not self.has(MASKS[label]):
+            return slice(None)
+        mask = self.values(MASKS[label])
+        return mask.repeat_interleave(self.num_atoms) if label in PER_ATOM else mask
+
     def values(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
         index, value = self._index(), self.packed[field]
@@ -113,7 +133,12 @@ class PackedDataset(Dataset):
         return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), atoms.sizes
 
     def with_edges(self, cutoff: float) -> "PackedDataset":
-        """A copy of these structures with their edges built once, for many epochs."""
+        """A copy of these structures with their edges built once, for many epochs.
+
+        With a transform, which may move atoms, there are none: the model builds them each time.
+        """
+        if self.transform is not None:
+            return self
         blocks = enumerate(self.blocks(_BLOCK))
         edges = [local_edges(block, cutoff, k * _BLOCK) for k, block in blocks]
         out = copy.copy(self)
@@ -151,7 +176,16 @@ class PackedDataset(Dataset):
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The structures at these positions of the data set as one PyG batch."""
-        return self._assemble(self._index(indices))
+        index = self._index(indices)
+        if self.transform is None:
+            return self._assemble(index)
+        return Batch.from_data_list([self.transform(self.get(i)) for i in index.tolist()])
+
+    def transformed(self) -> "PackedDataset":
+        """These structures after one pass through the transform, if there is one."""
+        if self.transform is None:
+            return self
+        return PackedDataset.from_list(list(self), self.where)
 
     def _validate(self) -> None:
         """Check block after block, which needs a fraction of the memory of all at once."""
@@ -223,34 +257,6 @@ class PackedDataset(Dataset):
 
     def _runs(self, ptr: Tensor, index: np.ndarray) -> Runs:
         return Runs(ptr, index, self.packed.z.device)
-
-
-def check_alike(structure: Structure, first: Structure, where: str) -> None:
-    """Raise `InputError` unless a structure can be packed with the first one."""
-    odd = set(first.keys()) ^ set(structure.keys())
-    if odd:
-        has = "lacks" if min(odd) in first else "has"
-        raise InputError(
-            f"{where}: {has} {min(odd)!r}, unlike structure 0; give it to all structures or to none"
-        )
-    for key, value in structure.to_dict().items():
-        if key in GRAPH:
-            raise InputError(
-                f"{where}: has {key!r} already; pack it without edges, then call with_edges"
-            )
-        if torch.is_tensor(value) and torch.is_tensor(first[key]):
-            rows = structure.z.numel() if key in PER_ATOM else 1
-            shape = (rows, *first[key].shape[1:])
-            if tuple(value.shape) != shape:
-                hint = "" if key in PER_ATOM else f"; per atom are only {', '.join(PER_ATOM)}"
-                raise InputError(
-                    f"{where}: {key} must have shape {shape}, got {tuple(value.shape)}{hint}"
-                )
-        elif type(value) is not type(first[key]):
-            raise InputError(
-                f"{where}: {key} is a {type(value).__name__}, but a {type(first[key]).__name__} "
-                "in structure 0; give one type to all structures"
-            )
 
 
 def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:

@@ -59,11 +59,12 @@ def fit_normalization(dataset: PackedDataset, max_z: int) -> Normalization:
 def _spread(block: PackedDataset, references: Tensor) -> Tensor:
     """Force components, or what the references leave of the energy per √N, in float64."""
     if block.has("forces"):
-        return block.values("forces").double()
+        return block.values("forces")[block.mask("forces")].double()
     if not block.has("energy"):
         return torch.zeros(1, dtype=torch.float64)
     counts = compositions(block, len(references)).double()
-    return (block.values("energy") - counts @ references) / block.num_atoms.sqrt()
+    spread = (block.values("energy") - counts @ references) / block.num_atoms.sqrt()
+    return spread[block.mask("energy")]
 
 
 def _reduced(dataset: PackedDataset, max_z: int) -> tuple[Tensor, Tensor]:
@@ -76,5 +77,6 @@ def _reduced(dataset: PackedDataset, max_z: int) -> tuple[Tensor, Tensor]:
         if len(rows):
             rows = torch.linalg.qr(rows, mode="r").R
         counts, energy = compositions(block, max_z), block.values("energy").unsqueeze(1)
-        rows = torch.cat([rows, torch.cat([counts.double(), energy], dim=1)])
+        known = torch.cat([counts.double(), energy], dim=1)[block.mask("energy")]
+        rows = torch.cat([rows, known])
     return rows[:, :-1], rows[:, -1]

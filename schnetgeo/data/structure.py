@@ -9,6 +9,7 @@ PER_ATOM = (
 )  # fmt: skip
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 GRAPH = (*PER_EDGE, "edge_cutoff")
+MASKS = {"energy": "energy_mask", "forces": "forces_mask", "stress": "stress_mask"}
 
 
 class Structure(Data):
@@ -22,6 +23,7 @@ class Structure(Data):
     | `energy` | (1,) | float64, eV |
     | `forces`, `stress` | (N, 3), (1, 3, 3) | eV/Å, eV/Å³ |
     | `charges` | (N,) | partial charges, e |
+    | `energy_mask`, … | (1,) | bool; where some structures lack a label: whether this one has it |
     | `edge_index` | (2, E) | int64; row 0 the source j, row 1 the target i |
     | `edge_shift` | (E, 3) | int64, lattice vectors |
     | `edge_reverse` | (E,) | int64, position of the edge i → j of each edge j → i |

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from schnetgeo.data.structure import MASKS
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_vectors
 
@@ -193,6 +194,9 @@ def _check_finite(data: Data, ptr: Tensor, where: str, field: str) -> None:
     values = data.get(field)
     if values is None or bool(torch.isfinite(values).all()):
         return
+    values = _without_absent(data, values, field)
+    if bool(torch.isfinite(values).all()):
+        return
     first = [int(i) for i in (~torch.isfinite(values)).nonzero()[0]]
     value = float(values[tuple(first)])
     structure, entry = _locate(first[0], ptr) if field in ("pos", "forces") else (first[0], None)
@@ -202,6 +206,15 @@ def _check_finite(data: Data, ptr: Tensor, where: str, field: str) -> None:
         f"{where}, structure {structure}: {name} is {value}, but must be finite; "
         "mend or remove this structure"
     )
+
+
+def _without_absent(data: Data, values: Tensor, field: str) -> Tensor:
+    """The values, with zeros for structures that lack the label by its mask."""
+    mask = data.get(MASKS.get(field, ""))
+    if mask is None:
+        return values
+    rows = mask[batch_index(data)] if field == "forces" else mask
+    return values.masked_fill(~rows.reshape(-1, *[1] * (values.dim() - 1)), 0.0)
 
 
 def _check_cells(data: Data, where: str) -> None:

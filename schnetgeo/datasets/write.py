@@ -1,6 +1,8 @@
 """Data sets to files that other programs read: extxyz, ASE databases, .npz."""
 
+import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +23,11 @@ from schnetgeo.datasets.source import whole
 from schnetgeo.errors import InputError
 from schnetgeo.files import locked
 
+# letters first, so that no reader takes it for a number, a list or a key
+_TEXT = re.compile(
+    r"(?!(nan|inf|infinity|_JSON)\b)[a-z_][\w.+()/@#%&*~ -]*\w", re.IGNORECASE | re.ASCII
+)
+_FLAGS = {"T", "F", "True", "False", "TRUE", "FALSE", "true", "false"}
 _NAMES = {"z": "Z", "pos": "R", "energy": "E", "forces": "F"}  # in .npz
 _UNITS = {"e_unit": "eV", "f_unit": "eV/Angstrom", "r_unit": "Angstrom"}
 
@@ -97,13 +104,28 @@ def _frame(atoms: Atoms) -> str:
         f":{name}:{kinds[v.dtype.kind]}:{v[0].size}" for name, v in columns.items()
     )
     header = {} if not atoms.cell.any() else {"Lattice": atoms.cell.array.T}
-    header |= {"Properties": f"species:S:1{properties}", **info, **atoms.info, "pbc": atoms.pbc}
+    header |= {"Properties": f"species:S:1{properties}", **info, "pbc": atoms.pbc}
     rows = zip(*(v.reshape(len(atoms), -1).tolist() for v in columns.values()), strict=True)
     lines = [
         " ".join([chemical_symbols[z], *(repr(x) for row in rows_ for x in row)])
         for z, rows_ in zip(atoms.numbers, rows, strict=True)
     ]
-    return "\n".join([str(len(atoms)), key_val_dict_to_str(header), *lines, ""])
+    entries = [key_val_dict_to_str(header), *(f"{k}={_value(v)}" for k, v in atoms.info.items())]
+    return "\n".join([str(len(atoms)), " ".join(entries), *lines, ""])
+
+
+def _value(value: str | float) -> str:
+    """An entry as extended XYZ has it; text that a reader would take for a number is JSON."""
+    if not isinstance(value, str):
+        return key_val_dict_to_str({"k": value}).removeprefix("k=")
+    if _TEXT.fullmatch(value) and not _FLAGS.issuperset(value.split()):
+        return f'"{value}"'
+    return _quoted(f"_JSON {json.dumps(value)}")
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
@@ -114,8 +136,7 @@ def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
 
 def _npz(path: Path, parts: Iterable[PackedDataset]) -> None:
     parts = list(parts)
-    gathered = [PackedDataset(*part.gathered(), where=part.where) for part in parts]
-    structures, sizes = joined(gathered)
+    structures, sizes = joined(parts)
     arrays = {"N": sizes.numpy().astype(np.int32), **_UNITS}
     for key, value in sorted(structures.to_dict().items()):
         if key in PER_ATOM and key not in _NAMES:

@@ -24,6 +24,9 @@ class Loss:
     The task "energy" has the first term alone with ρ = 1, "forces" the second alone. With
     `kind="mae"` a single task is the mean absolute error instead.
 
+    Structures that lack a label, by `energy_mask` or `forces_mask`, are left out of the mean over
+    that label.
+
     Args:
         task: one of `TASKS`.
         rho: ρ, Å⁻² by its place in the sum; the paper has 0.01.
@@ -48,10 +51,13 @@ class Loss:
         total = torch.zeros((), device=batch.z.device)
         if self.needs_energy:
             error = prediction.energy - batch.energy.to(prediction.energy.device)
-            total = total + self.rho * self._size(error).mean()
+            mask = batch.get("energy_mask")
+            total = total + self.rho * _mean(self._size(_known(error, mask)), mask)
         if self.needs_forces:
             error = prediction.forces - batch.forces.to(prediction.forces.dtype)
-            total = total + self._per_structure(self._size(error), batch).mean()
+            mask = batch.get("forces_mask")
+            error = _known(error, None if mask is None else mask[batch.batch].unsqueeze(1))
+            total = total + _mean(self._per_structure(self._size(error), batch), mask)
         return total
 
     def _size(self, error: Tensor) -> Tensor:
@@ -63,3 +69,13 @@ class Loss:
         per_atom = size.sum(1) if self.squared else size.mean(1)
         zeros = per_atom.new_zeros(batch.num_graphs)
         return zeros.index_add(0, batch.batch, per_atom) / atoms
+
+
+def _known(error: Tensor, mask: Tensor | None) -> Tensor:
+    """Errors of labels that are there, 0 of others, whose gradient is 0 as well."""
+    return error if mask is None else torch.where(mask, error, 0.0)
+
+
+def _mean(size: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the structures that have the label; 0 where none has."""
+    return size.mean() if mask is None else size.sum() / mask.sum().clamp(min=1)

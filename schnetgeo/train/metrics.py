@@ -72,6 +72,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100) -> Errors:
     """Mean absolute and root mean square errors against the labels that the data set has."""
+    dataset = dataset.transformed()
     predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
     return errors(predicted, dataset)
 
@@ -80,9 +81,9 @@ def errors(predicted: Predictions, dataset: PackedDataset) -> Errors:
     """Errors of predictions that are there already."""
     energy = forces = (None, None)
     if dataset.has("energy"):
-        energy = _mae_rmse(predicted.energy - dataset.values("energy"))
+        energy = _mae_rmse((predicted.energy - dataset.values("energy"))[dataset.mask("energy")])
     if dataset.has("forces") and predicted.forces is not None:
-        forces = _mae_rmse(predicted.forces - dataset.values("forces"))
+        forces = _mae_rmse((predicted.forces - dataset.values("forces"))[dataset.mask("forces")])
     return Errors(*energy, *forces)
 
 

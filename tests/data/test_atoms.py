@@ -1,5 +1,8 @@
 """ASE atoms to structures and back."""
 
+import re
+import warnings
+
 import ase.io
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import from_ase, to_ase, with_edges
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from tests.structures import clusters, crystals
 
 THIRD = 1 / 3  # has no short decimal form
@@ -128,7 +132,7 @@ def test_info_scalars_come_back(value, kept):
     assert type(back) is type(kept)
 
 
-@pytest.mark.parametrize("name", ["config_index", "batch_id", "surface", "x", "y", "class", "_id"])
+@pytest.mark.parametrize("name", ["config_index", "batch_id", "surface", "x", "y", "class"])
 def test_info_names_mean_nothing_to_a_batch(name):
     """PyG adds offsets to attributes whose names look like indices."""
     structures = [from_ase(Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={name: k})) for k in (5, 6, 7)]
@@ -138,11 +142,25 @@ def test_info_names_mean_nothing_to_a_batch(name):
     assert batch.edge_reverse.tolist() == [1, 0, 3, 2, 5, 4]
 
 
-def test_results_of_other_positions_are_left_behind():
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda atoms: atoms.positions.__setitem__((0, 0), 9.0), "positions"),
+        (lambda atoms: atoms.set_cell(atoms.cell.array * 1.1), "cell"),
+        (lambda atoms: atoms.set_pbc([True, True, False]), "pbc"),
+        (lambda atoms: atoms.set_initial_charges([1, -1]), "initial_charges"),
+    ],
+)
+def test_labels_of_other_atoms_are_not_lost_without_a_word(change, what):
     atoms = labeled()
-    atoms.positions[0, 0] += 1e-3
-    data = from_ase(atoms)
+    change(atoms)
+    with pytest.raises(InputError, match=rf"energy, .* belong to other {what} .*drop=\('results',"):
+        from_ase(atoms)
+    data = from_ase(atoms, drop=("results",))
     assert not {"energy", "forces", "stress", "free_energy", "magmom"} & set(data.keys())
+
+
+def test_results_that_a_calculator_would_compute_anew_are_left_behind():
     atoms = bulk("Cu")
     atoms.calc = EMT()  # has not been asked for anything
     assert "energy" not in from_ase(atoms)
@@ -156,9 +174,8 @@ def test_live_calculator_with_results_of_its_own():
     atoms.calc = EMT()
     atoms.rattle(0.1)
     energy = atoms.get_potential_energy()
-    with pytest.raises(InputError, match=r"the calculator's result 'energies' .*drop=\('energies'"):
-        from_ase(atoms)
-    data = from_ase(atoms, drop=("energies",))
+    with pytest.warns(DataNote, match=r"atoms: left out the calculator's result 'energies'$"):
+        data = from_ase(atoms)
     assert data.energy.item() == energy
     np.testing.assert_array_equal(data.forces, atoms.get_forces())
     assert atoms.calc.results["energies"].shape == (4,)  # still there
@@ -183,46 +200,57 @@ def test_calculators_of_the_newer_kind_are_heard():
 def test_vector_magnetic_moment_is_named():
     atoms = Atoms("H")
     atoms.calc = SinglePointCalculator(atoms, magmom=np.ones(3))
-    with pytest.raises(InputError, match="the calculator's result 'magmom' cannot be kept"):
+    with pytest.warns(DataNote, match="left out the calculator's result 'magmom'"):
         from_ase(atoms)
 
 
 def test_forces_of_wrong_shape_are_named():
     atoms = molecule("H2O")
     atoms.calc = SinglePointCalculator(atoms, forces=np.zeros((2, 3)))
-    with pytest.raises(InputError, match=r"atoms: forces must have shape \(3, 3\), got \(2, 3\)"):
+    with pytest.raises(InputError, match=r"forces must have shape \(3, 3\), got \(2, 3\)"):
         from_ase(atoms)
 
 
 @pytest.mark.parametrize("value", [[1, 2], np.ones(3), {"a": 1}, None, 1j, b"raw", 2**63, ["a"]])
 def test_info_that_cannot_be_kept_is_named(value):
     atoms = Atoms("H", info={"mine": value, "gap": THIRD})
-    with pytest.raises(InputError, match=r"atoms.info\['mine'\].*drop=\('mine',\)"):
-        from_ase(atoms)
-    assert from_ase(atoms, drop=("mine",)).gap.tolist() == [THIRD]
+    with pytest.warns(DataNote, match=r"left out info\['mine'\] \(neither text nor a number"):
+        data = from_ase(atoms)
+    assert data.gap.tolist() == [THIRD]
+    assert "mine" not in data
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("energy", "the name is taken"),
-        ("forces", "the name is taken"),
-        ("z", "the name is taken"),
-        ("batch", "the name is taken"),
-        ("ptr", "the name is taken"),
-        ("edge_index", "the name is taken"),
-        ("num_nodes", "the name is taken"),
-        ("to", "the name is taken"),
-        ("config-type", "the name is no identifier"),
-        ("my key", "the name is no identifier"),
-        (3, "the name is no identifier"),
+        ("tags", "taken"),
+        ("edge_index", "taken"),
+        ("forces_mask", "taken"),
+        ("batch", "not one of a field"),
+        ("ptr", "not one of a field"),
+        ("num_nodes", "not one of a field"),
+        ("to", "not one of a field"),
+        ("config-type", "not one of a field"),
+        ("my key", "not one of a field"),
+        ("../x", "not one of a field"),
+        (3, "not one of a field"),
     ],
 )
 def test_names_that_cannot_be_kept(name, reason):
     atoms = Atoms("H", info={name: 1, "gap": THIRD})
-    with pytest.raises(InputError, match=rf"atoms.info\[{name!r}\].*{reason}; rename it"):
+    with pytest.warns(DataNote, match=rf"left out info\[{re.escape(repr(name))}\] .*{reason}"):
+        data = from_ase(atoms)
+    assert "gap" in data
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_ase(atoms, drop=(name,))
+
+
+@pytest.mark.parametrize("name", ["z", "cell", "pbc", "Lattice", "box", "positions"])
+def test_geometry_under_another_name_is_refused(name):
+    atoms = Atoms("H", info={name: 1})
+    with pytest.raises(InputError, match=rf"'{name}' seems to hold geometry.*drop=\('{name}',\)"):
         from_ase(atoms)
-    assert "gap" in from_ase(atoms, drop=(name,))
 
 
 def fixed(atoms):
@@ -236,21 +264,68 @@ def displaced(atoms):
 @pytest.mark.parametrize(
     ("change", "message", "name"),
     [
-        (
-            lambda atoms: atoms.set_array("bfactor", np.ones(3)),
-            "per-atom array 'bfactor'",
-            "bfactor",
-        ),
-        (fixed, "the constraint FixAtoms", "constraints"),
+        (lambda atoms: atoms.set_array("bfactor", np.ones(3)), "array 'bfactor'", "bfactor"),
         (displaced, "the cell displacement", "celldisp"),
     ],
 )
 def test_what_cannot_be_kept_is_named(change, message, name):
     atoms = molecule("H2O")
     change(atoms)
-    with pytest.raises(InputError, match=rf"{message} cannot be kept; pass drop=\('{name}',\)"):
+    with pytest.warns(DataNote, match=f"left out .*{message}"):
+        assert from_ase(atoms).z.tolist() == [8, 1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_ase(atoms, drop=(name,))
+
+
+def test_constraints_are_refused_because_forces_may_be_without_them():
+    atoms = molecule("H2O")
+    fixed(atoms)
+    with pytest.raises(InputError, match=r"the constraint FixAtoms .*drop=\('constraints',\)"):
         from_ase(atoms)
-    assert from_ase(atoms, drop=(name,)).z.tolist() == [8, 1, 1]
+    assert from_ase(atoms, drop=("constraints",)).z.tolist() == [8, 1, 1]
+
+
+def test_labels_in_info_and_arrays():
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], cell=[2, 2, 2], pbc=True)
+    atoms.info.update(energy=-31.5, virial=np.diag([8.0, 16.0, 24.0]))
+    atoms.arrays["forces"] = np.array([[0, 0, 1.5], [0, 0, -1.5]])
+    data = from_ase(atoms)
+    assert data.energy.tolist() == [-31.5]
+    assert data.forces[0].tolist() == [0, 0, 1.5]
+    assert data.stress[0].diagonal().tolist() == pytest.approx([-1, -2, -3])
+
+
+def test_labels_under_other_names():
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], cell=[2, 2, 2], pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, free_energy=2.0)
+    atoms.info.update(y="-3.5", pressure=[1, 2, 3, 4, 5, 6], w=-8 * np.eye(3))
+    atoms.arrays["gradient"] = np.ones((2, 3))
+    names = dict(energy_key="y", forces_key="-gradient", stress_key="-pressure", drop=("w",))
+    data = from_ase(atoms, **names)
+    assert data.energy.tolist() == [-3.5]
+    assert data.forces.tolist() == [[-1] * 3] * 2
+    assert data.stress.tolist() == [[[-1, -6, -5], [-6, -2, -4], [-5, -4, -3]]]
+    rest = ("pressure", "gradient", "y")
+    stress = from_ase(atoms, rest, virial_key="w").stress[0]
+    assert stress.diagonal().tolist() == pytest.approx([1, 1, 1])
+    assert from_ase(atoms, (*rest, "w"), energy_key="free_energy").energy.tolist() == [2.0]
+    with pytest.raises(InputError, match="has no energy named 'Y'; it has energy, free_energy,"):
+        from_ase(atoms, ("gradient",), energy_key="Y")
+
+
+def test_forces_under_another_name_are_not_lost():
+    atoms = molecule("H2O")
+    atoms.arrays["dft_forces"] = np.ones((3, 3))
+    with pytest.raises(InputError, match="would be lost; .* forces_key='dft_forces', else name it"):
+        from_ase(atoms)
+
+
+def test_types_of_lammps_are_no_elements():
+    atoms = Atoms([1, 2, 2], np.eye(3))
+    atoms.arrays["type"] = np.array([1, 2, 2])
+    with pytest.raises(InputError, match="the types of a LAMMPS file, not elements"):
+        from_ase(atoms)
 
 
 @pytest.mark.parametrize("name", ["structures.traj", "structures.db"])

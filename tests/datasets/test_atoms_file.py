@@ -12,6 +12,7 @@ from schnetgeo.data import to_ase
 from schnetgeo.datasets import QM9, AtomsFile
 from schnetgeo.datasets.atoms_file import read_parts
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol, fixed, md17, write
 from tests.datasets.published import iso17_database, row_forces
 from tests.shared_data import shared
@@ -67,7 +68,7 @@ def test_labels_that_a_database_has_by_name(tmp_path):
     dataset = AtomsFile(path, energy_key="total_energy", forces_key="atomic_forces")
     assert float(dataset[0].energy) == -11505.647279852
     assert dataset[2].forces.tolist() == row_forces(2)
-    with pytest.raises(InputError, match="structure 0: the per-atom array 'atomic_forces' cannot"):
+    with pytest.raises(InputError, match="structure 0: the per-atom array 'atomic_forces' of shap"):
         AtomsFile(path, energy_key="total_energy")
     assert not AtomsFile(path, drop=("atomic_forces",)).has("forces")
 
@@ -135,7 +136,7 @@ def test_files_are_read_one_after_the_other(tmp_path):
 def test_blocks_of_one_file(tmp_path, monkeypatch):
     ase.io.write(tmp_path / "a.xyz", frames(5))
     whole = AtomsFile(tmp_path / "a.xyz")
-    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    monkeypatch.setattr("schnetgeo.datasets.ase_file._BLOCK", 2)
     parts = list(read_parts(tmp_path / "a.xyz"))
     assert [len(part) for part in parts] == [2, 2, 1]
     assert AtomsFile(tmp_path / "a.xyz").digest == whole.digest
@@ -144,26 +145,28 @@ def test_blocks_of_one_file(tmp_path, monkeypatch):
 
 def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
     """So that the first ones are there although the file breaks off later."""
-    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    monkeypatch.setattr("schnetgeo.datasets.ase_file._BLOCK", 2)
     ase.io.write(tmp_path / "a.xyz", frames(5))
     lines = (tmp_path / "a.xyz").read_text().splitlines()
     lines[4 * 11 + 5] = "H 1.0 many"
     (tmp_path / "a.xyz").write_text("\n".join(lines))
     parts = read_parts(tmp_path / "a.xyz")
     assert [len(next(parts)), len(next(parts))] == [2, 2]
-    with pytest.raises(InputError, match=r"a.xyz: ASE cannot read it \("):
+    with pytest.raises(InputError, match=r"a.xyz, structure 4 \(line 45\): atom 3 has 3 columns"):
         next(parts)
 
 
 @pytest.mark.parametrize("lacking", [0, 3])
 def test_labels_of_later_blocks(tmp_path, monkeypatch, lacking):
-    monkeypatch.setattr("schnetgeo.datasets.atoms_file._BLOCK", 2)
+    monkeypatch.setattr("schnetgeo.datasets.ase_file._BLOCK", 2)
     atoms = frames(5)
     del atoms[lacking].calc.results["energy"]
     ase.io.write(tmp_path / "own.xyz", atoms)
-    message = "structure 3: lacks 'energy', unlike" if lacking else "structure 1: has 'energy', un"
-    with pytest.raises(InputError, match=f"own.xyz, {message}"):
-        AtomsFile(tmp_path / "own.xyz")
+    with pytest.warns(DataNote, match="own.xyz: of 5 structures 1 have no energy; they are kept"):
+        dataset = AtomsFile(tmp_path / "own.xyz")
+    assert dataset.values("energy_mask").tolist() == [k != lacking for k in range(5)]
+    assert torch.equal(dataset.values("energy").isfinite(), dataset.values("energy_mask"))
+    assert not dataset.has("forces_mask")
 
 
 def test_archives_in_different_units(tmp_path):
@@ -182,8 +185,9 @@ def test_strings_of_several_files(tmp_path):
 
 def test_files_with_different_fields(tmp_path):
     paths = [write(tmp_path / "a.npz", fixed()), write(tmp_path / "b.npz", fixed(F=None))]
-    with pytest.raises(InputError, match="a.npz and b.npz: only one of them has 'forces'; files"):
-        AtomsFile(paths)
+    with pytest.warns(DataNote, match=f"{2 * FRAMES} structures {FRAMES} have no forces"):
+        dataset = AtomsFile(paths)
+    assert dataset.values("forces_mask").tolist() == [True] * FRAMES + [False] * FRAMES
     with pytest.raises(InputError, match="name at least one file"):
         AtomsFile([])
 
@@ -206,6 +210,7 @@ def test_units_of_all_that_a_calculation_gave(tmp_path):
     atoms.calc.results["free_energy"] = -10.0
     ase.io.write(tmp_path / "own.xyz", atoms)
     units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", length_unit="Bohr")
+    units["stress_unit"] = "Hartree/Bohr^3"
     data = AtomsFile(tmp_path / "own.xyz", **units)[0]
     assert float(data.free_energy) == pytest.approx(-272.11386245988)
     assert float(data.forces[0, 0]) == pytest.approx(FORCE * 51.42206747632, rel=1e-6)
@@ -216,8 +221,8 @@ def test_units_of_all_that_a_calculation_gave(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(energy_unit="eV"), "own.xyz: energy_unit is given but force_unit is not; .* give fo"),
-        (dict(force_unit="eV/Bohr"), "own.xyz: force_unit is given but energy_unit is not; .* ene"),
+        (dict(energy_unit="Hartree"), "own.xyz: does not state the unit of its forces; give forc"),
+        (dict(force_unit="eV/Bohr"), "own.xyz: does not state the unit of its energies; give ener"),
     ],
 )
 def test_one_unit_of_two(tmp_path, options, message):
@@ -248,10 +253,10 @@ def test_named_labels_that_ase_found_itself(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(energy_key="U0"), r"own.xyz, structure 0: has no energy named 'U0'; it has HF"),
-        (dict(forces_key="grad"), "has no forces named 'grad'; it has numbers, positions"),
+        (dict(energy_key="U0"), r"own.xyz: has no energy named 'U0'; it has HF"),
+        (dict(forces_key="grad"), "has no forces named 'grad'; it has HF"),
         (dict(energy_unit="erg"), "unknown energy unit 'erg'; known: eV, meV, Hartree"),
-        (dict(force_unit="eV"), "unknown force unit 'eV'; known: energy/length, such as eV/Angs"),
+        (dict(force_unit="eV"), "unknown force unit 'eV'; known: energy/length, such as"),
     ],
 )
 def test_refuses_options(tmp_path, options, message):
@@ -277,16 +282,6 @@ def test_missing_number_is_named(tmp_path):
         AtomsFile(tmp_path / "own.xyz")
 
 
-def test_missing_label_is_named(tmp_path):
-    atoms = frames()
-    del atoms[2].calc.results["energy"]
-    ase.io.write(tmp_path / "own.xyz", atoms)
-    with pytest.raises(
-        InputError, match="own.xyz, structure 2: lacks 'energy', unlike structure 0"
-    ):
-        AtomsFile(tmp_path / "own.xyz")
-
-
 def test_what_cannot_be_kept(tmp_path):
     atoms = frames(1)[0]
     atoms.set_constraint(FixAtoms([0]))
@@ -303,9 +298,9 @@ def test_what_cannot_be_kept(tmp_path):
         ("own.xyz", None),
         ("own.xyz", b""),
         ("own.xyz", b"two\natoms\n"),
-        ("own.traj", b"1\n\nH 0 0 0\n"),
+        ("own.traj", b"H 0 0 0\n"),
         ("own.db", b"1\n\nH 0 0 0\n"),
-        ("own.unknown", b"1\n\nH 0 0 0\n"),
+        ("own.unknown", b"H 0 0 0\n"),
     ],
 )
 def test_wrong_endings(tmp_path, name, content):
@@ -314,7 +309,8 @@ def test_wrong_endings(tmp_path, name, content):
         write(tmp_path / "a.npz", fixed()).read_bytes() if content is None else content
     )
     with pytest.raises(
-        InputError, match=rf"{name}: (not an .npz archive|not an ASE|ASE cannot read it \()"
+        InputError,
+        match=rf"{name}(:|, structure 0).*(not an .npz|not an ASE|be read|expected|no str|kn)",
     ):
         AtomsFile(path)
 
@@ -323,3 +319,94 @@ def test_absent_file(tmp_path):
     for name in ("absent.xyz", "absent.npz"):
         with pytest.raises(InputError, match=f"{name}: no such file"):
             AtomsFile(tmp_path / name)
+
+
+def test_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder, not a file; name the files in it"):
+        AtomsFile(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.xyz@300K", "run@1.xyz", "a@0:2.traj"])
+def test_an_at_sign_belongs_to_the_name(tmp_path, name):
+    ase.io.write(
+        tmp_path / "plain.traj" if name.endswith("traj") else tmp_path / "a.xyz", frames(3)
+    )
+    content = tmp_path / ("plain.traj" if name.endswith("traj") else "a.xyz")
+    ase.io.write(content, frames(2))
+    content.rename(tmp_path / name)
+    ase.io.write(tmp_path / "a.xyz", frames(3))
+    assert len(AtomsFile(tmp_path / name)) == 2
+
+
+@pytest.mark.parametrize("name", ["POSCAR_1.xyz", "x.exyz", "x.txt", "x.data", "x", "frames.pdb"])
+def test_format(tmp_path, name):
+    ase.io.write(tmp_path / "own.xyz", frames())
+    (tmp_path / "own.xyz").rename(tmp_path / name)
+    if name != "frames.pdb":
+        assert_labels(AtomsFile(tmp_path / name))
+    assert_labels(AtomsFile(tmp_path / name, format="extxyz"))
+    with pytest.raises(InputError, match=f"{name}: unknown format 'exrxyz'; give format='extxyz'"):
+        AtomsFile(tmp_path / name, format="exrxyz")
+
+
+@pytest.mark.parametrize("name", ["own.json", "own.db", "own.sqlite"])
+def test_rows_of_any_database(tmp_path, name):
+    with connect(tmp_path / name, type="json" if "json" in name else "db") as database:
+        for k in range(3):
+            data = {"f": np.full((9, 3), k), "label": f"{k:03d}"}
+            database.write(bare(), e_dft=-1.0 - k, data=data)
+    dataset = AtomsFile(tmp_path / name, energy_key="e_dft", forces_key="f")
+    assert dataset.values("energy").tolist() == [-1, -2, -3]
+    assert dataset.values("forces")[-1].tolist() == [2, 2, 2]
+    assert dataset.values("label") == ["000", "001", "002"]
+
+
+@pytest.mark.parametrize("data", [{"positions": np.zeros((9, 3))}, {"numbers": [1] * 9}])
+def test_a_row_has_one_geometry(tmp_path, data):
+    with connect(tmp_path / "own.db") as database:
+        database.write(bare(), data=data)
+    with pytest.raises(InputError, match=f"'{next(iter(data))}' seems to hold geometry"):
+        AtomsFile(tmp_path / "own.db")
+
+
+def test_labels_among_the_data_of_a_row_are_to_be_named(tmp_path):
+    with connect(tmp_path / "own.db") as database:
+        database.write(bare(), data={"forces": np.ones((9, 3)), "energy": -1.0})
+    with pytest.raises(InputError, match=r"data has 'forces' .* forces_key='forces'"):
+        AtomsFile(tmp_path / "own.db", energy_key="energy")
+    dataset = AtomsFile(tmp_path / "own.db", energy_key="energy", forces_key="forces")
+    assert dataset.values("energy").tolist() == [-1]
+    assert dataset.values("forces")[0].tolist() == [1, 1, 1]
+
+
+def test_units_that_a_file_states(tmp_path):
+    atoms = bare(energy_unit="Hartree", stress_unit="GPa")
+    atoms.calc = SinglePointCalculator(atoms, energy=-2.0, stress=np.full(6, 160.2176634))
+    ase.io.write(tmp_path / "own.extxyz", [atoms] * 2)
+    dataset = AtomsFile(tmp_path / "own.extxyz")
+    assert dataset.values("energy").tolist() == pytest.approx([-54.422772491976] * 2)
+    torch.testing.assert_close(dataset.values("stress"), torch.ones(2, 3, 3).double())
+    assert not dataset.has("energy_unit")
+    with pytest.raises(InputError, match="states 'Hartree' as unit of its energies, but energy_un"):
+        AtomsFile(tmp_path / "own.extxyz", energy_unit="eV")
+
+
+def test_energy_that_looks_like_one_is_suggested(tmp_path):
+    ase.io.write(tmp_path / "own.xyz", bare(REF_energy=-70.5))
+    with pytest.warns(DataNote, match="own.xyz: has no energy; .* pass energy_key='REF_energy'"):
+        dataset = AtomsFile(tmp_path / "own.xyz")
+    assert dataset.values("REF_energy").tolist() == [-70.5]
+
+
+def test_what_is_left_out_is_counted_in_one_note(tmp_path):
+    atoms = [bare(vector=[1.0, 2.0]), bare(), bare(vector=[1.0, 2.0])]
+    for one in atoms:
+        one.calc = SinglePointCalculator(one, energy=-1.0, dipole=np.zeros(3))
+    ase.io.write(tmp_path / "own.traj", atoms)
+    with pytest.warns(DataNote) as notes:
+        AtomsFile(tmp_path / "own.traj")
+    (text,) = [str(note.message) for note in notes]
+    assert text == (
+        "own.traj: left out the calculator's result 'dipole' of 3, info['vector'] (neither text "
+        "nor a number of 64 bits) of 2 of 3 structures"
+    )

@@ -1,0 +1,50 @@
+"""Structures that are in a data set twice."""
+
+from collections import Counter
+
+import torch
+
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.split import Split
+
+
+def fingerprints(dataset: PackedDataset) -> list[int]:
+    """A number for each structure: equal for the same elements at the same places in one cell."""
+    numbers = []
+    for block in dataset.blocks():
+        atoms = torch.cat(
+            [block.values("z").double().unsqueeze(1), block.values("pos").double()], 1
+        )
+        cells = [
+            block.values(name).double().flatten(1) for name in ("cell", "pbc") if block.has(name)
+        ]
+        cells = torch.cat(cells, dim=1).cpu().numpy() if cells else [b""] * len(block)
+        parts = atoms.cpu().split(block.num_atoms.tolist())
+        numbers += [
+            hash(part.numpy().tobytes() + bytes(cell))
+            for part, cell in zip(parts, cells, strict=True)
+        ]
+    return numbers
+
+
+def exact_copies(dataset: PackedDataset) -> int:
+    """Structures whose atoms are at the same places as those of an earlier one."""
+    return sum(number - 1 for number in Counter(fingerprints(dataset)).values())
+
+
+def copies_across(dataset: PackedDataset, split: Split) -> str | None:
+    """What must be said where structures that are tested are copies of trained ones."""
+    marks = fingerprints(dataset)
+    trained = {marks[k] for k in split.train.tolist()}
+    counts = {
+        what: sum(marks[k] in trained for k in part.tolist())
+        for what, part in (("tested", split.test), ("validated", split.val))
+    }
+    said = [f"{number:,} {what}" for what, number in counts.items() if number]
+    if not said:
+        return None
+    return (
+        f"{dataset.where}: {' and '.join(said)} structures are copies of trained ones, so their "
+        "errors are not those of new structures; remove the copies, or keep groups apart with "
+        "--split group:NAME"
+    )

@@ -1,0 +1,164 @@
+"""Which entries of ASE atoms are the labels: by their usual names, or as the user names them."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from schnetgeo.errors import InputError
+
+LABELS = ("energy", "forces", "stress")
+_LIKE = {
+    "energy": re.compile(r"energy|(^|_)(e|etot|e_tot|toten|u0|hf)$", re.IGNORECASE),
+    "forces": re.compile(r"force|gradient|(^|_)(f|grad|frc)$", re.IGNORECASE),
+    "stress": re.compile(r"stress|virial", re.IGNORECASE),
+}
+
+
+class Keys(NamedTuple):
+    """Names of labels; `None` is the usual name, a minus before a name takes the negative.
+
+    Attributes:
+        energy: name of the energy.
+        forces: of the forces; "-gradient" where the file has their negative.
+        stress: of the stress (1/V) ∂E/∂strain, ASE's sign; "-stress" where the file has pressures.
+        virial: of the virial W = −V · stress; "-virial" where it has the other sign.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virial: str | None = None
+
+
+class Entries(NamedTuple):
+    """What atoms carry beside their geometry, in dictionaries that may be changed."""
+
+    results: dict[str, Any]
+    info: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def names(self) -> list[str]:
+        """All names, without the geometry's."""
+        return [str(name) for source in self for name in source]
+
+    def pop(self, name: str) -> Any:
+        """Remove an entry, wherever it is; `None` where there is none."""
+        return next((source.pop(name) for source in self if name in source), None)
+
+
+class Labels(NamedTuple):
+    """The labels of a structure; those that are missing are not in the dictionary."""
+
+    values: dict[str, np.ndarray]
+    from_virial: bool  # the stress is −virial / volume
+
+
+def take_labels(atoms: Atoms, entries: Entries, keys: Keys) -> Labels:
+    """Remove the labels from the entries.
+
+    Raises:
+        InputError: for a label that is no number, or of another shape.
+    """
+    labels = {}
+    for name, convert in (("energy", _energy), ("forces", _forces), ("stress", _stress)):
+        key = getattr(keys, name)
+        if key is not None:
+            value, sign = _named(entries, key)
+            entries.results.pop(name, None)  # of another calculation than the one that was named
+        else:
+            value, sign = (None if keys.virial and name == "stress" else entries.pop(name)), 1.0
+        if value is not None:
+            labels[name] = sign * convert(value, key or name, len(atoms))
+    key = keys.virial or "virial"
+    if "stress" in labels or not (keys.virial or "virial" in entries.info):
+        return Labels(labels, False)
+    value, sign = _named(entries, key)
+    if value is not None:
+        labels["stress"] = -sign * _stress(value, key, len(atoms)) / _volume(atoms, key)
+    return Labels(labels, value is not None)
+
+
+def check_keys(keys: Keys, present: Iterable[str], names: Iterable[str]) -> None:
+    """Raise `InputError` where a label that the user names is nowhere; list what there is."""
+    for kind, key in zip(Keys._fields, keys, strict=True):
+        label = "stress" if kind == "virial" else kind
+        if key is not None and label not in present:
+            raise InputError(
+                f"has no {kind} named {key.removeprefix('-')!r}; it has "
+                f"{', '.join(sorted(set(names))) or 'none'}"
+            )
+
+
+def suggestion(label: str, names: Iterable[str]) -> str | None:
+    """What to type where a name looks like a label, such as forces_key='REF_forces'."""
+    like = [name for name in names if _LIKE[label].search(name)]
+    if not like:
+        return None
+    kind = "virial" if "virial" in like[0].lower() else label
+    return f"{kind}_key={like[0]!r}"
+
+
+def _named(entries: Entries, key: str) -> tuple[Any, float]:
+    """The entry of this name, and -1 for a minus before it."""
+    if key.startswith("-"):
+        return entries.pop(key[1:]), -1.0
+    return entries.pop(key), 1.0
+
+
+def _numbers(value: Any, key: str, label: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            array = np.array(value, dtype=np.float64) if array.dtype.kind in "US" else None
+        return array.astype(np.float64)
+    except (ValueError, TypeError, AttributeError):
+        named = f", named {key!r}," if key != label else ""
+        raise InputError(
+            f"{label} {value!r:.50}{named} is no number; correct or remove it"
+        ) from None
+
+
+def _energy(value: Any, key: str, size: int) -> np.ndarray:
+    array = _numbers(value, key, "energy")
+    if array.size != 1:
+        raise InputError(
+            f"energy, named {key!r}, must be one number, got shape {array.shape}; name another"
+        )
+    return array.reshape(1)
+
+
+def _forces(value: Any, key: str, size: int) -> np.ndarray:
+    array = _numbers(value, key, "forces")
+    if array.shape != (size, 3):
+        raise InputError(
+            f"forces must have shape ({size}, 3), got {array.shape}, named {key!r}; name another "
+            "entry, or correct this one"
+        )
+    return array
+
+
+def _stress(value: Any, key: str, size: int) -> np.ndarray:
+    """A symmetric matrix (1, 3, 3) of nine numbers, or of six in the order xx yy zz yz xz xy."""
+    array = _numbers(value, key, "stress")
+    if array.size == 6:
+        array = voigt_6_to_full_3x3_stress(array.reshape(6))
+    if array.size != 9:
+        raise InputError(
+            f"{key} must hold nine numbers, or six in the order xx yy zz yz xz xy, got shape "
+            f"{array.shape}; correct it, or leave it out with drop=({key.removeprefix('-')!r},)"
+        )
+    return array.reshape(1, 3, 3).copy()
+
+
+def _volume(atoms: Atoms, key: str) -> float:
+    if not atoms.pbc.all() or not atoms.cell.rank == 3:
+        raise InputError(
+            f"{key} needs a periodic cell, whose volume makes it a stress, but pbc is "
+            f"{atoms.pbc.tolist()}; set cell and pbc, or pass drop=({key.removeprefix('-')!r},)"
+        )
+    return atoms.get_volume()

@@ -1,0 +1,189 @@
+"""Structures with different attributes, and data sets of these, brought to the same attributes."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from ase.data import atomic_masses
+from torch import Tensor
+
+from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
+from schnetgeo.errors import InputError
+from schnetgeo.notes import note
+
+_ZEROS = ("tags", "momenta", "initial_charges", "initial_magmoms")  # where ASE has none
+_FIXED = {*PER_ATOM, *MASKS, "cell", "pbc"}  # which have one shape, or are wrong
+_SKIPPED = {"ptr", *MASKS.values()}
+
+
+class Remarks:
+    """What a data set leaves out or fills in, with the number of structures concerned."""
+
+    def __init__(self):
+        self.left_out: Counter[str] = Counter()
+        self.lacking: Counter[str] = Counter()
+
+    def say(self, where: str, total: int) -> None:
+        """Give one note for what was left out, and one for what some structures lack."""
+        if self.left_out:
+            items = [f"{text} of {n:,}" for text, n in self.left_out.most_common()]
+            note(f"{where}: left out {', '.join(items)} of {total:,} structures")
+        labels = [(name, n) for name, n in self.lacking.items() if name in MASKS]
+        if labels:
+            items = [f"{n:,} have no {name}" for name, n in labels]
+            note(
+                f"{where}: of {total:,} structures {', '.join(items)}; they are kept, and used for "
+                "the labels that they have"
+            )
+        others = [f"{n:,} have no {k!r}" for k, n in self.lacking.items() if k not in MASKS]
+        if others:
+            note(
+                f"{where}: of {total:,} structures {', '.join(others)}; there text is empty and a "
+                "number is nan, or ASE's default"
+            )
+
+
+def merged(
+    parts: Sequence[Structure], counts: Sequence[int], where: Sequence[str] | str, remarks: Remarks
+) -> Structure:
+    """All structures in a row.
+
+    A label that some lack is nan there, with a mask such as `forces_mask` (B,); other attributes
+    that some lack are empty text, nan or ASE's default, or left out where there is no such value.
+    Whole numbers and fractions become fractions, numbers and text become text.
+
+    Args:
+        parts: structures, or packed ones, without `ptr` and edges.
+        counts: structures in each part.
+        where: what errors call each part, or all of them: then the number of the part is added.
+        remarks: is told what was filled in or left out.
+
+    Raises:
+        InputError: for edges, and for rows that are not one an atom or one a structure.
+    """
+    rows = [part.to_dict() for part in parts]
+    fields = dict.fromkeys(key for row in rows for key in row if key not in _SKIPPED)
+    out = Structure()
+    for key in fields:
+        values = [row.get(key) for row in rows]
+        _check_rows(key, values, rows, counts, lambda k: _place(where, k))
+        column = _column(key, values, rows, counts)
+        if column is None:
+            remarks.left_out[f"{key!r} (not in all structures, or of different types)"] += sum(
+                n for value, n in zip(values, counts, strict=True) if value is not None
+            )
+            continue
+        out[key] = column
+        lacking = sum(n for value, n in zip(values, counts, strict=True) if value is None)
+        if lacking and key not in ("cell", "pbc"):
+            remarks.lacking[key] += lacking
+    for label, mask in MASKS.items():
+        known = [_mask(row, label, mask, n) for row, n in zip(rows, counts, strict=True)]
+        if label in out and not all(bool(part.all()) for part in known):
+            out[mask] = torch.cat(known)
+    return out
+
+
+def _place(where: Sequence[str] | str, part: int) -> str:
+    return f"{where}, structure {part}" if isinstance(where, str) else where[part]
+
+
+def _check_rows(
+    key: str, values: list, rows: list[dict], counts: Sequence[int], place: Callable[[int], str]
+) -> None:
+    if key in GRAPH:
+        k = next(k for k, value in enumerate(values) if value is not None)
+        raise InputError(
+            f"{place(k)}: has {key!r} already; pack it without edges, then call with_edges"
+        )
+    like = next(value for value in values if value is not None)
+    for k, value in enumerate(values):
+        if not torch.is_tensor(value):
+            if value is not None and not isinstance(value, str | Sequence):
+                raise InputError(
+                    f"{place(k)}: {key} is a {type(value).__name__}; give a tensor or text"
+                )
+            continue
+        if key in _FIXED and value.shape[1:] != like.shape[1:]:
+            raise InputError(
+                f"{place(k)}: {key} has shape {tuple(value.shape)}, but {tuple(like.shape)} in "
+                f"{place(0)}; give it one shape"
+            )
+        number = rows[k]["z"].numel() if key in PER_ATOM else counts[k]
+        if value.dim() == 0 or len(value) != number:
+            hint = "" if key in PER_ATOM else f"; per atom are only {', '.join(PER_ATOM)}"
+            raise InputError(
+                f"{place(k)}: {key} must have {number} rows, got shape {tuple(value.shape)}{hint}"
+            )
+
+
+def _column(key: str, values: list, rows: list[dict], counts: Sequence[int]):
+    """The values of all parts in a row; `None` where they cannot stand in one row."""
+    known = [value for value in values if value is not None]
+    tensors = [value for value in known if torch.is_tensor(value)]
+    if not tensors:
+        return _texts(["" if v is None else v for v in values], counts)
+    if len(tensors) < len(known):
+        if any(value.dim() > 1 for value in tensors) or key in PER_ATOM:
+            return None
+        return _texts(["" if v is None else _written(v) for v in values], counts)
+    like = tensors[0]
+    if any(value.shape[1:] != like.shape[1:] for value in tensors):
+        return None
+    kinds = {_kind(value) for value in tensors}
+    if len(kinds) > 1 and "bool" in kinds:
+        return None
+    if len(known) < len(values):
+        filled = [
+            _absent(key, row, n, like) if value is None else value
+            for value, row, n in zip(values, rows, counts, strict=True)
+        ]
+        if any(value is None for value in filled):
+            return None
+        tensors, kinds = filled, {_kind(value) for value in filled}
+    if kinds == {"int", "float"}:
+        tensors = [value.double() for value in tensors]
+    return torch.cat(tensors)
+
+
+def _absent(key: str, row: dict, count: int, like: Tensor) -> Tensor | None:
+    """What stands for an attribute that the structures of a part lack."""
+    z = row["z"]
+    if key in ("cell", "pbc") or key in _ZEROS:
+        return like.new_zeros(len(z) if key in PER_ATOM else count, *like.shape[1:])
+    if key == "masses":
+        return torch.from_numpy(atomic_masses)[z].to(like.dtype)
+    if like.dtype == torch.bool:
+        return None
+    dtype = like.dtype if like.is_floating_point() else torch.float64
+    shape = (len(z) if key in PER_ATOM else count, *like.shape[1:])
+    return torch.full(shape, torch.nan, dtype=dtype)
+
+
+def _mask(row: dict, label: str, mask: str, count: int) -> Tensor:
+    if mask in row:
+        return row[mask]
+    return torch.full((count,), label in row)
+
+
+def _kind(value: Tensor) -> str:
+    if value.dtype == torch.bool:
+        return "bool"
+    return "float" if value.is_floating_point() else "int"
+
+
+def _written(value: Tensor | str | Iterable[str]):
+    return [str(x) for x in value.tolist()] if torch.is_tensor(value) else value
+
+
+def _texts(values: list, counts: Sequence[int]) -> list[str]:
+    out = []
+    for value, count in zip(values, counts, strict=True):
+        out += [value] * count if isinstance(value, str) else list(value)
+    return out
+
+
+def sizes_of(structures: Sequence[Structure]) -> Tensor:
+    """Atoms of each structure."""
+    return torch.from_numpy(np.array([s.z.numel() for s in structures], dtype=np.int64))
