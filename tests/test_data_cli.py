@@ -157,3 +157,19 @@ def test_refuses(capsys, command, message):
     else:
         assert message in refused(capsys, f"data {command}")
     assert sorted(Path().rglob("*")) == before
+
+
+def test_info_of_the_data_that_ship_with_the_package(capsys):
+    run("data info --dataset Demo --molecule molecules")
+    assert "Demo molecules: " in capsys.readouterr().out
+    assert "unknown part 'water' of Demo" in refused(
+        capsys, "data info --dataset Demo --molecule water"
+    )
+
+
+def test_a_molecule_that_is_not_published(capsys):
+    line = refused(capsys, "data info --dataset MD17 --molecule unobtainium")
+    assert "MD17 has no molecule 'unobtainium'; known: " in line
+    run("data info --dataset MD17 --molecule aspirin")
+    line = capsys.readouterr().out
+    assert "fetch it with schnetgeo data download --dataset MD17 --molecule aspirin" in line

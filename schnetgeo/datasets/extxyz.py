@@ -63,10 +63,10 @@ def looks_like_xyz(path: Path) -> bool:
     """Whether a file begins with a count, a comment, and a line of an atom."""
     try:
         with path.open(encoding="utf-8") as file:
-            lines = [line[:1000] for line in itertools.islice(file, 3)]
+            lines = [file.readline(1000) for _ in range(3)]
     except (OSError, UnicodeDecodeError):
         return False
-    if len(lines) < 3 or not lines[0].strip().isdecimal():
+    if not lines[0].strip().isdecimal():
         return False
     words = lines[2].split()
     return len(words) >= 4 and "=" not in lines[2]
@@ -119,7 +119,11 @@ def _atoms(frame: _Frame, comment: Comment, columns: Columns) -> Atoms:
     fixed = arrays.pop("move_mask", None)
     atoms = Atoms(numbers, arrays.pop("positions"), cell=cell.vectors, pbc=cell.pbc)
     info = columns.typed(comment.entries)
-    results = {k: v for k, v in {**info, **arrays}.items() if k in all_properties}
+    results = {
+        name: value
+        for name, value in {**info, **arrays}.items()
+        if name in all_properties and np.asarray(value).dtype.kind in "if"
+    }
     atoms.info = {k: v for k, v in info.items() if k not in results}
     atoms.arrays |= {k: v for k, v in arrays.items() if k not in results}
     if fixed is not None and not fixed.all():

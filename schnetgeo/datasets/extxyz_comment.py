@@ -23,7 +23,9 @@ _BOOL = {"T": True, "True": True, "TRUE": True, "true": True,
 _INT = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 _FLOAT = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")  # of a name such as 007, which is no number
-_CELL = re.compile(r"CELL\(|\b(cell|lattice|box)\b\W{0,3}\d", re.IGNORECASE)
+_CELL = re.compile(
+    r"CELL\(|\b(cell|lattice|box)\b[^\d-]{0,12}(-?\d+\.?\d*[\s,;]+){2}-?\d", re.IGNORECASE
+)
 _SEPARATOR = re.compile(r"[\s,\[\]{}()]+")
 _ONES = {"1": True, "0": False}  # which pbc may be written with too
 

@@ -62,6 +62,8 @@ def test_empty_lines_between_frames(tmp_path_factory, gaps):
         ("1\n\nNa+ 0 0 0\n", r"atom 0 has the symbol 'Na\+'"),
         ("1\n# CELL(abcABC): 9 9 9 90 90 90\nH 0 0 0\n", "seems to hold a cell"),
         ("1\ncell 9.0 9.0 9.0\nH 0 0 0\n", "seems to hold a cell"),
+        ('1\nstress="a b c"\nH 0 0 0\n', "structure 0: stress 'a b c' is no number"),
+        ("1\nenergy=T\nH 0 0 0\n", "structure 0: energy True is no number"),
         ("1\nenergy=None\nH 0 0 0\n", "structure 0: energy 'None' is no number"),
         ("1\nenergy=********\nH 0 0 0\n", "structure 0: energy '.*' is no number"),
     ],
@@ -82,7 +84,14 @@ def test_keys_in_any_case(tmp_path, case):
 
 
 def test_free_words_are_a_comment(tmp_path):
-    comments = ["water in a box", "/home/me/run 1", " energy: -0.98 (abc)", "", "say 'no'"]
+    comments = [
+        "water in a box",
+        "cell 7",
+        "/home/me/run 1",
+        " energy: -0.98 (abc)",
+        "",
+        "say 'no'",
+    ]
     dataset = read(tmp_path, "".join(frames(*comments)))
     assert dataset.values("comment") == [comment.strip() for comment in comments]
     assert set(dataset.packed.keys()) == {"z", "pos", "cell", "pbc", "comment", "ptr"}
