@@ -142,20 +142,21 @@ def distribution(
 
 def _reader(dataset: PackedDataset, field: str, component: int | None = None):
     if component is not None:
-        return lambda block: block.values(field)[:, component].double().numpy()
+        return lambda block: block.values(field)[block.mask(field), component].double().numpy()
     if field != "residual":
-        return lambda block: block.values(field).double().numpy().reshape(-1)
+        return lambda block: block.values(field)[block.mask(field)].double().numpy().reshape(-1)
     references = fit_normalization(dataset, _MAX_Z).references
 
     def residual(block: PackedDataset) -> np.ndarray:
         counts = compositions(block, _MAX_Z).double()
-        return (block.values("energy") - counts @ references).numpy()
+        return (block.values("energy") - counts @ references)[block.mask("energy")].numpy()
 
     return residual
 
 
 def _moments(numbers: np.ndarray) -> tuple[int, float, float, float]:
-    return numbers.size, float(numbers.sum()), float(numbers.min()), float(numbers.max())
+    low, high = float(numbers.min(initial=math.inf)), float(numbers.max(initial=-math.inf))
+    return numbers.size, float(numbers.sum()), low, high
 
 
 def _density(x: np.ndarray, normal: Normal) -> np.ndarray:

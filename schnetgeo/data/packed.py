@@ -108,7 +108,7 @@ class PackedDataset(Dataset):
 
     def mask(self, label: str) -> Tensor | slice:
         """What chooses the rows of a label that are there: all, or those of some structures."""
-        if not self.has(MASKS[label]):
+        if label not in MASKS or not self.has(MASKS[label]):
             return slice(None)
         mask = self.values(MASKS[label])
         return mask.repeat_interleave(self.num_atoms) if label in PER_ATOM else mask

@@ -31,6 +31,8 @@ def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> F
     One composition, as in MD17, leaves all but one direction undetermined; the minimum-norm
     solution then reproduces the mean energy exactly.
     """
+    known = energy.isfinite()  # those of structures without this label are nan
+    counts, energy = counts[known], energy[known]
     present = counts.any(0)
     design = counts[:, present].double()
     solution = torch.linalg.lstsq(design, energy.double().unsqueeze(1), driver="gelsd")
@@ -45,6 +47,7 @@ def fit_normalization(dataset: PackedDataset, max_z: int) -> Normalization:
     The scale is the root mean square of the force components (per Å) where there are forces, else
     of the energy residual per square root of the number of atoms.
     """
+    dataset = dataset.transformed()
     references = torch.zeros(max_z, dtype=torch.float64)
     if dataset.has("energy"):
         references = fit_composition(*_reduced(dataset, max_z))

@@ -7,7 +7,7 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import Structure, to_ase
-from schnetgeo.data.describe import geometry
+from schnetgeo.data.describe import distribution, geometry
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import fit_normalization
@@ -64,6 +64,12 @@ def test_statistics_look_at_the_labels_that_are_there():
     normalization = fit_normalization(partly_labeled(), 5)
     assert normalization.references.tolist() == pytest.approx([0, -1, 0, 0, 0])
     assert normalization.scale == pytest.approx(0.5)
+
+
+def test_distributions_look_at_the_labels_that_are_there():
+    found = distribution(partly_labeled(), "energy")
+    assert (found.count, found.mean, found.lowest, found.highest) == (2, -2.0, -3.0, -1.0)
+    assert distribution(partly_labeled(), "forces").count == 6
 
 
 def test_loss_is_the_mean_over_the_labels_that_are_there():
@@ -129,6 +135,7 @@ def test_a_transform_reaches_every_batch():
         assert batch.ptr.tolist() == [0, 2, 4]
     assert dataset[[1]].batch([0]).energy.tolist() == [-2.0]
     assert dataset.transformed().values("energy").tolist() == [0.0, -2.0]
+    assert fit_normalization(dataset, 5).references.tolist() == pytest.approx([0, -0.5, 0, 0, 0])
     assert dataset.values("energy").tolist() == [-1.0, -3.0]
 
 
