@@ -2,6 +2,7 @@
 
 import os
 import platform
+import textwrap
 
 import ase
 import lightning
@@ -21,6 +22,7 @@ _COLUMNS = {
     "stopped_by": "stopped by",
     "seconds": "seconds",
 }
+_DISTINCT = ("seed", "num_train", "num_test")  # columns of a short table, where rows differ in them
 _ERRORS = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV"),
     "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
@@ -54,10 +56,20 @@ def subject(row: dict) -> str:
     return next(row[name] for name in _SUBJECTS if name in row)
 
 
-def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: errors in both units, marks of notes, published values below."""
+def table(rows: list[dict], short: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: errors in both units, marks of notes, published values below.
+
+    Args:
+        rows: of `results.json`.
+        short: leave out what is the same in all rows, and how they were trained.
+    """
+    columns = _COLUMNS
+    if short:
+        distinct = [k for k in _DISTINCT if len({row[k] for row in rows}) > 1]
+        columns = {k: _COLUMNS[k] for k in distinct}
     header = [next(name for name in _SUBJECTS if name in rows[0]), "model"]
-    errors = {k: f"{n}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
+    name = "{}".format if not short else lambda text: text.removesuffix(" MAE")
+    errors = {k: f"{name(n)}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
     lines = [(marked(row, rows), row["model"], row) for row in rows] + _published(rows)
@@ -66,11 +78,11 @@ def table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
             name,
             model,
             *(_error(key, values) for key in errors),
-            *(_text(values[key]) if key in values else "" for key in _COLUMNS),
+            *(_text(values[key]) if key in values else "" for key in columns),
         ]
         for name, model, values in lines
     ]
-    return [*header, *errors.values(), *_COLUMNS.values()], cells
+    return [*header, *errors.values(), *columns.values()], cells
 
 
 def notes(rows: list[dict]) -> dict[str, str]:
@@ -85,9 +97,9 @@ def marked(row: dict, rows: list[dict]) -> str:
 
 
 def markdown(rows: list[dict]) -> str:
-    """A table for a README or a terminal, and below it what the marks of rows stand for."""
-    below = (f"\n{mark} {note}" for mark, note in notes(rows).items())
-    return "\n".join([aligned(*table(rows)), *below])
+    """Mean absolute errors for a terminal or a README, and what the marks of rows stand for."""
+    below = (textwrap.fill(f"{mark} {note}", 100) for mark, note in notes(rows).items())
+    return "\n\n".join([aligned(*table(rows, short=True)), *below])
 
 
 def aligned(header: list[str], cells: list[list[str]]) -> str:

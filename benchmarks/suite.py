@@ -22,6 +22,7 @@ from schnetgeo.files import write_whole
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
+from schnetgeo.train.fit import MODEL
 from schnetgeo.user_code import leave_working_folder
 from schnetgeo.viz import show
 
@@ -133,7 +134,27 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
         rows = [entries[place].row for place in places]
         print(markdown(rows) + "\n")
         print("".join(f"* {law}\n" for law in fits(rows)))
-        print(f"{out / 'results.json'}, report.html")
+        print(_closing(trials, rows, out))
+
+
+def _closing(trials: list[Trial], rows: list[dict], out: Path) -> str:
+    """What was trained, what was written, and what to do with the last model."""
+    written = f"mean absolute errors, also in {out}/report.html and results.json"
+    trained = [t for t in trials if (t.folder(out) / MODEL).exists()]
+    if not trained:
+        return written
+    last = trained[-1]
+    row = next(r for r in reversed(rows) if r["model"] == last.model.name)
+    model = last.folder(out) / MODEL
+    return "\n".join([
+        f"trained  {row['model']}, {row['parameters']:,} parameters, on {row['num_train']:,} "
+        f"structures: {row['steps']:,} steps in {row['seconds']:.0f} s, after "
+        f"{row['compile_seconds']:.0f} s of compiling",
+        f"written  {out}/report.html, results.json; {model}; {out / last.case.folder}/picture.png",
+        f"next     schnetgeo evaluate {model} FILE",
+        f'         sg.load("{model}")(sg.from_ase(atoms)).energy    in Python, eV',
+        f'         atoms.calc = sg.Calculator("{model}")    with ASE',
+    ])  # fmt: skip
 
 
 def _entry(trial: Trial, tested: str, options: Namespace, entries: dict[str, Entry]) -> Entry:

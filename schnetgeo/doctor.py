@@ -14,9 +14,9 @@ _PACKAGES = (
     "lightning", "jsonargparse", "safetensors", "pooch", "matplotlib", "tensorboard",
 )  # fmt: skip
 _REMEDIES = {
-    "torch-cluster": "radius graphs run in plain torch, slower for large systems; "
-    "pip install --no-build-isolation torch-cluster",
-    "torch-scatter": "sums over neighbors do not need it; "
+    "torch-cluster": "radius graphs run in plain torch, with the same edges, slower for large "
+    "systems and on a GPU; make compiled, or pip install --no-build-isolation torch-cluster",
+    "torch-scatter": "sums over neighbors and atoms do not need it; make compiled, or "
     "pip install --no-build-isolation torch-scatter",
     "vesin": "periodic radius graphs run in plain torch, slower; pip install vesin",
 }

@@ -24,7 +24,7 @@ from numba.core.caching import Cache, CompileResultCacheImpl, _CacheLocator
 from schnetgeo.ops import symbols
 
 PACKAGE = Path(__file__).parents[1]
-_FOLDERS = 4  # of the states used last, such as other versions in other environments
+_FOLDERS = 8  # of the states used last, such as other versions in other environments
 
 
 def sources() -> list[Path]:
