@@ -69,7 +69,9 @@ def table(rows: list[dict], short: bool = False) -> tuple[list[str], list[list[s
         columns = {k: _COLUMNS[k] for k in distinct}
     header = [next(name for name in _SUBJECTS if name in rows[0]), "model"]
     name = "{}".format if not short else lambda text: text.removesuffix(" MAE")
-    errors = {k: f"{name(n)}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)}
+    errors = {
+        k: f"{name(n)}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)
+    }
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
     lines = [(marked(row, rows), row["model"], row) for row in rows] + _published(rows)

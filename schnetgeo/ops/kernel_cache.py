@@ -106,7 +106,11 @@ class KernelCache(Cache):
 @functools.cache
 def _announce() -> None:
     """Say once in a process that compiling begins."""
-    print("compiling kernels for this processor, once, up to half a minute", file=sys.stderr, flush=True)
+    print(
+        "compiling kernels for this processor, once, up to half a minute",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 @functools.cache
