@@ -11,18 +11,23 @@ from schnetgeo.errors import InputError
 def edge_vectors(data: Data) -> Float[Tensor, "E 3"]:
     """Vectors r_e = pos[j] − pos[i] + edge_shift · cell, from target i to source j, in Å.
 
-    The difference is taken before the lattice vector is added, so that the vector of the reverse
-    edge is exactly −r_e, in floating point too.
+    Everything is computed in float64 and the result has the type of `pos`, so that positions far
+    from the origin, or many cells away, lose nothing. The difference is taken before the lattice
+    vector is added, so that the vector of the reverse edge is exactly −r_e, in floating point too.
 
     Args:
         data: structure or batch with `pos` (N, 3), `edge_index` (2, E), row 0 the source j and
             row 1 the target i, and, where there are periodic images, `edge_shift` (E, 3) and
-            `cell` (B, 3, 3).
+            `cell` (B, 3, 3). `pos_residual` (N, 3), where it is there, is added to `pos`: what a
+            potential lost when it rounded the positions to the type of its model.
     """
     source, target = data.edge_index
-    vectors = data.pos.index_select(0, source) - data.pos.index_select(0, target)
+    pos, residual = data.pos.double(), data.get("pos_residual")
+    pos = pos if residual is None else pos + residual
+    vectors = pos.index_select(0, source) - pos.index_select(0, target)
     offset = lattice_offsets(data, vectors.dtype)
-    return vectors if offset is None else vectors + offset
+    vectors = vectors if offset is None else vectors + offset
+    return vectors.to(data.pos.dtype)
 
 
 def lattice_offsets(data: Data, dtype: torch.dtype) -> Float[Tensor, "E 3"] | None:
@@ -76,10 +81,13 @@ def num_structures(data: Data) -> int:
 def strained(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor]:
     """Positions and cells under the symmetric part ε of `strain`: r → r + r·ε, a_k → a_k + a_k·ε.
 
-    Only the symmetric part acts, so the derivative with respect to `strain` is symmetric.
+    Only the symmetric part acts, so the derivative with respect to `strain` is symmetric. Where
+    there are edges, r is counted from the first atom of its structure, which leaves their vectors
+    as they are: rounding of the derivative would grow with the distance from the origin.
     """
-    symmetric = (strain + strain.mT) / 2
-    per_atom = symmetric.index_select(0, batch_index(data))
-    pos = data.pos + torch.bmm(data.pos.unsqueeze(1), per_atom).squeeze(1)
-    cell = data.cell.to(strain.dtype)
-    return pos, cell + cell @ symmetric
+    symmetric, batch, pos = (strain + strain.mT) / 2, batch_index(data), data.pos
+    if data.get("edge_index") is not None:
+        first = torch.searchsorted(batch, torch.arange(len(strain), device=batch.device))
+        pos = pos - pos.detach().index_select(0, first.index_select(0, batch))
+    moved = torch.bmm(pos.unsqueeze(1), symmetric.index_select(0, batch)).squeeze(1)
+    return data.pos + moved, data.cell + data.cell @ symmetric.to(data.cell.dtype)

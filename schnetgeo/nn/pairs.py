@@ -17,10 +17,11 @@ from schnetgeo.ops.reference import per_edge
 
 def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
-    pos, (source, target) = data.pos.detach().to(dtype), data.edge_index
-    vectors, distance = pos.new_empty(source.numel(), 3), pos.new_empty(source.numel())
-    offset = lattice_offsets(data, dtype)
-    ops.kernels(pos).measure(pos, source, target, offset, vectors, distance)
+    pos, (source, target) = data.pos.detach().double(), data.edge_index
+    vectors = pos.new_empty(source.numel(), 3, dtype=dtype)
+    distance = vectors.new_empty(source.numel())
+    offset = lattice_offsets(data, pos.dtype)
+    ops.kernels(vectors).measure(pos, source, target, offset, vectors, distance)
     return vectors, distance
 
 

@@ -189,12 +189,14 @@ class Potential(nn.Module):
         """Energy, forces and ∂E/∂strain of any model."""
         with torch.set_grad_enabled(differentiable or forces or stress):
             inputs, data = [], copy.copy(data)
-            data.pos = data.pos.detach().to(self.scale.dtype)
+            pos = data.pos.detach()
+            data.pos = pos.to(self.scale.dtype)
+            if pos.dtype != data.pos.dtype:
+                data.pos_residual = pos.double() - data.pos.double()
             if forces:
                 inputs.append(data.pos.requires_grad_())
             if stress:
-                data.cell = data.cell.to(data.pos.dtype)
-                strain = torch.zeros_like(data.cell, requires_grad=True)
+                strain = torch.zeros_like(data.cell, dtype=data.pos.dtype, requires_grad=True)
                 data.pos, data.cell = strained(data, strain)
                 inputs.append(strain)
             energy = self.scale * self.model(data)

@@ -41,7 +41,7 @@ def starts(source, target, reverse, shift, num):
 
 
 def measure(pos, source, target, offset, vectors, distance):
-    offset = vectors[:0] if offset is None else offset
+    offset = pos[:0] if offset is None else offset
     arrays = _arrays(pos, source, target, offset, vectors, distance)
     if _measure(*arrays):
         raise InputError(f"edge_index must lie in 0 … {len(pos) - 1}; build edges with with_edges")
@@ -124,11 +124,10 @@ def _measure(pos, source, target, offset, vectors, distance):
         if not (0 <= i < atoms and 0 <= j < atoms):
             wrong += 1
             continue
-        for k in range(3):
-            vectors[e, k] = pos[j, k] - pos[i, k]
-            if offset.shape[0]:
-                vectors[e, k] += offset[e, k]
-        x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
+        x, y, z = pos[j, 0] - pos[i, 0], pos[j, 1] - pos[i, 1], pos[j, 2] - pos[i, 2]
+        if offset.shape[0]:
+            x, y, z = x + offset[e, 0], y + offset[e, 1], z + offset[e, 2]
+        vectors[e, 0], vectors[e, 1], vectors[e, 2] = x, y, z
         distance[e] = np.sqrt(x * x + y * y + z * z)
     return wrong
 

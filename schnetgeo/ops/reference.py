@@ -49,11 +49,12 @@ def measure(
     vectors: Float[Tensor, "E 3"],
     distance: Float[Tensor, "E"],
 ) -> None:
-    """Vectors = pos_j − pos_i + offset, and their lengths."""
-    torch.sub(pos.index_select(0, source), pos.index_select(0, target), out=vectors)
+    """Vectors = pos_j − pos_i + offset, and their lengths, rounded when both are known."""
+    difference = pos.index_select(0, source) - pos.index_select(0, target)
     if offset is not None:
-        vectors += offset
-    torch.linalg.vector_norm(vectors, dim=1, out=distance)
+        difference += offset
+    vectors.copy_(difference)
+    distance.copy_(torch.linalg.vector_norm(difference, dim=1))
 
 
 def per_edge(

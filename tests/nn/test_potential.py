@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 from schnetgeo.nn import Baseline, MeanReadout, Potential, SchNet
 from schnetgeo.nn.readout import sum_atoms
 from tests.nn.weights import randomize
@@ -572,3 +572,49 @@ def test_lattice_vectors_of_too_few_edges():
     data.edge_shift = data.edge_shift[:1]
     with pytest.raises(InputError, match="edge_shift must have shape|edge_reverse must point"):
         small_potential()(data)
+
+
+class Bonds(torch.nn.Module):
+    """A model of one's own, of the edges' vectors."""
+
+    cutoff, max_z = 4.0, 100
+
+    def __init__(self):
+        super().__init__()
+        self.strength = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, data):
+        energy = self.strength * (4 - distances(edge_vectors(data))).square()
+        structure = batch_index(data).index_select(0, data.edge_index[1])
+        return sum_atoms(energy, structure, num_structures(data))
+
+
+FAR = {
+    "spline": lambda: small_potential(),
+    "exact": lambda: small_potential(filters="exact"),
+    "own model": lambda: Potential(Bonds()),
+}
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("training", [False, True])
+def test_float32_loses_nothing_far_from_the_origin(kind, training):
+    potential = FAR[kind]().float().train(training)
+    crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    crystal.rattle(0.1, seed=1)
+    boxed = molecule("CH3CH2OH")
+    boxed.set_cell([30, 31, 32])
+    near = [from_ase(atoms) for atoms in (crystal, boxed)]
+    far = [data.clone() for data in near]
+    cells = torch.randint(-300, 300, far[0].pos.shape, generator=torch.Generator().manual_seed(0))
+    far[0].pos = far[0].pos + cells.double() @ far[0].cell[0]
+    far[1].pos = far[1].pos + torch.tensor([10_000.0, -20_000.0, 30_000.0]).double()
+    near, far = (potential(Batch.from_data_list(part), stress=True) for part in (near, far))
+    torch.testing.assert_close(far.energy, near.energy, rtol=3e-6, atol=0)
+    torch.testing.assert_close(far.forces, near.forces, rtol=0, atol=3e-6 * largest(near.forces))
+    # autograd's stress is a sum of forces times positions, of atoms a thousand Å apart here
+    torch.testing.assert_close(far.stress, near.stress, rtol=0, atol=1e-3 * largest(near.stress))
+
+
+def largest(tensor):
+    return float(tensor.detach().abs().max())
