@@ -9,8 +9,8 @@ from torch import Tensor
 
 from schnetgeo.errors import InputError
 
-NUMBERS = ("z", "Z", "nuclear_charges", "atomic_numbers", "numbers", "species")
-POSITIONS = ("R", "coords", "coordinates", "positions", "pos", "conformations")
+NUMBERS = ("z", "Z", "nuclear_charges", "atomic_numbers", "numbers", "species", "atNUM")
+POSITIONS = ("R", "coords", "coordinates", "positions", "pos", "conformations", "atXYZ")
 COUNTS = ("N", "n_atoms", "natoms")
 
 

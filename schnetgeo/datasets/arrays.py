@@ -5,12 +5,13 @@ import torch
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
+from schnetgeo.data.labels import Keys
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
 from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
-from schnetgeo.datasets.label_names import LabelNames
+from schnetgeo.datasets.label_names import label_in
 from schnetgeo.errors import InputError
 
 ENERGIES = ("E", "energy", "energies")
@@ -39,7 +40,7 @@ class ArrayReader:
         self.left_out: list[str] = []
         """What has no place in a structure."""
 
-    def dataset(self, names: LabelNames) -> PackedDataset:
+    def dataset(self, names: Keys) -> PackedDataset:
         """All structures, with labels of these names and further arrays as attributes."""
         arrays, layout = self.arrays, self.layout
         positions = name_in(arrays, POSITIONS)
@@ -95,11 +96,11 @@ class ArrayReader:
             )
         return np.broadcast_to(cells, (self.count, 3, 3)).copy()
 
-    def _add_labels(self, data: Structure, names: LabelNames) -> set[str]:
-        energy = names.of("energy", self.where, self.arrays, ENERGIES)
-        forces = names.of("forces", self.where, self.arrays, FORCES)
-        stress = names.of("stress", self.where, self.arrays, ("stress",))
-        virial = names.of("virial", self.where, self.arrays, ())
+    def _add_labels(self, data: Structure, names: Keys) -> set[str]:
+        energy = label_in(self.arrays, names, "energy", ENERGIES, self.where)
+        forces = label_in(self.arrays, names, "forces", FORCES, self.where)
+        stress = label_in(self.arrays, names, "stress", ("stress",), self.where)
+        virial = label_in(self.arrays, names, "virial", (), self.where)
         if energy:
             values = self._rows(energy.name, (self.count,), (self.count, 1)).reshape(self.count)
             data.energy = energy.sign * values.double() * self.units.factor("energy")

@@ -13,6 +13,7 @@ from schnetgeo.data.stated_units import Units
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.ase_file import read_ase
 from schnetgeo.datasets.file_format import file_format
+from schnetgeo.datasets.hdf5 import read_hdf5
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.datasets.schnetpack import is_schnetpack, read_schnetpack
 from schnetgeo.errors import InputError
@@ -26,12 +27,12 @@ class AtomsFile(PackedDataset):
     docs/reading.md for what each kind of file may hold.
 
     Args:
-        paths: extended XYZ, .npz in one of the layouts of `read_npz`, ASE's databases with the
+        paths: extended XYZ, .npz in one of the layouts of `read_npz`, HDF5, ASE's databases with the
             names and data of their rows, those of SchNetPack among them, or what else
             `ase.io.read` knows.
         root: folder that relative paths start from; `None` is the current one. Files are read
             where they are; nothing is downloaded or written.
-        format: "extxyz", "npz", "db", "json" or a format of `ase.io`, where the name of a file
+        format: "extxyz", "npz", "hdf5", "db", "json" or a format of `ase.io`, where the name of a file
             says another; `None` is what content and ending say.
         energy_key: name of the energy: an array of the .npz, an entry of `atoms.info`, a result of
             the calculation, or an entry of a row; `None` is `E`, or what ASE calls energy.
@@ -108,9 +109,9 @@ def read_parts(
     if kind == "npz":
         parts = iter([read_npz(path, **_options(keys, units), drop=drop)])
     elif kind == "db" and is_schnetpack(path):
-        parts = iter(
-            [read_schnetpack(path, **_without_stress(path, _options(keys, units)), drop=drop)]
-        )
+        parts = iter([read_schnetpack(path, **_options(keys, units), drop=drop)])
+    elif kind == "hdf5":
+        parts = read_hdf5(path, **_options(keys, units), drop=drop)
     else:
         parts = read_ase(path, kind, keys, units, drop, own)
     for part in parts:
@@ -139,11 +140,3 @@ def _options(keys: Keys, units: Units) -> dict[str, str | None]:
     return {f"{name}_key": value for name, value in keys._asdict().items()} | {
         f"{name}_unit": value for name, value in units._asdict().items()
     }
-
-
-def _without_stress(path: Path, options: dict[str, str | None]) -> dict[str, str | None]:
-    """The arguments of a reader that knows no stress."""
-    for name in ("stress_key", "virial_key", "stress_unit"):
-        if options.pop(name):
-            raise InputError(f"{path.name}: {name} has no effect on this kind of file; omit it")
-    return options

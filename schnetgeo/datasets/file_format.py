@@ -12,7 +12,7 @@ _SQLITE = b"SQLite format 3\0"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ENDINGS = {
     ".npz": "npz", ".xyz": "extxyz", ".extxyz": "extxyz", ".exyz": "extxyz", ".db": "db",
-    ".json": "json", ".h5": "hdf5", ".hdf5": "hdf5",
+    ".json": "json", ".h5": "hdf5", ".hdf5": "hdf5", ".h5md": "hdf5",
 }  # fmt: skip
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _SAME = {"xyz": "extxyz", "exyz": "extxyz", "sqlite": "db", "sqlite3": "db", "h5": "hdf5"}

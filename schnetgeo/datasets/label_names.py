@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from schnetgeo.data.labels import Keys
 from schnetgeo.errors import InputError
 
 
@@ -13,34 +14,26 @@ class Label(NamedTuple):
     sign: float
 
 
-class LabelNames(NamedTuple):
-    """Names of the labels; `None` is the usual name, and a minus takes the negative.
+def label_in(
+    names: Collection[str], keys: Keys, label: str, usual: Iterable[str], where: str
+) -> Label | None:
+    """The array that holds a label, or `None`.
 
-    Attributes:
-        energy: name of the energy.
-        forces: of the forces; "-gradient" where the file has their negative.
-        stress: of the stress (1/V) ∂E/∂strain, ASE's sign.
-        virial: of the virial W = −V · stress, which comes before a stress.
+    Args:
+        names: of all arrays.
+        keys: names of the labels as the user gives them.
+        label: "energy", "forces", "stress" or "virial".
+        usual: what the label is called where the user gives no name.
+        where: name of the file.
+
+    Raises:
+        InputError: if the user names one that is not there.
     """
-
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    virial: str | None = None
-
-    def of(
-        self, label: str, where: str, names: Collection[str], usual: Iterable[str]
-    ) -> Label | None:
-        """The array that holds a label, or `None`.
-
-        Raises:
-            InputError: if the user names one that is not there.
-        """
-        key = getattr(self, label)
-        if key is None:
-            name = next((name for name in usual if name in names), None)
-            return None if name is None else Label(name, 1.0)
-        for name, sign in ((key, 1.0), (key.removeprefix("-"), -1.0)):
-            if name in names:
-                return Label(name, sign)
-        raise InputError(f"{where}: has no {key!r}; it has {', '.join(sorted(names))}")
+    key = getattr(keys, label)
+    if key is None:
+        name = next((name for name in usual if name in names), None)
+        return None if name is None else Label(name, 1.0)
+    for name, sign in ((key, 1.0), (key.removeprefix("-"), -1.0)):
+        if name in names:
+            return Label(name, sign)
+    raise InputError(f"{where}: has no {key!r}; it has {', '.join(sorted(names))}")

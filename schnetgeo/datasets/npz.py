@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import (
     NONE,
@@ -14,7 +15,6 @@ from schnetgeo.data.stated_units import (
     stated_in,
 )
 from schnetgeo.datasets.arrays import ArrayReader
-from schnetgeo.datasets.label_names import LabelNames
 from schnetgeo.datasets.npz_members import read_members, shapes_in, text_in, text_of
 from schnetgeo.notes import note
 
@@ -85,7 +85,7 @@ def read_npz(
     shapes = {name: values.shape for name, values in arrays.items()}
     units = FileUnits(where, _stated(where, arrays), given, convention or _convention(shapes))
     reader = ArrayReader(where, arrays, units)
-    dataset = reader.dataset(LabelNames(energy_key, forces_key, stress_key, virial_key))
+    dataset = reader.dataset(Keys(energy_key, forces_key, stress_key, virial_key))
     units.review(dataset)
     if reader.left_out:
         note(f"{where}: left out {', '.join(reader.left_out)}")

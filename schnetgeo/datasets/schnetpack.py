@@ -10,11 +10,12 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch.utils.data import ConcatDataset, Subset
 
 from schnetgeo import units
+from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import FileUnits, Units
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.datasets.ase_database import metadata, rows
-from schnetgeo.datasets.label_names import Label, LabelNames
+from schnetgeo.datasets.label_names import Label, label_in
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
@@ -86,7 +87,7 @@ def read_schnetpack(
         )
         for row in rows(path)
     ]  # fmt: skip
-    names = LabelNames(energy_key, forces_key, stress_key, virial_key)
+    names = Keys(energy_key, forces_key, stress_key, virial_key)
     given = Units(energy_unit, force_unit, stress_unit, length_unit)
     return _dataset(name, records, stated, about.get(_LENGTH), names, given)
 
@@ -117,7 +118,7 @@ def from_schnetpack(
     Raises:
         InputError: for another object, and for what cannot be kept.
     """
-    names = LabelNames(energy_key, forces_key, stress_key, virial_key)
+    names = Keys(energy_key, forces_key, stress_key, virial_key)
     parts = []
     for part, indices in _parts(dataset, None):
         stated = {k: u for k, u in dict(part.units).items() if k not in drop}
@@ -166,14 +167,14 @@ def _dataset(
     records: list[_Row],
     stated: Mapping[str, str | float | None],
     length: str | float | None,
-    names: LabelNames,
+    names: Keys,
     given: Units,
 ) -> PackedDataset:
     labels = {
-        "energy": names.of("energy", where, stated, _ENERGIES),
-        "forces": names.of("forces", where, stated, _FORCES),
-        "stress": names.of("stress", where, stated, _STRESS),
-        "virial": names.of("virial", where, stated, ()),
+        "energy": label_in(stated, names, "energy", _ENERGIES, where),
+        "forces": label_in(stated, names, "forces", _FORCES, where),
+        "stress": label_in(stated, names, "stress", _STRESS, where),
+        "virial": label_in(stated, names, "virial", (), where),
     }
     file_units = FileUnits(where, _stated_units(stated, labels, length), given)
     factors = {key: _energy_factor(unit) for key, unit in stated.items()}

@@ -1,0 +1,277 @@
+"""HDF5 files of structures: a group for each molecule, as ANI, SPICE and QM7-X are published."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from schnetgeo.data.labels import Keys
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, stated_in
+from schnetgeo.datasets.array_layout import NUMBERS, POSITIONS, name_in
+from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader
+from schnetgeo.datasets.label_names import label_in
+from schnetgeo.errors import InputError
+from schnetgeo.notes import note
+
+_MOST_PACKED = 1100  # bytes that one byte of a deflated chunk can stand for
+_SMALL = 2**20  # bytes that need no storage
+
+
+class _Published(NamedTuple):
+    """A data set that is known by the name of its energy, with what it calls its labels."""
+
+    energy: str
+    forces: str | None
+    convention: Convention
+
+
+_SETS = (
+    _Published(
+        "wb97x_dz.energy", "wb97x_dz.forces",
+        Convention("ANI-1x", Units("Hartree", "Hartree/Angstrom", None, "Angstrom")),
+    ),
+    _Published(
+        "dft_total_energy", "-dft_total_gradient",
+        Convention("SPICE", Units("Hartree", "Hartree/Bohr", None, "Bohr")),
+    ),
+    _Published(
+        "wB97x_6-31G(d).energy", "wB97x_6-31G(d).forces",
+        Convention("Transition1x", Units("eV", "eV/Angstrom", None, "Angstrom")),
+    ),
+    _Published(
+        "ePBE0+MBD", "totFOR",
+        Convention("QM7-X", Units("eV", "eV/Angstrom", None, "Angstrom")),
+    ),
+    _Published(
+        "energiesHE", None, Convention("ANI-1", Units("Hartree", None, None, "Angstrom")),
+    ),
+)  # fmt: skip
+
+
+def read_hdf5(
+    path: str | os.PathLike,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+    virial_key: str | None = None,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    stress_unit: str | None = None,
+    length_unit: str | None = None,
+    drop: tuple[str, ...] = (),
+) -> Iterator[PackedDataset]:
+    """Structures of an HDF5 file, in eV and Å, a data set for each group.
+
+    Every group, at any depth, that holds atomic numbers or symbols (`atomic_numbers`, `species`,
+    `z`) and positions (`coordinates`, `conformations`, `positions`, `R`) is a set of conformations
+    of one molecule, in the layouts of `read_npz`. Labels are found under their usual names, and
+    those of ANI-1, ANI-1x, SPICE, Transition1x and QM7-X under theirs, with the units of their
+    authors. Conformations whose energy or forces are nan, as in ANI-1x, are left out, and so is
+    what is neither label nor one number or text for a structure; notes say so with counts.
+
+    Units are those in the attributes `units` of the labels and positions, or `e_unit`, `f_unit`,
+    `r_unit` of file or group; what is stated nowhere must be given.
+
+    Args:
+        path: the file.
+        energy_key: name of the energy in each group.
+        forces_key: of the forces; a minus before a name takes the negative, as of gradients.
+        stress_key: of the stress.
+        virial_key: of the virial.
+        energy_unit: needed unless the file states it.
+        force_unit: likewise.
+        stress_unit: likewise.
+        length_unit: likewise.
+        drop: names to leave out.
+
+    Raises:
+        InputError: names the file, the group, and what is wrong with it.
+    """
+    h5py = _h5py(path)
+    names = Keys(energy_key, forces_key, stress_key, virial_key)
+    given = Units(energy_unit, force_unit, stress_unit, length_unit)
+    name, left_out = os.path.basename(path), Counter()
+    try:
+        with h5py.File(path, "r") as file:
+            count = 0
+            for group in _groups(file):
+                part = _read_group(h5py, name, group, names, given, drop, left_out, not count)
+                if part is not None:
+                    count += 1
+                    yield part
+            if not count:
+                raise InputError(
+                    f"{path}: no group of this HDF5 file holds both atomic numbers "
+                    f"({', '.join(NUMBERS)}) and positions ({', '.join(POSITIONS)}) with labels; "
+                    "convert it to .npz or extxyz"
+                )
+    except InputError:
+        raise
+    except Exception as error:  # of HDF5's library, of many kinds
+        raise InputError(
+            f"{path}: cannot be read as HDF5 ({type(error).__name__}: {str(error)[:120]}); get a "
+            "fresh copy, or convert it to .npz or extxyz"
+        ) from None
+    if left_out:
+        items = [f"{what} ({number:,})" for what, number in left_out.most_common()]
+        note(f"{name}: left out {', '.join(items)}")
+
+
+def _h5py(path: str | os.PathLike):
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such file; check the name")
+    try:
+        import h5py
+    except ImportError:
+        raise InputError(f"{path}: HDF5 files need h5py: pip install h5py") from None
+    return h5py
+
+
+def _groups(file) -> Iterator:
+    """Groups with numbers and positions, in the order of their names; links are not followed."""
+    paths = ["/"]
+    file.visititems(lambda path, item: paths.append(path) if hasattr(item, "keys") else None)
+    for path in paths:
+        group = file[path]
+        if name_in(group, NUMBERS) and name_in(group, POSITIONS):
+            yield group
+
+
+def _read_group(
+    h5py,
+    where: str,
+    group,
+    names: Keys,
+    given: Units,
+    drop: tuple[str, ...],
+    left_out: Counter[str],
+    is_first: bool,
+) -> PackedDataset | None:
+    place = f"{where}, group {group.name}"
+    items = {
+        key: item
+        for key in group
+        if group.get(key, getclass=True, getlink=True) is h5py.HardLink
+        and isinstance(item := group[key], h5py.Dataset)
+        and key not in drop
+    }
+    known = next((one for one in _SETS if one.energy in items), None)
+    names, convention = _completed(names, known), known.convention if known else NONE
+    arrays = _arrays(place, items, names, left_out)
+    labels = _label_arrays(place, arrays, names)
+    kept = _with_labels(arrays, labels, left_out)
+    if kept is None:
+        return None
+    units = FileUnits(place, _stated(place, group, items, labels), given, convention)
+    reader = ArrayReader(place, kept, units)
+    dataset = reader.dataset(names)
+    left_out.update(dict.fromkeys(reader.left_out, 1))
+    if is_first:
+        units.review(dataset)
+    dataset.where = where
+    return dataset
+
+
+def _completed(names: Keys, known: _Published | None) -> Keys:
+    if known is None or known.energy == "energiesHE":
+        return names
+    return names._replace(energy=names.energy or known.energy, forces=names.forces or known.forces)
+
+
+def _label_arrays(place: str, arrays: dict, names: Keys) -> dict[str, str]:
+    """Names of the arrays of energies, forces and so on, by kind of unit."""
+    usual = {"energy": ENERGIES, "forces": FORCES, "stress": ("stress",), "virial": ()}
+    return {
+        kind: label.name
+        for kind in usual
+        if (label := label_in(arrays, names, kind, usual[kind], place)) is not None
+    }
+
+
+def _arrays(place: str, items: dict, names: Keys, left_out: Counter[str]) -> dict[str, np.ndarray]:
+    """Geometry, labels, and numbers and texts of structures; a single structure as one of many."""
+    wanted = {*NUMBERS, *POSITIONS, *CELLS, *ENERGIES, *FORCES, "pbc", "stress"}
+    wanted |= {key.removeprefix("-") for key in names if key}
+    positions = items[name_in(items, POSITIONS)]
+    single = positions.ndim == 2
+    count = 1 if single else len(positions)
+    arrays = {}
+    for key, item in items.items():
+        if key not in wanted and item.shape not in ((), (1,), (count,)):
+            left_out[key] += count
+            continue
+        values = _values(place, key, item)
+        if key not in NUMBERS and single and values.shape[:1] != (1,):
+            values = values[None]
+        elif key not in wanted and values.shape in ((), (1,)):
+            values = np.repeat(values.reshape(1), count)
+        arrays[key] = values
+    return arrays
+
+
+def _values(place: str, key: str, item) -> np.ndarray:
+    """The content of a dataset that holds as much as it claims, in this file."""
+    size = item.size * item.dtype.itemsize
+    if item.external or item.is_virtual:
+        raise InputError(f"{place}: {key} lies in another file; put all into one file")
+    if size > _SMALL and size > _MOST_PACKED * item.id.get_storage_size():
+        raise InputError(
+            f"{place}: {key} claims {size:,} bytes, more than are stored; get a fresh copy"
+        )
+    values = item[()]
+    if item.dtype.kind == "O":  # texts of different lengths
+        texts = [t.decode("utf-8", "replace") if isinstance(t, bytes) else str(t)
+                 for t in np.atleast_1d(values).reshape(-1)]  # fmt: skip
+        return np.array(texts).reshape(item.shape)
+    return np.asarray(values)
+
+
+def _with_labels(
+    arrays: dict[str, np.ndarray], labels: dict[str, str], left_out: Counter[str]
+) -> dict[str, np.ndarray] | None:
+    """The arrays of those structures whose labels are numbers; `None` where there are none."""
+    count = len(arrays[name_in(arrays, POSITIONS)])
+    whole = np.ones(count, bool)
+    for name in labels.values():
+        values = arrays[name]
+        if values.dtype.kind == "f" and len(values) == count:
+            whole &= np.isfinite(values.reshape(count, -1)).all(1)
+    if whole.all():
+        return arrays
+    left_out["structures without a label"] += int((~whole).sum())
+    if not whole.any():
+        return None
+    numbers = name_in(arrays, NUMBERS)
+    return {
+        name: values[whole]
+        if values.shape[:1] == (count,) and (name != numbers or values.ndim == 2)
+        else values
+        for name, values in arrays.items()
+    }
+
+
+def _stated(place: str, group, items: dict, labels: dict[str, str]) -> Units:
+    """Units in the attributes of labels and positions, of the group, or of the file."""
+    stated = stated_in(place, _texts(group.file.attrs) | _texts(group.attrs))
+    kinds = {"energy": "energy", "forces": "force", "stress": "stress"}
+    named = {kinds[label]: name for label, name in labels.items() if label in kinds}
+    named["length"] = name_in(items, POSITIONS)
+    for kind, name in named.items():
+        texts = _texts(items[name].attrs)
+        unit = texts.get("units") or texts.get("unit")
+        if unit:
+            stated = stated._replace(**{kind: unit})
+    return stated
+
+
+def _texts(attributes) -> dict[str, str]:
+    texts = {}
+    for name, value in attributes.items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            texts[name] = value
+    return texts

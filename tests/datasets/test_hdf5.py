@@ -1,0 +1,151 @@
+"""HDF5 in the layouts of ANI, SPICE and QM7-X."""
+
+import numpy as np
+import pytest
+import torch
+
+from schnetgeo.datasets import AtomsFile
+from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
+from schnetgeo.units import BOHR, HARTREE
+from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol
+
+h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+HYDROGEN = np.array([[[0.0, 0, 0], [0, 0, 0.74]]])  # Å
+
+
+def molecule(**names):
+    """Ethanol in Hartree and Bohr, arrays by the names that are given."""
+    arrays = ethanol()
+    values = {
+        "z": arrays["z"], "R": arrays["R"] / BOHR, "E": arrays["E"] / HARTREE,
+        "F": arrays["F"] / HARTREE * BOHR, "R_A": arrays["R"], "F_A": arrays["F"] / HARTREE,
+    }  # fmt: skip
+    return {name: values[key] for name, key in names.items()}
+
+
+def write(path, groups, units=None):
+    with h5py.File(path, "w") as file:
+        for name, arrays in groups.items():
+            group = file.create_group(name)
+            for key, values in arrays.items():
+                data = group.create_dataset(key, data=values)
+                if units and key in units:
+                    data.attrs["units"] = units[key]
+    return path
+
+
+def spice(path, **more):
+    arrays = molecule(atomic_numbers="z", conformations="R", dft_total_energy="E")
+    arrays["dft_total_gradient"] = -molecule(F="F")["F"]
+    hydrogen = {
+        "atomic_numbers": [1, 1],
+        "conformations": HYDROGEN / BOHR,
+        "dft_total_energy": [-1.17],
+        "dft_total_gradient": np.zeros((1, 2, 3)),
+    }
+    for group, name in ((arrays, "ethanol"), (hydrogen, "h2")):
+        group |= {"smiles": np.array([name], "S"), "subset": np.array([b"demo"])}
+        group["mbis_charges"] = np.zeros((len(group["conformations"]), 9, 1))
+    units = {"conformations": "bohr", "dft_total_energy": "hartree",
+             "dft_total_gradient": "hartree/bohr"}  # fmt: skip
+    return write(path, {"ethanol": arrays, "h2": hydrogen}, units | more)
+
+
+def test_spice(tmp_path):
+    with pytest.warns(DataNote, match=r"spice.hdf5: left out mbis_charges \(7\)"):
+        dataset = AtomsFile(spice(tmp_path / "spice.hdf5"))
+    assert dataset.num_atoms.tolist() == [9] * FRAMES + [2]
+    assert dataset.values("smiles") == ["ethanol"] * FRAMES + ["h2"]
+    first = dataset[0]
+    assert float(first.energy) == pytest.approx(ENERGY)
+    assert float(first.forces[0, 0]) == pytest.approx(FORCE)
+    torch.testing.assert_close(first.pos, torch.from_numpy(ethanol()["R"][0]))
+    torch.testing.assert_close(dataset[FRAMES].pos, torch.from_numpy(HYDROGEN[0]))
+
+
+def test_stated_units_come_first(tmp_path):
+    path = spice(tmp_path / "spice.hdf5", dft_total_energy="meV")
+    assert float(AtomsFile(path)[0].energy) == pytest.approx(ENERGY / HARTREE / 1000)
+    with pytest.raises(InputError, match="group /ethanol: states 'hartree' as unit of its energ"):
+        AtomsFile(spice(tmp_path / "spice.hdf5"), energy_unit="eV")
+
+
+def test_ani1x_without_some_labels(tmp_path):
+    arrays = molecule(
+        **{"atomic_numbers": "z", "coordinates": "R_A", "wb97x_dz.energy": "E",
+           "wb97x_dz.forces": "F_A"}
+    )  # fmt: skip
+    arrays["wb97x_dz.energy"] = np.where(np.arange(FRAMES) == 2, np.nan, arrays["wb97x_dz.energy"])
+    hydrogen = {
+        "atomic_numbers": [1, 1],
+        "coordinates": HYDROGEN,
+        "wb97x_dz.energy": [np.nan],
+        "wb97x_dz.forces": np.zeros((1, 2, 3)),
+    }
+    path = write(tmp_path / "ani1x.h5", {"C2H6O": arrays, "H2": hydrogen})
+    with pytest.warns(DataNote) as notes:
+        dataset = AtomsFile(path)
+    texts = " ".join(str(n.message) for n in notes)
+    assert "left out structures without a label (2)" in texts
+    assert "taken in Hartree, " in texts
+    assert "as ANI-1x is published" in texts
+    assert len(dataset) == FRAMES - 1
+    assert float(dataset[0].energy) == pytest.approx(ENERGY)
+    assert float(dataset[0].forces[0, 0]) == pytest.approx(FORCE)
+
+
+def test_ani1_has_symbols(tmp_path):
+    arrays = molecule(coordinates="R_A", energies="E") | {"energiesHE": np.zeros(0)}
+    arrays["species"] = np.array([b"C", b"C", b"O"] + [b"H"] * 6)
+    path = write(tmp_path / "ani1.h5", {"gdb11_s03/gdb11_s03-1": arrays})
+    assert float(AtomsFile(path, drop=("energiesHE2",))[0].energy) == pytest.approx(ENERGY)
+
+
+def test_single_structures(tmp_path):
+    arrays = {k: v[0] if k != "atNUM" else v for k, v in molecule(atNUM="z", atXYZ="R_A").items()}
+    labels = {"ePBE0+MBD": [ENERGY], "totFOR": ethanol()["F"][0]}
+    path = write(tmp_path / "qm7x.hdf5", {"0001/Geom-m1-i1-c1-opt": arrays | labels})
+    data = AtomsFile(path)[0]
+    assert float(data.energy) == pytest.approx(ENERGY)
+    assert float(data.forces[0, 0]) == pytest.approx(FORCE)
+
+
+def test_flat_file_with_names_and_units_given(tmp_path):
+    path = write(tmp_path / "own.h5", {"/all": molecule(z="z", R="R", U="E", grad="F")})
+    options = dict(energy_key="U", forces_key="-grad")
+    with pytest.raises(InputError, match="own.h5, group /all: does not state the unit of its pos"):
+        AtomsFile(path, **options)
+    units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", length_unit="Bohr")
+    data = AtomsFile(path, **options, **units)[0]
+    assert float(data.energy) == pytest.approx(ENERGY)
+    assert float(data.forces[0, 0]) == pytest.approx(-FORCE)
+
+
+def test_what_is_refused(tmp_path):
+    path = tmp_path / "own.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 200)
+    with pytest.raises(InputError, match="own.h5: cannot be read as HDF5"):
+        AtomsFile(path)
+    write(path, {"a": {"x": [1.0]}})
+    with pytest.raises(InputError, match="no group of this HDF5 file holds both atomic numbers"):
+        AtomsFile(path)
+    with pytest.raises(InputError, match="lost.h5: no such file"):
+        AtomsFile(tmp_path / "lost.h5")
+
+
+def test_what_claims_more_than_is_stored(tmp_path):
+    path = tmp_path / "own.h5"
+    with h5py.File(path, "w") as file:
+        file["z"] = [1, 1]
+        file.create_dataset("R", (10**10, 2, 3), chunks=(10**5, 2, 3))
+    with pytest.raises(InputError, match="own.h5, group /: R claims 240,000,000,000 bytes"):
+        AtomsFile(path)
+
+
+def test_links_to_other_files_are_not_followed(tmp_path):
+    write(tmp_path / "other.h5", {"a": molecule(z="z", R="R", E="E")})
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file["b"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/a")
+    with pytest.raises(InputError, match="no group of this HDF5 file"):
+        AtomsFile(tmp_path / "own.h5")
