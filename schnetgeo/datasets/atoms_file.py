@@ -27,13 +27,13 @@ class AtomsFile(PackedDataset):
     docs/reading.md for what each kind of file may hold.
 
     Args:
-        paths: extended XYZ, .npz in one of the layouts of `read_npz`, HDF5, ASE's databases with the
-            names and data of their rows, those of SchNetPack among them, or what else
-            `ase.io.read` knows.
+        paths: extended XYZ, .npz in one of the layouts of `read_npz`, HDF5 as `read_hdf5` says,
+            ASE's databases with the names and data of their rows, those of SchNetPack among them,
+            or what else `ase.io.read` knows.
         root: folder that relative paths start from; `None` is the current one. Files are read
             where they are; nothing is downloaded or written.
-        format: "extxyz", "npz", "hdf5", "db", "json" or a format of `ase.io`, where the name of a file
-            says another; `None` is what content and ending say.
+        format: "extxyz", "npz", "hdf5", "db", "json" or a format of `ase.io`, where the name of a
+            file says another; `None` is what content and ending say.
         energy_key: name of the energy: an array of the .npz, an entry of `atoms.info`, a result of
             the calculation, or an entry of a row; `None` is `E`, or what ASE calls energy.
         forces_key: likewise for the forces; a minus before the name takes the negative, as in
