@@ -49,10 +49,11 @@ SOURCE = Source(
     files={
         "archive": File(
             "iso17.tar.gz",
-            "http://quantum-machine.org/datasets/iso17.tar.gz",
+            "https://www.quantum-machine.org/datasets/iso17.tar.gz",
             (
-                "http://www.quantum-machine.org/datasets/iso17.tar.gz",
                 "https://paddle-org.bj.bcebos.com/paddlematerials/datasets/ISO17/iso17.tar.gz",
+                "http://quantum-machine.org/datasets/iso17.tar.gz",
+                "http://www.quantum-machine.org/datasets/iso17.tar.gz",
             ),
         )
     },

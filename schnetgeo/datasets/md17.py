@@ -25,8 +25,12 @@ from schnetgeo.datasets.published import Pools, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
-_URL = "http://www.quantum-machine.org/gdml/data/npz/"
-_MIRROR = "http://www.quantum-machine.org/gdml/repo/datasets/"
+_URL = "https://www.quantum-machine.org/gdml/data/npz/"
+_MIRRORS = (  # http where nothing else answers: what comes is read as a stranger's file
+    "https://www.quantum-machine.org/gdml/repo/datasets/",
+    "http://www.quantum-machine.org/gdml/data/npz/",
+    "http://www.quantum-machine.org/gdml/repo/datasets/",
+)
 
 
 # atomic numbers of the molecules of MD17 and of its relatives, by the first word of their names
@@ -75,7 +79,7 @@ MOLECULES = {
 SOURCE = Source(
     name="MD17",
     files={
-        molecule: File(facts.file, _URL + facts.file, (_MIRROR + facts.file,))
+        molecule: File(facts.file, _URL + facts.file, tuple(m + facts.file for m in _MIRRORS))
         for molecule, facts in MOLECULES.items()
     },
     license="none stated; a public benchmark, to be cited",

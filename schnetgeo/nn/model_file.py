@@ -152,11 +152,12 @@ def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> ty
     if not name.startswith(_TRUSTED):
         if short in known:
             return known[short]
-        shown = ascii(name)[1:-1]
+        if not all(part.isidentifier() for part in name.replace(".<locals>", "").split(".")):
+            raise changed_header(path, "class", name, "name of a class")
         raise InputError(
-            f"{path}: needs the class {shown:.200}, which is not part of schnetgeo; import it and "
-            f"pass classes=[{shown.rpartition('.')[2]:.100}], or on the command line --classes "
-            f"{shown:.200}"
+            f"{path}: needs the class {name:.200}, which is not part of schnetgeo; if it is your "
+            f"own, import it and pass classes=[{short:.100}], or on the command line --classes "
+            f"{name:.200}"
         )
     try:
         found = getattr(importlib.import_module(module), short, None)

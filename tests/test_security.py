@@ -1,0 +1,252 @@
+"""The numbered sentences of SECURITY.md."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+import schnetgeo as sg
+from benchmarks.cases import _check_folder
+from benchmarks.contestants import contestant
+from schnetgeo.cli import main
+from schnetgeo.data.columns import read_header
+from schnetgeo.datasets import md17, qm9, rmd17
+from schnetgeo.errors import InputError
+from schnetgeo.nn.model_file import read_model, write_model
+from schnetgeo.train.resume import check_resume
+from schnetgeo.user_code import checked_class, import_named, named_class
+
+ROOT = Path(__file__).parents[1]
+ESCAPES = ("../out", "/tmp/schnetgeo-escaped", "a/b", "..", "x\x1b[2J")
+LAYERS = """
+from torch import nn
+import beside
+import schnetgeo as sg
+
+class Gate(sg.RadialConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis)
+        self.filter = nn.Linear(num_basis, channels)
+
+    def message(self, x_j, W):
+        return x_j * W
+
+def function(**arguments):
+    raise SystemExit("called")
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(capsys, *words) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.rstrip("\n").splitlines()
+    assert line.isprintable()
+    return line
+
+
+def water_npz(path, **more):
+    frames = np.tile(molecule("H2O").positions, (4, 1, 1))
+    arrays = dict(z=np.array([8, 1, 1]), R=frames, E=np.zeros(4), F=np.zeros((4, 3, 3)),
+                  e_unit=np.array("eV"), f_unit=np.array("eV/Angstrom"),
+                  r_unit=np.array("Angstrom"), **more)  # fmt: skip
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=True)
+
+
+def test_sentences_are_numbered():
+    """So that each has its test below."""
+    numbers = re.findall(r"^(\d+)\. ", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    tested = re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.MULTILINE)
+    assert {int(n) for n in numbers} == {int(n) for n in tested} == set(range(1, 12))
+
+
+class Trap:
+    """Unpickling it leaves a file."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("sprung",))
+
+
+def test_1_nothing_runs(here, capsys):
+    water_npz("a.npz", more=np.array([Trap()] * 4, dtype=object))
+    with contextlib.suppress(SystemExit):
+        main(["data", "info", "a.npz"])
+    Path("run.yaml").write_text("data: !!python/object/apply:os.mkdir [sprung]\n")
+    capsys.readouterr()
+    refusal(capsys, "train", "--config", "run.yaml")
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_2_names_stay_inside(here, name):
+    water_npz("a.npz", **{name: np.arange(4)})
+    with ase.db.connect("a.db") as database:
+        database.write(molecule("H2O"), data={"energy": np.zeros(1), name: np.ones(1)})
+        database.metadata = {"_property_unit_dict": {"energy": "eV", name: "eV"},
+                             "_distance_unit": "Ang"}  # fmt: skip
+    Path("work").mkdir()
+    before = set(here.iterdir())
+    for file in ("a.npz", "a.db"):
+        with contextlib.suppress(SystemExit):
+            main(["data", "convert", file, "--out", f"work/{file[2:]}.store"])
+    assert set(here.iterdir()) == before
+    assert not Path("/tmp/schnetgeo-escaped").exists()
+    if not name.startswith("x"):
+        with pytest.raises(InputError, match="is to be a folder below --out"):
+            _check_folder(name)
+
+
+def test_3_sizes_are_compared_first(here, capsys):
+    Path("a.extxyz").write_text("1000000000000\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
+    refusal(capsys, "data", "info", "a.extxyz")
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join([f'*{chr(97 + k)}'] * 9)}]\n" for k in range(15)
+    )
+    Path("run.yaml").write_text(bomb)
+    assert "with its aliases" in refusal(capsys, "train", "--config", "run.yaml")
+    Path("run.yaml").write_text("a: &a [*a]\n")
+    assert "with its aliases" in refusal(capsys, "train", "--config", "run.yaml")
+
+
+def test_4_one_line(here, capsys):
+    Path("a.extxyz").write_text("1\n\x1b[2J" + "x" * 200_000 + "\nH\x1b[31m 0 0 0\n")
+    assert len(refusal(capsys, "data", "info", "a.extxyz")) < 1200
+    assert len(refusal(capsys, "data", "info", "y" * 100_000)) < 1200
+    assert len(refusal(capsys, "data", "info", "--dataset", "\x1b" * 5000)) < 1200
+    for words in (("--seed", "-1"), ("--threads", "-1"), ("--threads", "100000"),
+                  ("--devices", "0"), ("--out", "x" * 300), ("--split", "a.extxyz")):  # fmt: skip
+        refusal(capsys, "train", "--max-steps", "1", "--num-train", "20", *words)
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["x", "", "-1", "0"])
+def test_4_numbers_of_the_launcher(here, monkeypatch, capsys, variable, value):
+    monkeypatch.setenv(variable, value)
+    words = ("train", "--max-steps", "1", "--num-train", "20", "--num-val", "0")
+    assert f"variable {variable} is" in refusal(capsys, *words)
+
+
+def test_5_flipped_bits(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"begun_with": {"lr": 1.0}, "state_dict": {"x": torch.arange(2000.0)}}, path)
+    content = path.read_bytes()
+    check_resume(path, {"lr": 1.0})
+    good, refused = torch.load(path, weights_only=True), 0
+    for place in range(0, len(content), 97):
+        changed = bytearray(content)
+        changed[place] ^= 16
+        path.write_bytes(changed)
+        try:
+            check_resume(path, {"lr": 1.0})
+        except InputError:
+            refused += 1
+        else:  # in the padding
+            assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["x"],
+                               good["state_dict"]["x"])  # fmt: skip
+    assert refused > 50
+
+
+def test_6_sources_are_secure_where_they_can_be():
+    for module in (qm9, rmd17):
+        for file in module.SOURCE.files.values():
+            addresses = (file.url, *file.mirrors)
+            assert file.checksum or all(url.startswith("https://") for url in addresses), file
+    for file in md17.SOURCE.files.values():
+        assert file.url.startswith("https://")
+
+
+def small_model(path, **header):
+    sg.Potential(sg.SchNet(channels=4, num_layers=1, num_basis=4, max_z=10)).save(path)
+    old, tensors = read_model(path)
+    write_model(path, {**old, **header}, tensors)
+
+
+def test_7_a_model_file_names_classes_and_calls_nothing(here, capsys):
+    for name in ("os.mkdir", "subprocess.Popen", "schnetgeo.datasets.demo.Demo", "builtins.exec"):
+        small_model("a.safetensors", **{"class": name, "arguments": {"path": "made"}})
+        refusal(capsys, "evaluate", "a.safetensors", "none.xyz")
+        if not name.startswith("schnetgeo"):
+            refusal(capsys, "evaluate", "a.safetensors", "none.xyz", "--classes", name)
+    assert not Path("made").exists()
+
+
+def test_8_a_model_is_no_larger_than_its_file(here):
+    small_model("a.safetensors", arguments={"channels": 9000})
+    with pytest.raises(InputError, match="asks for a model far larger"):
+        sg.load("a.safetensors")
+
+
+def test_9_weights_are_finite_and_as_saved(here):
+    small_model("a.safetensors")
+    content = bytearray(Path("a.safetensors").read_bytes())
+    content[-1] ^= 1
+    Path("a.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="changed after saving"):
+        sg.load("a.safetensors")
+
+
+def test_10_only_modules_are_taken(here):
+    Path("beside.py").write_text("")
+    Path("lab_layers.py").write_text(LAYERS)
+    path = list(sys.path)
+    gate = named_class("lab_layers.Gate")
+    assert contestant("lab_layers.Gate").classes == (gate,)
+    import_named("lab_layers.Lost.part")
+    assert sys.path == path
+    for name in ("lab_layers.function", "os.system", "builtins.int", "lab_layers.sg"):
+        with pytest.raises(InputError, match=r"is no torch\.nn\.Module"):
+            named_class(name)
+    for name in ("lab_layers.lost", "lost.Gate", "Gate", "", "a b.c", "lab_layers..Gate"):
+        with pytest.raises(InputError, match="there is no class"):
+            named_class(name)
+    with pytest.raises(InputError, match="is no"):
+        checked_class(print, "print")
+
+
+def test_11_the_working_folder_is_searched_last(here):
+    """Every module of the library that is imported late has a namesake here, which would tell."""
+    for name in ("csv", "colorsys", "tensorboard", "matplotlib", "lightning", "torch_cluster",
+                 "triton", "google", "yaml", "PIL", "html", "secrets"):  # fmt: skip
+        Path(f"{name}.py").write_text(f"open('RAN_{name}', 'w')\nraise ImportError('{name}')\n")
+    Path("beside.py").write_text("")
+    Path("lab_layers.py").write_text(LAYERS)
+    ase.io.write("a.extxyz", [molecule("H2O")] * 30, format="extxyz")
+    program = "import sys; from schnetgeo.cli import main; main(sys.argv[1:])"
+    Path("run").mkdir()
+    (Path("run") / "command.py").write_text(program)
+    for words in ("doctor", "show a.extxyz --out p.png", "train --print_config --max-steps 1 "
+                  "--model.conv lab_layers.Gate"):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "run/command.py", *words.split()], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert not list(here.glob("RAN_*"))
+    assert "lab_layers.Gate" in done.stdout
+
+
+def test_json_of_every_kind_is_refused(tmp_path):
+    """Headers that are JSON, and not what was written."""
+    for text in ("[]", "7", "null", '{"format": "schnetgeo columns"}', "[" * 10**5):
+        (tmp_path / "header.json").write_text(text)
+        with pytest.raises(InputError, match=r"header\.json: "):
+            read_header(tmp_path)
