@@ -20,6 +20,7 @@ import schnetgeo as sg
 from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import columns
+from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.store import Store, write_store
 from schnetgeo.datasets import Demo
@@ -59,7 +60,7 @@ def folder(tmp_path_factory):
     )  # fmt: skip
     crystal = sg.from_ase(bulk("Cu"))
     crystal.smiles = "text"
-    packed = type(frames).from_list([crystal, crystal.clone()])
+    packed = PackedDataset.from_list([crystal, crystal.clone()])
     write_store(path / "crystal.store", [packed]).with_edges(3.0, on_disk=True)
     potential = sg.Potential(sg.SchNet(channels=4, num_layers=1, num_basis=4, max_z=10))
     potential.save(path / "model.safetensors")
