@@ -20,7 +20,7 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.nn import load, num_parameters
 from schnetgeo.train import Training, fit, new_potential, predict
-from schnetgeo.train.fit import MODEL, check_start
+from schnetgeo.train.checks import MODEL, check_start
 from schnetgeo.train.metrics import Errors, Predictions, errors
 from schnetgeo.units import KCAL_MOL
 

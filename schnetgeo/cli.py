@@ -30,16 +30,20 @@ from schnetgeo.data_options import (
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
-from schnetgeo.nn import SchNet, load
+from schnetgeo.nn import Potential, SchNet, load
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads
-from schnetgeo.train.fit import check_start
+from schnetgeo.train.fit import cover
+from schnetgeo.train.folder import reserve
 from schnetgeo.units import KCAL_MOL
 from schnetgeo.user_code import named_class
+
+FEW = 100  # steps, from which nothing is learned
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -126,7 +130,9 @@ def _train_parser(preset: str | None) -> Parser:
     )  # fmt: skip
     parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
     defaults = (
-        dict(channels=64, num_layers=3) if preset is None else SchNet.preset(preset).arguments
+        dict(channels=64, num_layers=3, gamma=10.0)
+        if preset is None
+        else SchNet.preset(preset).arguments
     )
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
@@ -143,6 +149,8 @@ def _train_parser(preset: str | None) -> Parser:
 def _train(options: Namespace) -> None:
     training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
     check_device(training.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     if options.data:
         dataset, how = read_to_split(options)
     else:
@@ -156,23 +164,68 @@ def _train(options: Namespace) -> None:
         data_note(copies)
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
-    arguments = vars(options.model)
-    if options.init:
-        potential = load(options.init, tuple(options.classes))
-        check_elements(train.packed, potential.model.max_z, train.where)
-        if train.has("energy"):
-            refit_references(potential, train)
-    else:
-        potential = new_potential(SchNet(**arguments), train)
+    potential = _start(options, train)
+    val, test = (potential.trained_on.keep_known(part) for part in (val, test))
     check_start(train, val, training, out, options.resume, options.overwrite)
-    split.keep(out / "split.npz", options.resume, how=how, note=said or "")
-    result = fit(potential, train, val, training, out, options.resume, options.overwrite)
+    notes = {"data_options": _given_units(options), "split": f"{how}, {split.digest}"}
+    flags = options.resume, options.overwrite
+    with reserve(out):
+        split.keep(out / "split.npz", options.resume, how=how, note=said or "")
+        result = fit(potential, train, val, training, out, *flags, notes=notes)
     if not is_first_process():
         return
-    print(f"{result.steps} steps, ended by {result.stopped_by}: {out / 'model.safetensors'}")
+    model = out / "model.safetensors"
+    print(f"{result.steps} steps, ended by {result.stopped_by}: {model}")
+    if result.stopped_by == "max_minutes" and result.steps < FEW:
+        print(f"only {result.steps} steps were done: too few to learn from; raise --max-minutes")
     if len(test):
-        print_errors(evaluate(result.potential, test), len(test))
+        errors = evaluate(result.potential, test)
+        print_errors(errors, len(test))
+        row = {"structures": len(test), **errors.as_row()}
+        write_whole(out / "errors.json", json.dumps(row, indent=2).encode())
+        result.potential.save(model, test=row)
     print(f"split {how}, {split.digest}{f': {said}' if said else ''}")
+    if result.stopped_by == "diverged":
+        raise InputError(
+            f"the training had diverged by step {result.steps}; {model} is the best before that; "
+            f"lower --lr ({training.lr:g}), or limit the gradient, as in --clip 10"
+        )
+
+
+def _start(options: Namespace, train: PackedDataset) -> Potential:
+    """The potential to train: a new one, or that of --init with references for these structures."""
+    if not options.init:
+        return new_potential(SchNet(**vars(options.model)), train)
+    potential = load(options.init, tuple(options.classes))
+    check_elements(train.packed, potential.model.max_z, train.where)
+    if train.has("energy"):
+        refit_references(potential, train)
+    cover(potential, train)
+    return potential
+
+
+def _given_units(options: Namespace) -> dict[str, str]:
+    """The keys and units that the files were read with."""
+    return {name: options[name] for name in UNITS if isinstance(options[name], str)}
+
+
+def _read_as_trained(options: Namespace, potential: Potential) -> PackedDataset:
+    """The structures, read with keys and units of the training unless any are given."""
+    notes = potential.notes.get("data_options")
+    before = notes if isinstance(notes, dict) else {}
+    before = {k: v for k, v in before.items() if k in UNITS and isinstance(v, str)}
+    is_store = any(Path(file).is_dir() for file in options.files)
+    if not before or is_store or any(options[name] for name in UNITS):
+        return read_files(options.files, options)
+    words = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in before.items())
+    try:
+        dataset = read_files(options.files, Namespace(**vars(options) | before))
+    except InputError as error:
+        dataset = read_files(options.files, options)
+        data_note(f"{dataset.where}: not read with {words}, as the training's files ({error})")
+    else:
+        data_note(f"{dataset.where}: read with {words}, as the training's files")
+    return dataset
 
 
 def _check_effect(options: Namespace) -> None:
@@ -229,7 +282,7 @@ def _evaluate(options: Namespace) -> None:
     potential = load(options.model, tuple(options.classes), options.device)
     if options.precision:
         potential.to(torch.float64 if options.precision == "64" else torch.float32)
-    dataset = read_files(options.files, options)
+    dataset = _read_as_trained(options, potential)
     check_elements(dataset.packed, potential.model.max_z, dataset.where)
     if not dataset.has("energy") and not dataset.has("forces"):
         raise InputError(f"{dataset.where}: has neither energy nor forces to compare with")

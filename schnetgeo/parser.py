@@ -1,6 +1,7 @@
 """jsonargparse as people read it: options with dashes, short help, errors of one line."""
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -87,15 +88,21 @@ def errors_in_one_line(prog: str) -> Iterator[None]:
     """Within the block an `InputError` becomes one line and exit code 2.
 
     So does what the system refuses, such as a name that is too long or memory that is not there.
+    Ctrl-C is one line and exit code 130, a closed pipe nothing and 141, as the shell has it.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    code = 2
     try:
         yield
+        sys.stdout.flush()  # so that a closed pipe is noticed here
     except InputError as error:
         text = as_options(str(error))
-    except BrokenPipeError:
-        raise
+    except KeyboardInterrupt as interrupt:
+        text, code = str(interrupt) or "interrupted", 130
+    except BrokenPipeError:  # nobody reads on, as after | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         text = f"{error.filename or 'the system'}: {error.strerror or error}"
     except MemoryError as error:
@@ -103,7 +110,7 @@ def errors_in_one_line(prog: str) -> Iterator[None]:
     else:
         return
     print(f"{prog}: {one_line(text)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _importing(check: Callable) -> Callable:

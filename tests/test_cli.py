@@ -61,6 +61,7 @@ def refused(capsys, command: str) -> str:
     with pytest.raises(SystemExit) as exit:
         run(command)
     out, err = capsys.readouterr()
+    err = "".join(line for line in err.splitlines(True) if "schnetgeo: note: " not in line)
     assert exit.value.code == 2
     assert out == ""
     assert err.startswith("schnetgeo")

@@ -1,6 +1,5 @@
 """Elements and compositions that a model was trained on."""
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import num_structures
+from schnetgeo.notes import note
 
 _NUMBER = len(chemical_symbols)  # of rows of a table by atomic number
 _DEPENDENT = 1e-6  # relative length of what is left of a vector that others add up to
@@ -98,6 +98,20 @@ class Coverage:
         counts = (compositions(block, _NUMBER) for block in dataset.blocks())
         return torch.cat([~part[:, ~self.seen].any(1) for part in counts])
 
+    def keep_known(self, dataset: PackedDataset) -> PackedDataset:
+        """The structures without unknown elements; a note counts those that are left out."""
+        known = self.known(dataset) if len(dataset) else torch.ones(0, dtype=torch.bool)
+        if known.all():
+            return dataset
+        z = dataset[~known].values("z")
+        names = ", ".join(chemical_symbols[k] for k in z[~self.seen[z]].unique().tolist())
+        note(
+            f"{dataset.where}: {int((~known).sum())} of {len(dataset)} structures are left out of "
+            f"validation or test, because no training structure has {names}; train on more "
+            "structures to learn them"
+        )
+        return dataset[known]
+
     def check_dataset(self, dataset: PackedDataset) -> None:
         """As `check`, once for all structures."""
         if not len(dataset):
@@ -150,12 +164,11 @@ class Coverage:
         more = f" and {len(new) - 3} more" if len(new) > 3 else ""
         trained = ", ".join(formula(row) for row in self.rows[:3]) or "no energies"
         more_trained = " and more" if len(self.rows) > 3 else ""
-        warnings.warn(
+        note(
             f"{where}: training on {trained}{more_trained} does not determine the energy of "
             f"{names}{more}: it may be off by many eV, the same for all structures of a "
             "composition (forces are not concerned); train on such compositions, or give energies "
-            "of some to refit_references",
-            stacklevel=2,
+            "of some to refit_references"
         )
 
 

@@ -174,8 +174,8 @@ def check_finite(model: nn.Module, path: str | os.PathLike) -> None:
     buffers = ((name, value, not value.isnan().any()) for name, value in model.named_buffers())
     for name, value, sound in (*parameters, *buffers):
         if not sound:
-            number = value[~value.isfinite()].flatten()[0]
+            number = value.detach()[~value.isfinite()].flatten()[0]
             raise InputError(
-                f"{path}: {name} holds {float(number)}: the training had diverged when this model "
-                "was saved; take an earlier file, or train again with a smaller step size"
+                f"{path}: {name} holds {float(number)}: the training of this model has diverged; "
+                "take an earlier model, or train again with a smaller step size"
             )

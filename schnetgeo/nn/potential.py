@@ -232,9 +232,11 @@ class Potential(nn.Module):
             **notes: further JSON values for the header, beside `notes`.
 
         Raises:
-            InputError: if the file cannot be written, or an entry of `model.arguments`, what the
-                model's class was built with, is neither number, string, `None` nor class.
+            InputError: if the file cannot be written, a weight is not finite, or an entry of
+                `model.arguments`, what the model's class was built with, is neither number, string,
+                `None` nor class.
         """
+        check_finite(self, path)
         header = {
             "class": class_name(type(self.model)),
             "arguments": {k: encode(v) for k, v in self.model.arguments.items()},

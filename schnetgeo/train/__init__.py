@@ -1,11 +1,12 @@
 """Training: losses, errors, and the loop, on Lightning."""
 
 from schnetgeo.train.configuration import Training
-from schnetgeo.train.fit import Fit, fit, new_potential, refit_references
+from schnetgeo.train.fit import Diverged, Fit, fit, new_potential, refit_references
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.metrics import Errors, evaluate, predict
 
 __all__ = [
+    "Diverged",
     "Errors",
     "Fit",
     "Loss",

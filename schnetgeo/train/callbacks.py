@@ -1,6 +1,7 @@
 """What is kept of a training, and a progress bar for a training without epochs."""
 
 import math
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -8,11 +9,12 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from schnetgeo.nn.potential import Potential
 from schnetgeo.train.module import PotentialModule
 
 
 class Keep(L.Callback):
-    """Keeps the averaged weights with the lowest validation loss, and the last step at SIGTERM."""
+    """Keeps the averaged weights with the lowest validation loss, and the last step at a signal."""
 
     def __init__(self, path: Path, notes: dict):
         self.path, self.notes = path, notes
@@ -24,10 +26,18 @@ class Keep(L.Callback):
             return
         self.lowest = float(loss)
         if trainer.is_global_zero:
-            module.average.save(self.path, step=trainer.global_step, **self.notes)
+            metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if "val_" in k}
+            self.save(module.average, trainer.global_step, validation=metrics)
+
+    def save(self, potential: Potential, step: int, **more) -> None:
+        """Write the model file."""
+        potential.notes = {**self.notes, "step": step, **more}
+        potential.save(self.path)
 
     def on_exception(self, trainer: L.Trainer, module: PotentialModule, exception: BaseException):
-        if isinstance(exception, SIGTERMException) and trainer.training:
+        between_steps = isinstance(exception, KeyboardInterrupt) and not module.interrupt.asked
+        if trainer.training and (between_steps or isinstance(exception, SIGTERMException)):
+            module.finish_step()
             module.save_checkpoint()
 
     def state_dict(self) -> dict:
@@ -38,16 +48,24 @@ class Keep(L.Callback):
 
 
 class StepBar(TQDMProgressBar):
-    """Counts steps towards max_steps instead of batches of an epoch."""
+    """Counts steps towards max_steps, or says the minutes, instead of batches of an epoch."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, *args):
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description("Steps")
 
-    def get_metrics(self, *args) -> dict:
-        return {k: v for k, v in super().get_metrics(*args).items() if k != "v_num"}
+    def get_metrics(self, trainer: L.Trainer, module: PotentialModule) -> dict:
+        metrics = {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
+        minutes = module.options.max_minutes
+        said = {"minutes": f"{module.seconds / 60:.1f} of {minutes:g}"} if minutes else {}
+        return said | metrics
 
     @property
     def total_train_batches(self) -> int | float:
         steps = self.trainer.max_steps
         return steps if steps > 0 else math.inf
+
+
+def in_terminal_or_notebook() -> bool:
+    """Whether a progress bar can redraw its line, which in a file would be thousands of lines."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules

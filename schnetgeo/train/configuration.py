@@ -3,10 +3,22 @@
 import math
 import os
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args, get_type_hints
 
 from schnetgeo.errors import InputError
 from schnetgeo.train.loss import Loss, Task
+
+_WHOLE = (
+    "batch_size", "decay_steps", "patience", "stop_patience", "validate_every", "checkpoint_every",
+    "max_steps", "seed", "threads",
+)  # fmt: skip
+_POSITIVE = (
+    "batch_size", "lr", "decay_steps", "validate_every", "checkpoint_every", "max_steps",
+    "max_minutes",
+)  # fmt: skip
+_NOT_NEGATIVE = ("rho", "clip", "patience", "stop_patience")
+_BELOW_ONE = ("decay", "ema_decay")
 
 
 @dataclass(frozen=True)
@@ -32,20 +44,23 @@ class Training:
         max_steps: stop after this many steps.
         max_minutes: stop after this time of training, the time before an interruption included;
             it is counted from the end of the first step, which compiles.
-        seed: of weights, split and order of batches.
+        seed: of the order of batches; on the command line of weights and split too.
         device: "cpu", "cuda", or "auto": cuda where there is one. There is no "mps", whose GPUs
             have no float64 for the energies.
         devices: processes or GPUs per node; "auto" is what torchrun says, else 1.
         precision: of model and forces; energies are summed in float64 either way.
         threads: CPU threads per process; 0 leaves torch's choice.
-        progress: show a progress bar.
+        progress: show a progress bar, in a terminal or notebook.
+
+    Raises:
+        InputError: for a number out of its range, or an unknown word.
     """
 
     task: Task = "energy_and_forces"
     loss: Literal["mse", "mae"] = "mse"
     rho: float = 0.01
     batch_size: int = 10
-    lr: float = 1e-3
+    lr: float = 3e-3
     schedule: Literal["linear", "plateau", "exponential", "constant"] = "linear"
     decay: float = 0.96
     decay_steps: int = 100_000
@@ -73,24 +88,41 @@ class Training:
                 known = ", ".join(get_args(choices[name]))
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {known}")
         Loss(self.task, self.rho, self.loss)
-        for name in ("batch_size", "validate_every", "checkpoint_every", "decay_steps", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("max_steps", "max_minutes"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("decay", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must lie in 0 … 1, 1 excluded, got {getattr(self, name)}")
-        self._check_counts()
-
-    def _check_counts(self):
-        """Raise `InputError` for a seed, processes or threads that no machine has."""
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed must be a whole number from 0 to 2⁶³ − 1, got {self.seed}")
-        if self.devices != "auto" and self.devices < 1:
-            raise InputError(f'devices must be at least 1, or "auto", got {self.devices}')
+        for name in dict.fromkeys((*_WHOLE, *_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if self.devices != "auto":
+            object.__setattr__(self, "devices", _whole("devices", self.devices))
+            if self.devices < 1:
+                raise InputError(f'devices must be at least 1, or "auto", got {self.devices}')
         check_threads(self.threads)
+
+
+def _number(name: str, value: object) -> int | float:
+    """A plain number in the range of its name; NumPy's become Python's, which can be saved."""
+    value = _whole(name, value) if name in _WHOLE else _real(name, value)
+    if name in _POSITIVE and not 0 < value < math.inf:
+        raise InputError(f"{name} must be positive, got {value}")
+    if name == "seed" and not 0 <= value < 2**63:
+        raise InputError(f"seed must be a whole number from 0 to 2⁶³ − 1, got {value}")
+    if name in _NOT_NEGATIVE and not 0 <= value < math.inf:
+        raise InputError(f"{name} must be 0 or larger, got {value}")
+    if name in _BELOW_ONE and not 0 <= value < 1:
+        raise InputError(f"{name} must lie in 0 … 1, 1 excluded, got {value}")
+    return value
+
+
+def _real(name: str, value: object) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise InputError(f"{name} must be a number, got {value!r:.50}")
+    return float(value)
+
+
+def _whole(name: str, value: object) -> int:
+    number = _real(name, value)
+    if not number.is_integer():  # nor are inf and nan
+        raise InputError(f"{name} must be a whole number, got {value!r:.50}")
+    return int(value)
 
 
 def check_threads(number: int) -> None:

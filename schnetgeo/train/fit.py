@@ -1,8 +1,10 @@
 """One call from structures to a trained model file."""
 
+import contextlib
+import copy
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,16 +17,26 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import read_model
 from schnetgeo.nn.potential import Potential
+from schnetgeo.train.checks import (
+    CHECKPOINT,
+    MODEL,
+    check_potential_trains,
+    check_set,
+    check_start,
+)
 from schnetgeo.train.configuration import Training
-from schnetgeo.train.loss import LABELS
+from schnetgeo.train.folder import reserve
+from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.metrics import predict
 from schnetgeo.train.resume import check_resume, settings
 
 if TYPE_CHECKING:
     from lightning import Callback
+    from lightning.pytorch.loggers import Logger
 
-MODEL = "model.safetensors"
-CHECKPOINT = "last.ckpt"
+
+class Diverged(InputError):
+    """A training whose loss or weights ceased to be finite before there was a model to keep."""
 
 
 class Fit(NamedTuple):
@@ -39,7 +51,7 @@ class Fit(NamedTuple):
 
 def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
     """A potential with references and scale fitted on the training structures."""
-    _check_set("train", train)
+    check_set("train", train)
     check_elements(train.packed, model.max_z, train.where)
     potential = Potential(model, *fit_normalization(train, model.max_z))
     potential.trained_on = Coverage.of(train)
@@ -74,114 +86,146 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: "Sequence[Callback]" = (),
+    loggers: "Sequence[Logger]" = (),
+    notes: dict | None = None,
 ) -> Fit:
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
+    Ctrl-C ends a training after the step that it is in: `last.ckpt` holds that step, and a
+    `KeyboardInterrupt` says so.
+
     Args:
-        potential: from `new_potential`, or a trained one.
+        potential: from `new_potential`, `load`, or another `Fit`. It is trained in place, in the
+            modes that its parts have if it is in training mode itself; of one in another precision
+            than the training's, a copy is trained.
         train: structures to learn from.
         val: structures that choose the best weights; may be empty.
         training: what to do, and when to stop.
         out: folder for `model.safetensors`, `last.ckpt`, and CSV and TensorBoard files in `logs`.
-        resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted.
+        resume: go on from `last.ckpt`; bit for bit on the CPU as if never interrupted. With
+            another max_steps or max_minutes a linear schedule goes on without a jump.
         overwrite: begin anew where the folder holds a training.
         callbacks: your own, of Lightning. Optimization is manual there, so that
             `on_before_zero_grad` is not called.
+        loggers: your own, of Lightning, beside the files in `logs`.
+        notes: JSON values for the notes of the model file, beside task, seed and data.
 
     Raises:
-        InputError: if labels that the task needs are missing, or `out` holds another training, or
-            one to resume that was begun with another model, options or structures.
+        InputError: if labels that the task needs are missing, nothing can be trained or saved,
+            validation structures have elements that no training structure has, or `out` holds
+            another training, one that is running, or one to resume that was begun with another
+            model, options or structures.
+        Diverged: if the training diverges before a validation; an `InputError`.
+        KeyboardInterrupt: after Ctrl-C.
     """
-    # Lightning takes seconds to import, and doctor must run without it
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
+    out = Path(out)
+    check_start(train, val, training, out, resume, overwrite)
+    cover(potential, train)
+    check_potential_trains(potential, val)
+    begun = settings(potential.model, training, train, val)
+    if resume and (out / CHECKPOINT).exists():
+        check_resume(out / CHECKPOINT, begun)
+    dtype = torch.float64 if training.precision == "64" else torch.float32
+    if potential.scale.dtype != dtype:
+        potential = copy.deepcopy(potential).to(dtype)
+    if not potential.training:
+        potential.train()
+    about = {"task": training.task, "seed": training.seed, "data": train.where}
+    about |= {"num_train": len(train), "num_val": len(val), **(notes or {})}
+    from lightning.pytorch.utilities import rank_zero_only
 
+    first = not rank_zero_only.rank  # of several processes
+    with reserve(out), _threads(training.threads), Interrupt() as interrupt:
+        if first:  # another training may have ended in the meantime
+            check_start(train, val, training, out, resume, overwrite)
+        if overwrite and first:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+            (out / MODEL).unlink(missing_ok=True)
+        parts = train, val, training, out
+        result = _train(potential, *parts, begun, about, callbacks, loggers, interrupt)
+        if interrupt.asked:  # too late to stop anything here
+            raise KeyboardInterrupt(f"the training has ended at step {result.steps}")
+    return result
+
+
+def _train(
+    potential: Potential,
+    train: PackedDataset,
+    val: PackedDataset,
+    training: Training,
+    out: Path,
+    begun: dict,
+    notes: dict,
+    callbacks: "Sequence[Callback]",
+    loggers: "Sequence[Logger]",
+    interrupt: Interrupt,
+) -> Fit:
+    # Lightning takes seconds to import, and doctor must run without it
     from schnetgeo.train.callbacks import Keep
     from schnetgeo.train.module import PotentialModule
     from schnetgeo.train.trainer import make_trainer, quiet_lightning, stopped_by
 
-    out = Path(out)
-    check_start(train, val, training, out, resume, overwrite)
     checkpoint = out / CHECKPOINT
-    begun = settings(potential.model, training, train, val)
-    if resume and checkpoint.exists():
-        check_resume(checkpoint, begun)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    potential = potential.to(torch.float64 if training.precision == "64" else torch.float32)
-    module = PotentialModule(potential.train(), train, val, training, checkpoint, begun)
-    keep = Keep(out / MODEL, {"task": training.task})
-    with quiet_lightning():
-        trainer = make_trainer(training, out, [keep, *callbacks], validate=len(val) > 0)
-        if overwrite and trainer.is_global_zero:
-            checkpoint.unlink(missing_ok=True)
-            (out / MODEL).unlink(missing_ok=True)
+    module = PotentialModule(potential, train, val, training, checkpoint, begun, interrupt)
+    keep = Keep(out / MODEL, notes)
+    with quiet_lightning(), _ends(checkpoint):
+        trainer = make_trainer(training, out, [keep, *callbacks], len(val) > 0, loggers)
         device = trainer.strategy.root_device
         trainer.strategy.barrier()
-        try:
-            resumed = checkpoint if checkpoint.exists() else None
-            trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        except SIGTERMException:
-            sys.exit(143)  # as the shell reports a process ended by SIGTERM; resume goes on
+        resumed = checkpoint if checkpoint.exists() else None
+        trainer.fit(module, ckpt_path=resumed, weights_only=True)
         if len(val) and trainer.global_step % training.validate_every:
             trainer.validate(module, verbose=False)
-    if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()):
-        module.average.save(out / MODEL, step=trainer.global_step, **keep.notes)
+    steps = trainer.global_step
+    if module.diverged and not (out / MODEL).exists():
+        raise Diverged(
+            f"the training had diverged by step {steps}, before there was a model to keep; lower "
+            f"lr ({training.lr:g}), or limit the gradient, as in --clip 10"
+        )
+    if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()) and not module.diverged:
+        keep.save(module.average, steps)
     trainer.strategy.barrier()
     fitted = module.average.eval().to(device)
-    fitted.load_state_dict(read_model(out / MODEL)[1])
+    header, weights = read_model(out / MODEL)
+    fitted.load_state_dict(weights)
+    fitted.notes = header["notes"]
+    for average, trained in zip(fitted.parameters(), potential.parameters(), strict=True):
+        average.requires_grad_(trained.requires_grad)
     if training.task == "forces" and train.has("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:
-            fitted.save(out / MODEL, step=trainer.global_step, **keep.notes)
-    return Fit(
-        fitted,
-        trainer.global_step,
-        stopped_by(trainer, module),
-        module.seconds,
-        module.compile_seconds,
-    )
+            fitted.save(out / MODEL)
+    end = stopped_by(trainer, module)
+    return Fit(fitted, steps, end, module.seconds, module.compile_seconds)
 
 
-def check_start(
-    train: PackedDataset,
-    val: PackedDataset,
-    training: Training,
-    out: str | os.PathLike,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> None:
-    """Raise `InputError` where `fit` would, before anything is written."""
-    _check_set("train", train)
-    _check_set("val", val)
-    _check_labels(train, val, training)
-    if not str(out).isprintable():  # TensorBoard needs UTF-8
-        raise InputError(f"{out}: a folder's name must be printable UTF-8; choose another")
-    taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
-    if taken and not (resume or overwrite):
+@contextlib.contextmanager
+def _ends(checkpoint: Path) -> Iterator[None]:
+    """How a training ends by a signal, or by what Lightning refuses, is said as everywhere."""
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+    try:
+        yield
+    except SIGTERMException:
+        sys.exit(143)  # as the shell reports a process ended by SIGTERM; resume goes on
+    except (Interrupted, SystemExit) as end:
+        by_callback = isinstance(end.__context__, KeyboardInterrupt)  # of which Lightning exits
+        if not (isinstance(end, Interrupted) or by_callback):
+            raise
+        kept = f"{checkpoint} holds the last step" if checkpoint.exists() else "no step was done"
+        raise KeyboardInterrupt(f"the training was stopped: {kept}; go on with --resume") from None
+    except MisconfigurationException as error:
         raise InputError(
-            f"{out}: holds a training already; resume it (--resume), overwrite it (--overwrite), "
-            "or choose another folder"
-        )
+            f"Lightning refuses this training: {' '.join(str(error).split())}"
+        ) from None
 
 
-def _check_set(name: str, part: PackedDataset) -> None:
-    if not isinstance(part, PackedDataset):
-        raise InputError(
-            f"{name} must be a data set, such as Demo('ethanol')[:1000], got a "
-            f"{type(part).__name__}; the loaders of load_data are for loops of your own"
-        )
-
-
-def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
-    if not len(val) and (training.schedule == "plateau" or training.stop_patience):
-        raise InputError(
-            "schedule 'plateau' and stop_patience look at the validation loss, but there are no "
-            "validation structures; raise num_val or leave them"
-        )
-    for name, part in (("training", train), ("validation", val)):
-        for label in LABELS[training.task]:
-            if len(part) and not part.has(label):
-                raise InputError(
-                    f"{part.where}: the {name} structures have no {label}, which the task "
-                    f"{training.task} needs; name the key of the {label} or choose another task"
-                )
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many CPU threads within the block; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

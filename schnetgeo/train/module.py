@@ -19,8 +19,10 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.nn.potential import Potential
 from schnetgeo.train.configuration import Training
+from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.resume import KEY
+from schnetgeo.train.schedule import StepSize
 from schnetgeo.units import KCAL_MOL
 
 LOG_EVERY = 50  # steps
@@ -39,6 +41,7 @@ class PotentialModule(L.LightningModule):
         training: how.
         checkpoint: file that is replaced by a newer state every so often, whole or not at all.
         settings: what a training must share to go on from it, see `resume.settings`.
+        interrupt: asked to stop by Ctrl-C.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PotentialModule(L.LightningModule):
         training: Training,
         checkpoint: Path,
         settings: dict,
+        interrupt: Interrupt | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False  # which takes hundredths of a step
@@ -57,9 +61,14 @@ class PotentialModule(L.LightningModule):
         self.options = training
         self.loss = Loss(training.task, training.rho, training.loss)
         self.checkpoint, self.settings = checkpoint, settings
+        self.interrupt = interrupt or Interrupt()
+        self.step_size = StepSize(training)
         self.seconds = 0.0  # of training
         self.compile_seconds = 0.0  # of the first step, in every process that trained
         self.diverged = False
+        self.stopped_early = False
+        self._asked = False
+        self._finished_step = 0
         cutoff = potential.model.cutoff
         self._train = train if cutoff is None else train.with_edges(cutoff)
         self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
@@ -107,11 +116,20 @@ class PotentialModule(L.LightningModule):
         self._weights = list(self.potential.parameters()), list(self.average.parameters())
         self._optimizer = self.optimizers()
         self._begun = time.monotonic()
+        self._finished_step = self.global_step
+        if self.trainer.is_global_zero:
+            for logger in self.loggers:
+                logger.log_hyperparams(self.settings | self.step_size.state()["ends"])
+        if self.stopped_early:  # and resumed
+            self.trainer.should_stop = True
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # the only hook between two steps: here alone all of Lightning's counters agree
         if self.trainer.training and self.global_step % self.options.checkpoint_every == 0:
             self.save_checkpoint()
+        if self.trainer.training and self._asked:
+            self.save_checkpoint()
+            raise Interrupted
         return batch
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
@@ -119,6 +137,8 @@ class PotentialModule(L.LightningModule):
 
     def on_train_end(self):
         self.diverged = self.diverged or not self._finite()
+        ended = self.diverged or self.out_of_time or self.global_step == self.options.max_steps
+        self.stopped_early = self.trainer.should_stop and not ended
         self.save_checkpoint()
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
@@ -135,12 +155,8 @@ class PotentialModule(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self._weights[0], self.options.clip)
 
     def on_train_batch_end(self, outputs, batch: Batch, index: int):
+        self.finish_step()
         step = self.global_step
-        self._update_average(step)
-        self._read_clock()
-        if self.options.schedule != "plateau":
-            for group in self._optimizer.param_groups:
-                group["lr"] = self.options.lr * self._lr_factor(step)
         if step % LOG_EVERY == 0:
             loss = self.trainer.strategy.reduce(outputs["loss"], reduce_op="mean")
             self.diverged = not loss.isfinite().item()
@@ -148,6 +164,28 @@ class PotentialModule(L.LightningModule):
             self._record({"train_loss": loss, "lr": self._optimizer.param_groups[0]["lr"]})
         if self.out_of_time or self.diverged:
             self.trainer.should_stop = True
+
+    def finish_step(self) -> None:
+        """Average the weights, read the clock and set the next step size, once for each step."""
+        step = self.global_step
+        if step == self._finished_step:
+            return
+        self._finished_step = step
+        self._update_average(step)
+        self._read_clock()
+        if self.options.schedule != "plateau":
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.options.lr * self.step_size.factor(step, self.seconds)
+
+    def on_validation_start(self):
+        self.copy_buffers()
+
+    @torch.no_grad()
+    def copy_buffers(self) -> None:
+        """Give the average the running statistics of the trained modules, averages themselves."""
+        pairs = zip(self.average.model.buffers(), self.potential.model.buffers(), strict=True)
+        for ours, theirs in pairs:
+            ours.copy_(theirs)
 
     def validation_step(self, batch: Batch, index: int):
         potential = self.average.eval()
@@ -181,7 +219,8 @@ class PotentialModule(L.LightningModule):
             self._started = now - self.seconds
             self.compile_seconds += now - self._begun
         # one clock for all processes, which must fall in step size and stop together
-        self.seconds = self.trainer.strategy.broadcast(now - self._started)
+        said = now - self._started, self.interrupt.asked
+        self.seconds, self._asked = self.trainer.strategy.broadcast(said)
 
     @property
     def out_of_time(self) -> bool:
@@ -200,6 +239,7 @@ class PotentialModule(L.LightningModule):
         """Replace the checkpoint, unless this is the step it was resumed from, or has diverged."""
         if self.global_step in (0, self._resumed_from) or not self._finite():
             return
+        self.copy_buffers()
         part = self.checkpoint.with_suffix(".part")
         try:
             self.trainer.save_checkpoint(part)
@@ -218,18 +258,20 @@ class PotentialModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict):
         checkpoint["seconds"], checkpoint[KEY] = self.seconds, self.settings
         checkpoint["compile_seconds"] = self.compile_seconds
+        checkpoint["step_size"] = self.step_size.state()
+        checkpoint["stopped_early"] = self.stopped_early
 
     def on_load_checkpoint(self, checkpoint: dict):
         self.seconds = checkpoint["seconds"]
         self.compile_seconds = checkpoint["compile_seconds"]
+        self.stopped_early = checkpoint["stopped_early"]
         self._resumed_from = checkpoint["global_step"]
+        self.step_size.resume(checkpoint["step_size"], self._resumed_from, self.seconds)
 
-    def _lr_factor(self, step: int) -> float:
-        options = self.options
-        if options.schedule == "exponential":
-            return options.decay ** (step / options.decay_steps)
-        if options.schedule == "constant":
-            return 1.0
-        steps = step / options.max_steps if options.max_steps else 0.0
-        spent = self.seconds / (60 * options.max_minutes) if options.max_minutes else 0.0
-        return max(0.0, 1.0 - max(steps, spent))
+    @classmethod
+    def load_from_checkpoint(cls, path: str | os.PathLike, *args, **kwargs):
+        """Refuse: a checkpoint goes on as a training; the model is in the file beside it."""
+        raise InputError(
+            f"{path}: a checkpoint, from which fit(…, resume=True) goes on; the trained model is "
+            "in model.safetensors beside it: schnetgeo.load('model.safetensors')"
+        )

@@ -9,7 +9,7 @@ from torch import nn
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import check_zip
-from schnetgeo.nn.model_file import class_name
+from schnetgeo.nn.model_file import class_name, encode
 from schnetgeo.train.configuration import Training
 
 MAY_CHANGE = (
@@ -23,11 +23,16 @@ def settings(
     model: nn.Module, training: Training, train: PackedDataset, val: PackedDataset
 ) -> dict:
     """Model, options and structures that a resumed training must share, as plain data."""
-    arguments = {f"model.{name}": value for name, value in model.arguments.items()}
+    arguments = {f"model.{name}": _plain(value) for name, value in model.arguments.items()}
     options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
-    found = {"model": type(model), **arguments, **options}
-    found |= {"training structures": train.digest, "validation structures": val.digest}
-    return {k: class_name(v) if isinstance(v, type) else v for k, v in found.items()}
+    digests = {"training structures": train.digest, "validation structures": val.digest}
+    return {"model": class_name(type(model)), **arguments, **options, **digests}
+
+
+def _plain(argument):
+    """An argument of a model as a checkpoint keeps it; a class by its name."""
+    value = encode(argument)
+    return value["class"] if isinstance(value, dict) else value
 
 
 def check_resume(checkpoint: Path, now: dict) -> None:

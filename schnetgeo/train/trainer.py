@@ -4,62 +4,92 @@ import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    ModelSummary,
+    ProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import RunningStage
 
 from schnetgeo.errors import InputError
-from schnetgeo.train.callbacks import StepBar
+from schnetgeo.train.callbacks import StepBar, in_terminal_or_notebook
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.module import PotentialModule
 
 
 def make_trainer(
-    training: Training, out: Path, callbacks: list[L.Callback], validate: bool
+    training: Training,
+    out: Path,
+    callbacks: list[L.Callback],
+    validate: bool,
+    loggers: Sequence[Logger] = (),
 ) -> L.Trainer:
-    """A trainer with loggers in `out/logs`, on the processes that torchrun or `devices` name."""
-    launched, local = _processes("WORLD_SIZE"), _processes("LOCAL_WORLD_SIZE")
-    devices = local if training.devices == "auto" else training.devices
-    nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
-    callbacks = list(callbacks)
-    if training.progress:
+    """A trainer with loggers in `out/logs`, on the processes that torchrun or `devices` name.
+
+    Raises:
+        InputError: for a callback that needs Lightning's own optimization.
+    """
+    if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
+        raise InputError(
+            "callbacks: GradientAccumulationScheduler needs Lightning's own optimization; raise "
+            "batch_size instead"
+        )
+    devices, nodes = _processes(training)
+    callbacks, bar = list(callbacks), training.progress and in_terminal_or_notebook()
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if bar and not has_bar:
         callbacks.append(StepBar(refresh_rate=20))
     if training.stop_patience:
         callbacks.append(EarlyStopping("val_loss", patience=training.stop_patience))
-    strategy = "auto"
-    if devices * nodes > 1:
-        # forces do not depend on the last bias, so forces alone leave it without a gradient
-        strategy = DDPStrategy(find_unused_parameters=training.task == "forces")
+    several = devices * nodes > 1
     csv = CSVLogger(out, name="logs", flush_logs_every_n_steps=1)
     return _Trainer(
         accelerator=_accelerator(training.device),
         devices=devices,
         num_nodes=nodes,
-        strategy=strategy,
+        # forces do not depend on the last bias, and parts of one's own may have no effect at all
+        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+        plugins=None if several or "SLURM_STEP_ID" in os.environ else [LightningEnvironment()],
         max_steps=training.max_steps or -1,
         max_epochs=-1,
         val_check_interval=training.validate_every if validate else None,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validate else 0,
         num_sanity_val_steps=0,
-        logger=[csv, TensorBoardLogger(out, name="logs", version=csv.version)],
+        logger=[
+            csv,
+            TensorBoardLogger(out, name="logs", version=csv.version, default_hp_metric=False),
+            *loggers,
+        ],
         callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=training.progress,
-        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=bar or has_bar,
+        enable_model_summary=any(isinstance(callback, ModelSummary) for callback in callbacks),
         use_distributed_sampler=False,
         inference_mode=False,
         profiler=_Unprofiled(),
     )
 
 
-def _processes(variable: str) -> int:
+def _processes(training: Training) -> tuple[int, int]:
+    """Processes per node, and nodes."""
+    launched, local = _launched("WORLD_SIZE"), _launched("LOCAL_WORLD_SIZE")
+    nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
+    return (local if training.devices == "auto" else training.devices), nodes
+
+
+def _launched(variable: str) -> int:
     """How many the launcher says there are; one where there was no launcher."""
     text = os.environ.get(variable, "1")
     if not (text.isascii() and text.isdecimal() and int(text)):
@@ -113,6 +143,9 @@ def quiet_lightning():
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
         # every process validates on everything
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified.*")
+        # parts that the user has frozen
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides.*")
         try:
             yield

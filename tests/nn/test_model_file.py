@@ -498,8 +498,13 @@ def test_a_model_of_a_training_that_diverged(path, bad):
     header, tensors = read_model(path)
     tensors["model.embedding.weight"][3, 1] = bad
     write_model(path, header, tensors)
-    with pytest.raises(InputError, match=rf"model.embedding.weight holds {bad}: the training had"):
+    with pytest.raises(InputError, match=rf"model.embedding.weight holds {bad}: the training of"):
         load(path)
+    potential, before = small_potential(), path.read_bytes()
+    potential.model.embedding.weight.data[3, 1] = bad
+    with pytest.raises(InputError, match=rf"model.embedding.weight holds {bad}: the training of"):
+        potential.save(path)
+    assert path.read_bytes() == before
 
 
 def test_deep_header(path):

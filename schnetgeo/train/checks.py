@@ -1,0 +1,99 @@
+"""What must hold before a training begins."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from schnetgeo.data.coverage import Coverage
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.errors import InputError
+from schnetgeo.nn.model_file import encode
+from schnetgeo.nn.potential import Potential
+from schnetgeo.train.configuration import Training
+from schnetgeo.train.loss import LABELS
+
+MODEL = "model.safetensors"
+CHECKPOINT = "last.ckpt"
+
+
+def check_start(
+    train: PackedDataset,
+    val: PackedDataset,
+    training: Training,
+    out: str | os.PathLike,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Raise `InputError` where `fit` would, before anything is written."""
+    check_set("train", train)
+    check_set("val", val)
+    _check_labels(train, val, training)
+    if not str(out).isprintable():  # TensorBoard needs UTF-8
+        raise InputError(f"{out}: a folder's name must be printable UTF-8; choose another")
+    if resume and overwrite:
+        raise InputError(
+            "resume goes on with the training of a folder and overwrite deletes it; give one of "
+            "--resume and --overwrite"
+        )
+    taken = any((Path(out) / name).exists() for name in (CHECKPOINT, MODEL))
+    if taken and not (resume or overwrite):
+        raise InputError(
+            f"{out}: holds a training already; resume it (--resume), overwrite it (--overwrite), "
+            "or choose another folder"
+        )
+
+
+def check_potential_trains(potential: Potential, val: PackedDataset) -> None:
+    """Raise `InputError` unless there is something to train, and it can be saved at the end.
+
+    Raises:
+        InputError: if all parameters are frozen, the model cannot be saved, or validation
+            structures have elements that no training structure has.
+    """
+    if not any(parameter.requires_grad for parameter in potential.parameters()):
+        raise InputError(
+            "the potential has no parameter that can be trained: all have requires_grad=False; "
+            "set it for some, as in potential.requires_grad_(True)"
+        )
+    arguments = getattr(potential.model, "arguments", None)
+    if not isinstance(arguments, dict):
+        raise InputError(
+            f"{type(potential.model).__name__} has no attribute `arguments`, the dictionary of "
+            "what it was built with, without which it cannot be saved; set it in __init__"
+        )
+    for value in arguments.values():
+        encode(value)
+    covered: Coverage = potential.trained_on
+    covered.check_dataset(val)
+
+
+def check_set(name: str, part: PackedDataset) -> None:
+    """Raise `InputError` for loaders, lists and whatever else is no data set."""
+    if isinstance(part, PackedDataset):
+        return
+    if isinstance(part, torch.utils.data.Subset):
+        remedy = "index the data set itself, as in dataset[subset.indices]"
+    else:
+        remedy = "the loaders of load_data are for loops of your own"
+    raise InputError(
+        f"{name} must be a data set, such as Demo('ethanol')[:1000], got a "
+        f"{type(part).__name__}; {remedy}"
+    )
+
+
+def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
+    if not len(train):
+        raise InputError(f"{train.where}: no structure is left to train on; give some")
+    if not len(val) and (training.schedule == "plateau" or training.stop_patience):
+        raise InputError(
+            "schedule 'plateau' and stop_patience look at the validation loss, but there are no "
+            "validation structures; raise num_val or leave them"
+        )
+    for name, part in (("training", train), ("validation", val)):
+        for label in LABELS[training.task]:
+            if len(part) and not part.has(label):
+                raise InputError(
+                    f"{part.where}: the {name} structures have no {label}, which the task "
+                    f"{training.task} needs; name the key of the {label} or choose another task"
+                )

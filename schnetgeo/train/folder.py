@@ -1,0 +1,60 @@
+"""The folder of a training, which one process at a time writes."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from schnetgeo.errors import InputError
+
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+
+
+@contextlib.contextmanager
+def reserve(out: str | os.PathLike) -> Iterator[None]:
+    """Keep other trainings out of a folder; within a block of the same thread it may be repeated.
+
+    Of several processes of one training the first reserves it for all.
+
+    Raises:
+        InputError: if another training writes there, with its process and machine, or the folder
+            cannot be written.
+    """
+    from lightning.pytorch.utilities import rank_zero_only  # which takes seconds
+
+    out = Path(out).resolve()
+    if out in _HELD.get() or rank_zero_only.rank:
+        yield
+        return
+    lock, holder = FileLock(out / ".training.lock"), out / ".training.holder"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except Timeout:
+        raise InputError(
+            f"{out}: another training writes there, {_read(holder)}; wait until it ends, or choose "
+            "another folder (--out)"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
+    token = _HELD.set(_HELD.get() | {out})
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+        for path in (holder, out / ".training.lock"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        lock.release()
+
+
+def _read(holder: Path) -> str:
+    try:
+        return holder.read_text()
+    except (OSError, ValueError):
+        return "which has just begun"
