@@ -1,6 +1,8 @@
 """XYZ and extended XYZ: every frame of a file, its columns typed over all frames."""
 
 import itertools
+import lzma
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -76,7 +78,7 @@ def _frames(path: Path) -> Iterator[_Frame]:
     try:
         with open_with_compression(str(path), "r") as file:
             yield from _read_frames(file, path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path.name}: cannot be read ({error}); get a fresh copy") from None
 
 

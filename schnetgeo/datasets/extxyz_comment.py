@@ -17,11 +17,12 @@ _ENTRY = re.compile(
     | (?P<word>{_QUOTED}|\S+))""",
     re.VERBOSE,
 )
+_LONGEST = 200_000  # characters of a comment
 _ESCAPE = re.compile(r'\\(["\\])')
 _BOOL = {"T": True, "True": True, "TRUE": True, "true": True,
          "F": False, "False": False, "FALSE": False, "false": False}  # fmt: skip
 _INT = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
-_FLOAT = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
+_FLOAT = re.compile(r"[+-]?((\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")  # of a name such as 007, which is no number
 _CELL = re.compile(
     r"CELL\(|\b(cell|lattice|box)\b[^\d-]{0,12}(-?\d+\.?\d*[\s,;]+){2}-?\d", re.IGNORECASE
@@ -57,6 +58,11 @@ def parse_comment(line: str, where: str) -> Comment:
     Raises:
         InputError: for a lattice or pbc that is none, and for a cell in free words.
     """
+    if len(line) > _LONGEST:
+        raise InputError(
+            f"{where}: its comment has {len(line):,} characters, more than {_LONGEST:,}; write "
+            "arrays as columns of the atoms"
+        )
     entries, words = {}, []
     for match in _ENTRY.finditer(line):
         if match["key"] is None:
@@ -91,7 +97,7 @@ def _value(text: str) -> Any:
         return Raw(value)
     try:
         return json.loads(value.removeprefix("_JSON "))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Raw(value)
 
 

@@ -63,6 +63,8 @@ def test_empty_lines_between_frames(tmp_path_factory, gaps):
         ("1\n# CELL(abcABC): 9 9 9 90 90 90\nH 0 0 0\n", "seems to hold a cell"),
         ("1\ncell 9.0 9.0 9.0\nH 0 0 0\n", "seems to hold a cell"),
         ('1\nstress="a b c"\nH 0 0 0\n', "structure 0: stress 'a b c' is no number"),
+        ("1\n" + "x" * 300_000 + "\nH 0 0 0\n", "its comment has 300,000 characters"),
+        ('1\nk="_JSON ' + "[" * 5000 + '" energy=-\nH 0 0 0\n', "energy '-' is no number"),
         ("1\nenergy=T\nH 0 0 0\n", "structure 0: energy True is no number"),
         ("1\nenergy=None\nH 0 0 0\n", "structure 0: energy 'None' is no number"),
         ("1\nenergy=********\nH 0 0 0\n", "structure 0: energy '.*' is no number"),
