@@ -159,7 +159,8 @@ def _results(atoms: Atoms) -> dict:
     if not isinstance(calculator, BaseCalculator):
         return {}
     changes = calculator.check_state(atoms)
-    if not changes:
+    # nan differs from itself, and is named where the structure is validated
+    if not changes or not np.isfinite(atoms.positions).all():
         return calculator.results
     if isinstance(calculator, SinglePointCalculator) and calculator.results:
         raise InputError(
