@@ -1,28 +1,34 @@
 """Data set objects of PyTorch Geometric, converted."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
 
-from schnetgeo import units
+from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.stated_units import Convention, FileUnits, Units
+from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.errors import InputError
+from schnetgeo.notes import note
 
 QM9_COLUMNS = (
     "mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv",
     "U0_atom", "U_atom", "H_atom", "G_atom", "A", "B", "C",
 )  # fmt: skip
+_NUMBERS = ("z", "atomic_numbers")
+_FORCES = ("force", "forces")
+_QUIET = {"x", "y", "edge_index", "edge_attr", "edge_weight", "batch", "ptr"}  # left out, as said
 
 
 class _Facts(NamedTuple):
     """What PyG's documentation says of a data set and its objects do not."""
 
-    energy: str
-    energy_unit: str
+    energy: str = "energy"
+    energy_unit: str | None = None
     force_unit: str | None = None
     columns: Sequence[str] = ()
 
@@ -39,46 +45,82 @@ def from_pyg(
     forces: str | None = None,
     energy_unit: str | None = None,
     force_unit: str | None = None,
-    length_unit: str = "Angstrom",
+    length_unit: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> PackedDataset:
     """A data set object of PyG in eV and Å.
 
-    Kept are `z`, `pos`, `cell`, `pbc`, the labels, the named columns of `y` and strings. Edges and
-    features are left out. What PyG has rounded to float32 stays rounded: 0.03 kcal/mol for MD17's
-    aspirin; read the published file with `MD17` or `QM9` to have it all.
+    Kept are `z` (or `atomic_numbers`), `pos`, `cell`, `pbc`, the labels, the named columns of `y`,
+    strings, single numbers such as a charge `q`, and what each atom has by a name of `PER_ATOM`.
+    Edges, features and `y` are left out; of what else is left out a note gives the names. What PyG
+    has rounded to float32 stays rounded: 0.03 kcal/mol for MD17's aspirin; read the published file
+    with `MD17` or `QM9` to have it all.
 
     Args:
         dataset: such as `torch_geometric.datasets.QM9`, of which all else is known, a part of it,
-            or any objects with `z` and `pos`.
+            a `torch.utils.data.Subset` or `ConcatDataset` of such, or any objects with `z` and
+            `pos`.
         energy: attribute that is the energy, or column of `y`; `None` is `energy` if there is one.
         forces: attribute that is the forces; `None` is `force` or `forces` if there is one.
         energy_unit: unit of the energy; PyG's objects state none.
         force_unit: likewise.
-        length_unit: of positions and cells.
+        length_unit: of positions and cells; `None` is Å.
         columns: names of the columns of `y`, which become attributes in their own unit.
 
     Raises:
         InputError: if there are no structures, no positions, or a unit is not known.
     """
-    facts = _KNOWN.get(type(dataset).__name__, _Facts("energy", ""))
+    name = _class_name(dataset)
+    facts = _KNOWN.get(name, _Facts())
     columns = facts.columns if columns is None else columns
+    usual = Units(facts.energy_unit, facts.force_unit, length="Angstrom")
+    given = Units(energy_unit, force_unit, length=length_unit)
+    units = FileUnits(name, given=given, convention=Convention(name, usual, of_format=True))
+    left_out: dict[str, int] = {}
     structures = []
     for index, data in enumerate(dataset):
-        where = f"{type(dataset).__name__}, structure {index}"
+        where = f"{name}, structure {index}"
         values = _values(data, columns, where)
         labels = {
-            "energy": (_energy(values, energy, facts, where), energy_unit or facts.energy_unit),
-            "forces": (_forces(values, forces, where), force_unit or facts.force_unit),
+            "energy": _energy(values, energy, facts, where),
+            "forces": _forces(values, forces, where),
         }
-        structures.append(_structure(values, labels, length_unit, columns, where))
-    return PackedDataset.from_list(structures, type(dataset).__name__)
+        used = {energy or facts.energy, forces, *_FORCES, *labels}
+        structures.append(_structure(values, labels, units, used, left_out))
+    packed = PackedDataset.from_list(structures, name)
+    units.review(packed)
+    if left_out:
+        items = [f"{key!r} of {count:,}" for key, count in left_out.items()]
+        note(f"{name}: left out {', '.join(items)} structures")
+    return packed
+
+
+def _class_name(dataset: Any) -> str:
+    """Name of the class of the data set that this is a part of, or several parts of."""
+    if isinstance(dataset, Subset):
+        return _class_name(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        names = {_class_name(part) for part in dataset.datasets}
+        if len(names) == 1:
+            return names.pop()
+        known = sorted(names & _KNOWN.keys())
+        if known:
+            raise InputError(
+                f"from_pyg: {known[0]} is concatenated with {', '.join(sorted(names - {known[0]}))}"
+                ", whose units differ; convert each, then PackedDataset.from_list([*a, *b])"
+            )
+    return type(dataset).__name__
 
 
 def _values(data: Data, columns: Sequence[str], where: str) -> dict:
     values = data.to_dict()
-    if not torch.is_tensor(values.get("z")) or not torch.is_tensor(values.get("pos")):
+    numbers = next((name for name in _NUMBERS if torch.is_tensor(values.get(name))), None)
+    if numbers is None or not torch.is_tensor(values.get("pos")):
         raise InputError(f"{where}: has no z or no pos; it is no molecule")
+    z = values.pop(numbers)
+    if z.is_floating_point() and not torch.equal(z, z.round()):
+        raise InputError(f"{where}: {numbers} must be whole atomic numbers, got {z.tolist()!s:.40}")
+    values["z"] = z.long().reshape(-1)
     if columns:
         y = values.get("y")
         if not torch.is_tensor(y) or y.numel() != len(columns):
@@ -91,33 +133,55 @@ def _energy(values: dict, key: str | None, facts: _Facts, where: str) -> Tensor 
     if key is not None and key not in values:
         raise InputError(f"{where}: has no energy named {key!r}; it has {', '.join(values)}")
     value = values.get(key or facts.energy)
-    return None if value is None else torch.as_tensor(value).double().reshape(1)
+    if value is None:
+        return None
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    if tensor.numel() != 1:
+        raise InputError(f"{where}: the energy must be one number, got shape {tuple(tensor.shape)}")
+    return tensor.reshape(1)
 
 
 def _forces(values: dict, key: str | None, where: str) -> Tensor | None:
     if key is not None and key not in values:
         raise InputError(f"{where}: has no forces named {key!r}; it has {', '.join(values)}")
-    usual = next((name for name in ("force", "forces") if name in values), None)
+    usual = next((name for name in _FORCES if values.get(name) is not None), None)
     return values.get(key or usual)
 
 
 def _structure(
-    values: dict, labels: dict, length_unit: str, columns: Sequence[str], where: str
+    values: dict, labels: dict, units: FileUnits, used: set, left_out: dict[str, int]
 ) -> Structure:
-    length = units.length(length_unit)
-    data = Structure(z=values["z"].long(), pos=values["pos"] * length)
+    length = units.factor("length")
+    data = Structure(z=values["z"], pos=values["pos"] * length)
     if torch.is_tensor(values.get("cell")):
         data.cell = values["cell"].reshape(1, 3, 3) * length
         periodic = torch.ones(1, 3, dtype=torch.bool)
         data.pbc = torch.as_tensor(values.get("pbc", periodic)).reshape(1, 3).bool()
-    for name, (value, unit) in labels.items():
-        if value is None:
-            continue
-        option = "energy_unit" if name == "energy" else "force_unit"
-        if not unit:
-            raise InputError(f"{where}: does not state the unit of its {name}; give {option}")
-        data[name] = value * (units.energy if name == "energy" else units.force)(unit)
+    for name, value in labels.items():
+        if value is not None:
+            data[name] = value * units.factor("energy" if name == "energy" else "force")
     for name, value in values.items():
-        if name in columns or isinstance(value, str):
-            data[name] = value
+        if name in {"z", "pos", "cell", "pbc", *_QUIET} or (name in used and name in labels):
+            continue
+        kept = _kept(name, value, len(data.z))
+        if kept is not None:
+            data[name] = kept
+        elif name not in used:
+            left_out[name] = left_out.get(name, 0) + 1
     return data
+
+
+def _kept(name: str, value: Any, atoms: int) -> Tensor | str | None:
+    """What a structure can have under this name."""
+    try:
+        check_name(name, "")
+    except InputError:
+        return None
+    if isinstance(value, str):
+        return value
+    if name in PER_ATOM:
+        per_atom = torch.is_tensor(value) and value.shape[:1] == (atoms,)
+        return (value.long() if name == "tags" else value) if per_atom else None
+    if isinstance(value, bool | int | float):
+        return torch.tensor([value], dtype=torch.float64 if isinstance(value, float) else None)
+    return value.reshape(1) if torch.is_tensor(value) and value.numel() == 1 else None

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sqlite3
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data.atoms import to_ase
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.stated_units import UNIT_NAMES
 from schnetgeo.data.store import write_store
-from schnetgeo.data.structure import PER_ATOM
+from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS
+from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.source import whole
 from schnetgeo.errors import InputError
@@ -29,7 +32,10 @@ _TEXT = re.compile(
 )
 _FLAGS = {"T", "F", "True", "False", "TRUE", "FALSE", "true", "false"}
 _NAMES = {"z": "Z", "pos": "R", "energy": "E", "forces": "F"}  # in .npz
-_UNITS = {"e_unit": "eV", "f_unit": "eV/Angstrom", "r_unit": "Angstrom"}
+_UNITS = {"e_unit": "eV", "f_unit": "eV/Angstrom", "r_unit": "Angstrom",
+          "stress_unit": "eV/Angstrom^3"}  # fmt: skip
+_SAME = ("cell", "pbc", "stress")
+_MEANINGS = {*NUMBERS, *POSITIONS, *COUNTS, *ENERGIES, *FORCES, *CELLS}
 
 
 def write_dataset(
@@ -137,14 +143,16 @@ def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
 def _npz(path: Path, parts: Iterable[PackedDataset]) -> None:
     parts = list(parts)
     structures, sizes = joined(parts)
-    arrays = {"N": sizes.numpy().astype(np.int32), **_UNITS}
+    arrays = {"N": sizes.numpy().astype(np.int32)} | {k: np.array(v) for k, v in _UNITS.items()}
     for key, value in sorted(structures.to_dict().items()):
-        if key in PER_ATOM and key not in _NAMES:
+        if key not in (*_NAMES, *_SAME) and (key in _MEANINGS or key.lower() in UNIT_NAMES):
             raise InputError(
-                f"{parts[0].where}: .npz has no place for {key!r}, which each atom has; leave it "
-                "out (--drop) or write another kind of file"
+                f"{parts[0].where}: a field is called {key!r}, which means something else in .npz; "
+                f"rename it, leave it out (--drop {key}), or write another kind of file"
             )
         array = value.numpy() if torch.is_tensor(value) else np.array(value)
         arrays[_NAMES.get(key, key)] = array.astype(np.uint8) if key == "z" else array
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    with zipfile.ZipFile(path, "w") as archive:  # np.savez cannot have arrays called self or file
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import MD17 as PyGMD17
 from torch_geometric.datasets import QM9 as PyGQM9
@@ -8,6 +9,7 @@ from torch_geometric.datasets import QM9 as PyGQM9
 from schnetgeo.datasets import MD17, QM9, from_pyg
 from schnetgeo.datasets.pyg import QM9_COLUMNS
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from tests.datasets.published import md17_npz
 from tests.shared_data import shared
 
@@ -82,13 +84,13 @@ def test_columns_of_y():
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, dict(energy="E"), "list, structure 0: does not state the unit of its energy; give en"),
-        ({}, dict(), "structure 0: does not state the unit of its forces; give force_unit"),
+        ({}, dict(energy="E"), "list: does not state the unit of its energies; give energy_unit"),
+        ({}, dict(), "list: does not state the unit of its forces; give force_unit"),
         ({}, dict(energy="U0"), "structure 0: has no energy named 'U0'; it has "),
         ({}, dict(forces="F"), "structure 0: has no forces named 'F'"),
         (dict(z=None), dict(), "structure 0: has no z or no pos; it is no molecule"),
         ({}, dict(columns=("a",)), "structure 0: y must have 1 columns, a"),
-        ({}, dict(energy="E", energy_unit="cal"), "unknown energy unit 'cal'"),
+        ({}, dict(energy="E", energy_unit="erg"), "unknown energy unit 'erg'"),
     ],
 )
 def test_refuses(changes, options, message):
@@ -96,3 +98,34 @@ def test_refuses(changes, options, message):
         from_pyg(molecules(**changes), **options)
     with pytest.raises(InputError, match="list: holds no structures"):
         from_pyg([])
+
+
+def test_parts_and_several(tmp_path):
+    raw = tmp_path / "ethanol" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "md17_ethanol.npz").write_bytes(md17_npz())
+    theirs = PyGMD17(str(tmp_path), "ethanol")
+    energies = from_pyg(theirs).values("energy")
+    part = Subset(theirs, [4, 2])
+    assert torch.equal(from_pyg(part).values("energy"), energies[[4, 2]])
+    both = ConcatDataset([part, theirs[:1]])
+    assert torch.equal(from_pyg(both).values("energy"), energies[[4, 2, 0]])
+    with pytest.raises(InputError, match="from_pyg: MD17 is concatenated with list, whose unit"):
+        from_pyg(ConcatDataset([theirs, molecules()]))
+
+
+def test_names_of_other_programs():
+    pos = torch.tensor([[0.0, 0, 0], [0, 0, 1]])
+    ocp = Data(atomic_numbers=torch.tensor([8.0, 1.0]), pos=pos, natoms=2, y=-31.7, force=pos,
+               tags=torch.zeros(2), fixed=torch.zeros(2), sid=7)  # fmt: skip
+    with pytest.warns(DataNote, match="list: left out 'fixed' of 1 structures"):
+        data = from_pyg([ocp], energy="y", energy_unit="eV", force_unit="eV/Angstrom")[0]
+    assert (data.z.tolist(), float(data.energy), data.sid.tolist()) == ([8, 1], -31.7, [7])
+    assert data.tags.tolist() == [0, 0]
+    torchmd = Data(z=torch.tensor([8, 1]), pos=pos, y=torch.tensor([[-2.5]]), neg_dy=pos, q=1)
+    data = from_pyg([torchmd], "y", "neg_dy", "eV", "eV/Angstrom")[0]
+    assert (float(data.energy), data.q.tolist()) == (-2.5, [1])
+    assert torch.equal(data.forces, pos)
+    assert "neg_dy" not in data
+    with pytest.raises(InputError, match="structure 0: z must be whole atomic numbers"):
+        from_pyg([Data(z=torch.tensor([1.5, 1]), pos=pos)])

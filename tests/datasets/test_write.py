@@ -66,7 +66,7 @@ def crystals(without=()):
 
 @pytest.mark.parametrize("name", ["own.extxyz", "own.xyz", "own.db", "own.npz", "own", "o.store"])
 def test_round_trip(tmp_path, name):
-    dataset = crystals(["tags", "momenta"] if name == "own.npz" else [])
+    dataset = crystals()
     write_dataset(tmp_path / name, [dataset[:2], dataset[2:]])
     path = tmp_path / name
     again = Store(path) if path.is_dir() else AtomsFile(path)
@@ -113,10 +113,6 @@ def test_refuses(tmp_path):
         write_dataset(tmp_path / "own.cif", [dataset])
     with pytest.raises(InputError, match="own.npz: only to a store can structures be appended"):
         write_dataset(tmp_path / "own.npz", [dataset], append=True)
-    with pytest.raises(
-        InputError, match="own data: .npz has no place for 'momenta', which each atom"
-    ):
-        write_dataset(tmp_path / "own.npz", [dataset])
     dataset.packed.vector = torch.ones(6, 3)
     with pytest.raises(InputError, match="own data, structure 0: to_ase has no place for 'vector'"):
         write_dataset(tmp_path / "own.db", [dataset])
@@ -157,3 +153,24 @@ def test_two_processes(tmp_path, name):
     with locked(tmp_path / name), pytest.raises(InputError, match=f"{name}: another process is wr"):
         write_dataset(tmp_path / name, [Demo("ethanol")[:1]])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["N", "E", "F", "R", "Z", "e_unit", "r_unit", "energies", "species", "lattice"]
+)
+def test_names_that_mean_something_else_in_npz(tmp_path, name):
+    dataset = crystals()
+    dataset.packed[name] = torch.arange(len(dataset))
+    message = f"own data: a field is called '{name}', which means something else in .npz; rename"
+    with pytest.raises(InputError, match=message):
+        write_dataset(tmp_path / "own.npz", [dataset])
+    assert not [*tmp_path.glob("*.npz")]
+
+
+def test_any_other_name_in_npz(tmp_path):
+    dataset = crystals()
+    dataset.packed.file = torch.arange(len(dataset))
+    dataset.packed.arr_0 = torch.arange(len(dataset))
+    write_dataset(tmp_path / "own.npz", [dataset])
+    again = AtomsFile(tmp_path / "own.npz")
+    assert again.values("file").tolist() == again.values("arr_0").tolist() == [*range(len(dataset))]
