@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from benchmarks.published import Published
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, note
 from schnetgeo.datasets.published import default_split
@@ -85,6 +86,18 @@ def _case(
     empty = [name for name, indices in tests.items() if not len(indices)]
     if empty:
         raise InputError(f"{data.where}: no frame is left to test on; lower num_train or num_val")
-    said = "; ".join(filter(None, (options.note, subject.note, note("random", data)))) or None
-    parts = data[split.train], data[split.val], {k: data[i] for k, i in tests.items()}
-    return Case(subject, split, *parts, training, folder, said)
+    train = data[split.train]
+    covered = Coverage.of(train)
+    val, known = covered.keep_known(data[split.val]), {}
+    for name, indices in tests.items():
+        known[name] = covered.keep_known(data[indices])
+        if not len(known[name]):
+            raise InputError(
+                f"{data.where}: every structure to test on has an element that no training "
+                "structure has; raise num_train"
+            )
+    lost = sum(len(indices) - len(known[name]) for name, indices in tests.items())
+    left_out = f"{lost} test structures have elements of no training structure" if lost else ""
+    notes = (options.note, subject.note, note("random", data), left_out)
+    said = "; ".join(filter(None, notes)) or None
+    return Case(subject, split, train, val, known, training, folder, said)

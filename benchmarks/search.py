@@ -27,8 +27,8 @@ from schnetgeo._version import __version__
 from schnetgeo.cli import check_device
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
-from schnetgeo.train import evaluate, fit, new_potential
-from schnetgeo.train.fit import check_start
+from schnetgeo.train import Diverged, evaluate, fit, new_potential
+from schnetgeo.train.checks import check_start
 from schnetgeo.train.metrics import Errors
 from schnetgeo.train.module import PotentialModule
 from schnetgeo.units import KCAL_MOL
@@ -155,6 +155,8 @@ def _run(
         study.enqueue_trial(trial.params)
         study.tell(trial, state=TrialState.FAIL)
         raise SystemExit(143) from None
+    except Diverged:
+        raise optuna.TrialPruned("diverged") from None
     errors = evaluate(done.potential, case.val)
     about = {"steps": done.steps, "seconds": round(done.seconds, 3), "stopped_by": done.stopped_by}
     for key, value in {**about, **errors._asdict()}.items():

@@ -19,7 +19,7 @@ from schnetgeo.cli import is_first_process
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.nn import load, num_parameters
-from schnetgeo.train import Training, fit, new_potential, predict
+from schnetgeo.train import Diverged, Training, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
 from schnetgeo.train.metrics import Errors, Predictions, errors
 from schnetgeo.units import KCAL_MOL
@@ -107,11 +107,20 @@ def _trained(trial: Trial, options: Namespace) -> Run:
     case.split.keep(file, not options.overwrite, how="random", note=case.note or "")
     if is_first_process():
         forget(out, case.folder, trial.model.name)
-    done = fit(
-        new_potential(net, case.train), case.train, case.val, trial.training, trial.folder(out),
-        options.resume, options.overwrite,
-    )  # fmt: skip
+    try:
+        done = fit(
+            new_potential(net, case.train), case.train, case.val, trial.training,
+            trial.folder(out), options.resume, options.overwrite,
+        )  # fmt: skip
+    except Diverged as end:
+        return Run(_nothing, size, end.steps, "diverged", end.seconds, end.compile_seconds)
     return Run(_predictor(done.potential), size, *done[1:])
+
+
+def _nothing(test: PackedDataset) -> Predictions:
+    """What a training that left no model predicts."""
+    forces = torch.full_like(test.values("forces"), math.nan) if test.has("forces") else None
+    return Predictions(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
 
 
 def build(trial: Trial) -> torch.nn.Module:

@@ -44,9 +44,13 @@ class Coverage:
     @classmethod
     def of(cls, train: PackedDataset) -> "Coverage":
         """The coverage of training structures."""
-        parts = [compositions(block, _NUMBER).unique(dim=0) for block in train.blocks()]
-        counts = torch.cat(parts)
-        return cls(counts.any(0), independent_rows(counts[: None if train.has("energy") else 0]))
+        seen, rows = [], [torch.zeros(0, _NUMBER, dtype=torch.long)]
+        for block in train.blocks():
+            counts = compositions(block, _NUMBER)
+            seen.append(counts.any(0))
+            if block.has("energy"):
+                rows.append(counts[block.mask("energy")].unique(dim=0))
+        return cls(torch.stack(seen).any(0), independent_rows(torch.cat(rows)))
 
     def union(self, other: "Coverage") -> "Coverage":
         """What two trainings together cover."""

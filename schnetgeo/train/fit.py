@@ -36,7 +36,21 @@ if TYPE_CHECKING:
 
 
 class Diverged(InputError):
-    """A training whose loss or weights ceased to be finite before there was a model to keep."""
+    """A training whose loss or weights ceased to be finite before there was a model to keep.
+
+    Args:
+        lr: its step size.
+        steps: that were done.
+        seconds: that they took, from the end of the first on.
+        compile_seconds: that the first took.
+    """
+
+    def __init__(self, lr: float, steps: int, seconds: float, compile_seconds: float):
+        self.steps, self.seconds, self.compile_seconds = steps, seconds, compile_seconds
+        super().__init__(
+            f"the training had diverged by step {steps}, before there was a model to keep; lower "
+            f"lr ({lr:g}), or limit the gradient, as in --clip 10"
+        )
 
 
 class Fit(NamedTuple):
@@ -178,10 +192,7 @@ def _train(
             trainer.validate(module, verbose=False)
     steps = trainer.global_step
     if module.diverged and not (out / MODEL).exists():
-        raise Diverged(
-            f"the training had diverged by step {steps}, before there was a model to keep; lower "
-            f"lr ({training.lr:g}), or limit the gradient, as in --clip 10"
-        )
+        raise Diverged(training.lr, steps, module.seconds, module.compile_seconds)
     if trainer.is_global_zero and not (len(val) and (out / MODEL).exists()) and not module.diverged:
         keep.save(module.average, steps)
     trainer.strategy.barrier()

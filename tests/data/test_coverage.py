@@ -146,3 +146,11 @@ def test_known_structures_of_a_set():
     has_nitrogen = torch.tensor([bool((data.z == 7).any()) for data in dataset[:60]])
     coverage = Coverage.of(dataset[:60][~has_nitrogen])
     assert torch.equal(coverage.known(dataset[:60]), ~has_nitrogen)
+
+
+def test_sets_keep_what_a_training_covers():
+    coverage = Coverage.of(chains("CH4", "H2O"))
+    with pytest.warns(UserWarning, match="1 of 2 structures are left out of validation or"):
+        kept = coverage.keep_known(chains("CO", "NH3"))
+    assert len(kept) == 1
+    assert len(coverage.keep_known(chains("CO")[:0])) == 0
