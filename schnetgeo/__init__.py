@@ -51,3 +51,7 @@ def __getattr__(name: str):
     if home == "schnetgeo":
         return importlib.import_module(f"schnetgeo.{name}")
     return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

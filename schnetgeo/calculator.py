@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators import calculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from schnetgeo._version import __version__
 from schnetgeo.data.atoms import geometry
 from schnetgeo.data.neighbors import with_edges
 from schnetgeo.data.structure import Structure
@@ -41,7 +42,9 @@ class Calculator(calculator.Calculator):
         InputError: for a file that `load` refuses, or a skin that is no distance.
     """
 
+    name = "schnetgeo"
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # of which no model here knows
 
     def __init__(
         self,
@@ -53,16 +56,34 @@ class Calculator(calculator.Calculator):
         super().__init__()
         if not 0 <= skin < np.inf:
             raise InputError(f"skin must be a distance in Å, 0 or more, got {skin}")
+        source = "Python object"
         if isinstance(potential, str | os.PathLike):
-            potential = load(potential, classes)
+            source, potential = os.fspath(potential), load(potential, classes)
         self._device = torch.device("cpu")
         if isinstance(potential, Potential):
             self._device = torch.device(device or potential.scale.device)
             potential = potential.to(self._device).eval()
+        elif device is not None and torch.device(device).type != "cpu":
+            raise InputError(
+                f"a frozen potential runs on the CPU, got device={str(device)!r}; leave device "
+                "out, or pass the potential that is not frozen"
+            )
         self.potential = potential
         self.skin = skin
+        self.parameters = calculator.Parameters(  # databases and trajectories keep them
+            source=source,
+            model=type(potential.model).__name__,
+            cutoff=potential.model.cutoff,
+            skin=skin,
+            version=__version__,
+        )
         self._listed: tuple[Atoms, Structure] | None = None
         self._with_stress = False
+
+    def __repr__(self) -> str:
+        of = self.parameters
+        what = f"{of.model}, cutoff={of.cutoff}, skin={self.skin}, device={str(self._device)!r}"
+        return f"Calculator({what}, source={of.source!r})"
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=None):
         """Called by ASE; stress is computed from the first time on that it is asked for."""

@@ -1,5 +1,6 @@
 """The ASE calculator: the potential's numbers, kept neighbor lists, and dynamics with them."""
 
+import ase.db
 import numpy as np
 import pytest
 import torch
@@ -204,6 +205,39 @@ def test_cells_relax_with_one_evaluation_a_step(monkeypatch):
     assert relaxation.run(fmax=1e-4, steps=60)
     assert np.abs(atoms.get_stress()).max() < 0.1 * before
     assert len(calls) == relaxation.nsteps
+
+
+@pytest.mark.parametrize("name", ["initial_charges", "initial_magnetic_moments"])
+def test_what_no_model_knows_does_not_recompute(name, monkeypatch):
+    atoms, of = molecule("H2O"), potential()
+    atoms.calc = sg.Calculator(of)
+    forces = atoms.get_forces()
+    monkeypatch.setattr(of, "forward", None)
+    getattr(atoms, f"set_{name}")([1.0, 0.5, 0.5])
+    np.testing.assert_array_equal(atoms.get_forces(), forces)
+
+
+def test_databases_say_what_computed_a_row(tmp_path):
+    path = tmp_path / "water.safetensors"
+    potential().save(path)
+    atoms = molecule("H2O")
+    atoms.calc = sg.Calculator(path, skin=0.2)
+    atoms.get_forces()
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(atoms)
+    row = ase.db.connect(tmp_path / "a.db").get(1)
+    assert row.calculator == "schnetgeo"
+    assert row.calculator_parameters == {
+        "source": str(path), "model": "SchNet", "cutoff": 4.0, "skin": 0.2,
+        "version": sg.__version__,
+    }  # fmt: skip
+    expected = f"Calculator(SchNet, cutoff=4.0, skin=0.2, device='cpu', source={str(path)!r})"
+    assert repr(atoms.calc) == expected
+
+
+def test_frozen_potentials_stay_on_the_cpu():
+    with pytest.raises(sg.InputError, match="runs on the CPU, got device='cuda:0'; leave device"):
+        sg.Calculator(potential().freeze(), device="cuda:0")
 
 
 def test_skin_must_be_a_distance():

@@ -243,3 +243,7 @@ def test_readme_code_runs(tmp_path):
     if not blocks:
         pytest.skip("README.md has no Python code")
     python("-c", "\n".join(blocks), cwd=tmp_path)
+
+
+def test_dir_lists_what_is_imported_late():
+    assert set(schnetgeo.__all__) <= set(dir(schnetgeo))

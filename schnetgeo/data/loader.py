@@ -62,24 +62,38 @@ class EndlessBatches(Sampler[list[int]]):
             epoch, position = epoch + 1, 0
 
 
-def train_loader(dataset: PackedDataset, batch_size: int, **options) -> DataLoader:
+class Loader(DataLoader):
+    """Batches of a data set, cut from it at once instead of collated from single structures.
+
+    Args:
+        dataset: what to take batches from.
+        order: how, in a word or two, for people.
+        **options: as for `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: PackedDataset, order: str, **options):
+        super().__init__(range(len(dataset)), collate_fn=dataset.batch, **options)
+        self.order = order
+
+    def __repr__(self) -> str:
+        size = self.batch_size or self.batch_sampler.batch_size
+        return f"Loader({len(self.dataset)} structures, batch_size={size}, {self.order})"
+
+
+def train_loader(dataset: PackedDataset, batch_size: int, **options) -> Loader:
     """Endless shuffled batches; options as for `EndlessBatches`."""
     batches = EndlessBatches(len(dataset), batch_size, **options)
-    return DataLoader(range(len(dataset)), batch_sampler=batches, collate_fn=dataset.batch)
+    return Loader(dataset, f"shuffled without end, seed={batches.seed}", batch_sampler=batches)
 
 
-def ordered_loader(dataset: PackedDataset, batch_size: int) -> DataLoader:
+def ordered_loader(dataset: PackedDataset, batch_size: int) -> Loader:
     """All structures once, in order, the last batch as small as it comes."""
-    return DataLoader(range(len(dataset)), batch_size=batch_size, collate_fn=dataset.batch)
+    return Loader(dataset, "in order", batch_size=batch_size)
 
 
-def shuffled_loader(dataset: PackedDataset, batch_size: int, seed: int = 0) -> DataLoader:
+def shuffled_loader(dataset: PackedDataset, batch_size: int, seed: int = 0) -> Loader:
     """All structures once per iteration, each time in another order."""
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(
-        range(len(dataset)),
-        batch_size=batch_size,
-        shuffle=True,
-        generator=generator,
-        collate_fn=dataset.batch,
+    return Loader(
+        dataset, f"shuffled, seed={seed}", batch_size=batch_size, shuffle=True, generator=generator
     )

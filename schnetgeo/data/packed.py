@@ -22,6 +22,7 @@ from schnetgeo.geometry import batch_index, num_structures
 _BLOCK = 4096  # structures worked on at once
 _MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
 _DIGESTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
+_SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16)  # that files have as atomic numbers
 _BATCH = type(Batch(_base_cls=Structure))
 
 
@@ -52,6 +53,8 @@ class PackedDataset(Dataset):
             index = int((sizes < 0).nonzero()[0])
             raise InputError(f"{where}, structure {index}: it has {int(sizes[index])} atoms")
         self.packed = copy.copy(packed)
+        if torch.is_tensor(packed.z) and packed.z.dtype in _SMALL_INTEGERS:
+            self.packed.z = packed.z.long()
         self.packed.ptr = offsets(sizes)
         self.where = where
         self._edge_ptr = None

@@ -99,3 +99,10 @@ def test_shuffled_loader():
     assert one != two
     assert rows(shuffled_loader(frames(30), 8, seed=1)) == one
     assert rows(shuffled_loader(frames(30), 8, seed=2)) != one
+
+
+def test_loaders_say_what_they_do():
+    data = frames(20)
+    assert repr(ordered_loader(data, 8)) == "Loader(20 structures, batch_size=8, in order)"
+    assert "batch_size=8, shuffled, seed=3" in repr(shuffled_loader(data, 8, seed=3))
+    assert "batch_size=8, shuffled without end, seed=3" in repr(train_loader(data, 8, seed=3))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
-from schnetgeo.data import from_ase, with_edges
+from schnetgeo.data import Structure, from_ase, with_edges
 from schnetgeo.data.gather import Runs
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
@@ -333,3 +333,12 @@ def test_refuses_what_it_cannot_pack():
         data.features = torch.ones(data.z.numel(), 4)
     with pytest.raises(InputError, match=r"0: features must have 1 rows, got shape \(5, 4\); per"):
         PackedDataset.from_list(parts)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16])
+def test_atomic_numbers_of_small_types(dtype):
+    """As files have them: a model looks elements up by int64."""
+    data = Structure(z=torch.tensor([8, 1], dtype=dtype), pos=torch.eye(2, 3))
+    packed = PackedDataset.from_list([data, data])
+    assert packed.batch([0, 1]).z.dtype == torch.int64
+    assert data.z.dtype == dtype
