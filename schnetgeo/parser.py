@@ -41,7 +41,10 @@ class Parser(ArgumentParser):
 
     def parse_args(self, args=None, namespace=None, **kwargs):
         args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
-        return super().parse_args(args, namespace, **kwargs)
+        try:
+            return super().parse_args(args, namespace, **kwargs)
+        except UnicodeDecodeError as error:
+            self.error(f"a configuration file is not UTF-8 ({error})")
 
     def add_class_arguments(self, *args, **kwargs):
         before = len(self._actions)

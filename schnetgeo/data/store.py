@@ -22,6 +22,7 @@ from schnetgeo.data.columns import (
 from schnetgeo.data.neighbors import edge_cutoff
 from schnetgeo.data.packed import PackedDataset, local_edges
 from schnetgeo.data.structure import PER_ATOM, Structure
+from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 
 _MANY = 2**22  # atoms whose edges are better kept on disk
@@ -29,6 +30,7 @@ _ROWS = {"z": (), "pos": (3,), "forces": (3,), "cell": (3, 3), "pbc": (3,), "ene
          "stress": (3, 3)}  # fmt: skip
 _TYPES = {"z": (torch.int64,), "pos": (torch.float32, torch.float64), "energy": (torch.float64,),
           "pbc": (torch.bool,)}  # fmt: skip
+_MAX_Z = 119
 _LARGE = 2**28  # bytes that are read in a tenth of a second
 
 
@@ -57,10 +59,12 @@ class Store(PackedDataset):
         self._edge_ptr = None
         if content_size(header) <= _LARGE:
             check_content(path, header)
+            check_elements(self.packed, _MAX_Z, self.where)
 
     def check(self) -> None:
         """Raise `InputError` unless every byte is as it was written, at some 2.5 GB/s."""
         check_content(self.path, read_header(self.path))
+        check_elements(self.packed, _MAX_Z, self.where)
 
     @property
     def in_memory(self) -> bool:
