@@ -133,7 +133,8 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
     if is_first_process():
         rows = [entries[place].row for place in places]
         print(markdown(rows) + "\n")
-        print("".join(f"* {law}\n" for law in fits(rows)))
+        for law in fits(rows):
+            print(f"* {law}\n")
         print(_closing(trials, rows, out))
 
 
