@@ -13,7 +13,7 @@ BIN = .venv/bin
 demo:
 	@bash .ci/environment demo
 	@$(BIN)/python -m benchmarks.md17 --demo --num-train 950 --num-val 50 --max-steps 20000 \
-	    --max-minutes 1 --baseline-minutes 0.1 --out runs/demo --overwrite
+	    --max-minutes 1 --baseline-minutes 0.1 --threads 1 --out runs/demo --overwrite
 
 test: compiled
 	@bash .ci/environment test

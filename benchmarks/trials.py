@@ -102,7 +102,8 @@ def _trained(trial: Trial, options: Namespace) -> Run:
     out, case, net = Path(options.out), trial.case, build(trial)
     size = num_parameters(net)
     if trial.training.progress and is_first_process():
-        print(f"training {trial.model.name}, {size:,} parameters {case.folder}", file=sys.stderr)
+        place = f" in {case.folder}" if case.folder else ""
+        print(f"training {trial.model.name}, {size:,} parameters{place}", file=sys.stderr)
     file = out / case.folder / "split.npz"
     case.split.keep(file, not options.overwrite, how="random", note=case.note or "")
     if is_first_process():

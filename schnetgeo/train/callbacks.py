@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from schnetgeo.nn.potential import Potential
@@ -47,18 +48,33 @@ class Keep(L.Callback):
         self.lowest = state["lowest"]
 
 
+_LABELS = {
+    "train_loss": ("loss", ""),
+    "val_energy_mae_kcal_mol": ("validation: energy MAE", " kcal/mol"),
+    "val_force_mae_kcal_mol_A": ("force MAE", " kcal/mol/Å"),
+}
+
+
 class StepBar(TQDMProgressBar):
-    """Counts steps towards max_steps, or says the minutes, instead of batches of an epoch."""
+    """Counts steps towards max_steps, or says the minutes, instead of batches of an epoch.
+
+    Validations have no bar of their own, only their errors in this one.
+    """
+
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, *args):
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description("Steps")
 
     def get_metrics(self, trainer: L.Trainer, module: PotentialModule) -> dict:
-        metrics = {k: v for k, v in super().get_metrics(trainer, module).items() if k != "v_num"}
-        minutes = module.options.max_minutes
-        said = {"minutes": f"{module.seconds / 60:.1f} of {minutes:g}"} if minutes else {}
-        return said | metrics
+        metrics, minutes = super().get_metrics(trainer, module), module.options.max_minutes
+        numbers = {"minutes": f"{module.seconds / 60:.1f} of {minutes:g}"} if minutes else {}
+        for name, (label, unit) in _LABELS.items():
+            if name in metrics:
+                numbers[label] = f"{float(metrics[name]):.3g}{unit}"
+        return numbers
 
     @property
     def total_train_batches(self) -> int | float:
