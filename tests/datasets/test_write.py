@@ -174,3 +174,18 @@ def test_any_other_name_in_npz(tmp_path):
     write_dataset(tmp_path / "own.npz", [dataset])
     again = AtomsFile(tmp_path / "own.npz")
     assert again.values("file").tolist() == again.values("arr_0").tolist() == [*range(len(dataset))]
+
+
+@pytest.mark.parametrize("name", ["own.extxyz", "own.db", "own.npz", "own.store"])
+@pytest.mark.filterwarnings("ignore::schnetgeo.notes.DataNote")
+def test_labels_that_some_lack(tmp_path, name):
+    (tmp_path / "mixed.xyz").write_text(
+        "1\nenergy=-1 Properties=species:S:1:pos:R:3:forces:R:3\nH 0 0 0 1 2 3\n"
+        "1\nenergy=-2\nH 0 0 0\n"
+    )
+    write_dataset(tmp_path / name, [AtomsFile(tmp_path / "mixed.xyz")])
+    path = tmp_path / name
+    again = Store(path) if path.is_dir() else AtomsFile(path)
+    assert again.values("forces_mask").tolist() == [True, False]
+    assert again.values("energy").tolist() == [-1, -2]
+    assert again.values("forces")[0].tolist() == [1, 2, 3]
