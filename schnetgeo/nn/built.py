@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from schnetgeo.nn.conv import CFConv
 from schnetgeo.nn.interaction import Interaction
+from schnetgeo.nn.known import all_are_watched, is_known, is_patched, is_smooth, is_watched
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 
 
@@ -17,6 +18,7 @@ class Built(NamedTuple):
     convs: list[CFConv]
     layers: list[nn.Linear]  # five of each interaction, in the order of `fused.LayerWeights`
     activations: tuple  # of the filter networks, of the interactions, of the readout
+    smooth: list[nn.Module]  # the activations of all layers
 
     @property
     def parameters(self) -> list[Tensor | None]:
@@ -32,7 +34,7 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
         model: a SchNet.
         last: what this function found the last time, to be quick where nothing changed.
     """
-    modules = _unwatched(model)
+    modules = _as_written(model)
     if modules is None:
         return None
     classes = [type(m) for m in modules]
@@ -40,22 +42,26 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
     found = last if same else _parts(model, modules, classes)
     if found is None or not _is_plain(model.embedding):
         return None
+    if not all(map(is_smooth, found.smooth)) or not all(map(_has_weights, found.layers)):
+        return None
     return found if all(conv.fused for conv in found.convs) else None
 
 
-def _unwatched(model: nn.Module) -> list[nn.Module] | None:
-    """All modules, unless hooks sit on one, which fused functions would pass by."""
+def _as_written(model: nn.Module) -> list[nn.Module] | None:
+    """All modules, unless one is watched or patched, which fused functions would pass by."""
     modules = [model]
     for m in modules:
-        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
+        if is_watched(m) or is_patched(m):
             return None
         modules.extend(child for child in m._modules.values() if child is not None)
-    return modules
+    return None if all_are_watched() else modules
 
 
 def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> Built | None:
     readout, layers, convs = model.readout, [], []
-    if type(readout) not in (SumReadout, MeanReadout) or type(model.embedding) is not nn.Embedding:
+    if type(readout) not in (SumReadout, MeanReadout) or not is_known(
+        model.embedding, nn.Embedding
+    ):
         return None
     for interaction in model.interactions:
         own = _layers(interaction)
@@ -66,20 +72,25 @@ def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> B
     activations = [(i.conv.activations, i.activation) for i in model.interactions]
     kinds = {(*map(type, filters), type(inner)) for filters, inner in activations}
     (filters, inner), outer = activations[0], readout.activation
-    bare = not any(a._parameters or a._modules for a in (*filters, inner, outer))
-    if len(kinds) > 1 or not bare:
+    smooth = [a for filters, inner in activations for a in (*filters, inner)] + [outer]
+    if len(kinds) > 1 or not all(map(is_smooth, smooth)):
         return None
     layers += readout.lin1, readout.lin2
-    if not all(type(layer) is nn.Linear for layer in layers) or not _fit(model.embedding, layers):
+    if not all(is_known(layer, nn.Linear) for layer in layers) or not _fit(model.embedding, layers):
         return None
-    return Built(modules, classes, convs, layers, (filters, inner, outer))
+    return Built(modules, classes, convs, layers, (filters, inner, outer), smooth)
+
+
+def _has_weights(layer: nn.Linear) -> bool:
+    """Whether weight and bias are parameters, not tensors that somebody computes."""
+    return layer._parameters.keys() >= {"weight", "bias"}
 
 
 def _layers(interaction: nn.Module) -> list[nn.Linear] | None:
     conv = interaction.conv
-    if type(interaction) is not Interaction or type(conv).forward is not CFConv.forward:
+    if type(interaction) is not Interaction or not isinstance(conv, CFConv):
         return None
-    if type(conv.filter) is not nn.Sequential or len(conv.filter) not in (3, 4):
+    if not is_known(conv.filter, nn.Sequential) or len(conv.filter) not in (3, 4):
         return None
     return [interaction.lin1, interaction.lin2, interaction.lin3, conv.filter[0], conv.filter[2]]
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
-from torch.autograd.function import once_differentiable
 
+from schnetgeo.nn.first_order import first_order
 from schnetgeo.nn.fused import LayerWeights, Plan, back, forth
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
@@ -264,12 +264,12 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx, graph: Captured, batch: Batch, *parameters: Tensor | None):
         y, slope, run = graph.forth(batch)
-        ctx.made = graph, batch, run
+        ctx.made, ctx.parameters = (graph, batch, run), parameters
         ctx.save_for_backward(*parameters)
         return y, slope
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx, y_bar: Tensor, v: Tensor):
         _ = ctx.saved_tensors  # an error, if a weight changed since
         graph, batch, run = ctx.made

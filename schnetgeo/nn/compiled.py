@@ -12,9 +12,9 @@ import torch
 from numba import get_num_threads, prange
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
-from torch.autograd.function import once_differentiable
 
 from schnetgeo.errors import InputError
+from schnetgeo.nn.first_order import first_order
 from schnetgeo.nn.fused import Atoms, Plan
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.parameters import Sizes, embedding_of, filters_reverse, tabulate, weights_of
@@ -95,11 +95,12 @@ class CompiledEnergyAndSlope(torch.autograd.Function):
         _forward(flat, sizes, room, graph, cut, tape, energy, silu, plan.with_slope)
         ctx.kept = sizes, basis, room, filter_room, graph, cut, tape
         ctx.flags, ctx.given = (activated, plan.with_slope), given
+        ctx.parameters = parameters
         ctx.absent = [p is None for p in parameters]
         return torch.from_numpy(energy), torch.from_numpy(tape.slope)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx, energy_bar: Tensor, v: Tensor):
         sizes, basis, room, filter_room, graph, cut, tape = ctx.kept
         activated, with_slope = ctx.flags

@@ -6,6 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from schnetgeo.errors import InputError
+from schnetgeo.nn.known import adds_nothing, is_patched, is_smooth_network
 from schnetgeo.nn.mlp import ShiftedSoftplus, dense
 from schnetgeo.nn.spline import PlacedFilters
 
@@ -23,7 +25,8 @@ class RadialConv(MessagePassing):
     over neighbors are done here, so that a layer cannot forget them. `message` may take `x_i`,
     `x_j`, both (E, F), `edge_attr` (E, K), and, if the layer has a module `filter`, `W`, what
     that module makes of `edge_attr`; it returns (E, F). With filters="spline" `W` is interpolated,
-    and `filter` runs on a few hundred knots instead of on every edge.
+    and `filter` runs on a few hundred knots instead of on every edge, if it consists of
+    `nn.Linear`, `nn.Sequential` and smooth activations of torch; any other runs on every edge.
 
         class Gate(RadialConv):
             def __init__(self, channels, num_basis):
@@ -64,27 +67,38 @@ class RadialConv(MessagePassing):
         """
         W = None
         if hasattr(self, "filter"):
-            W = filters.on_edges(self.filter) if filters else self.filter(edge_attr)
+            on_knots = filters is not None and self.interpolates
+            W = filters.on_edges(self.filter) if on_knots else self.filter(edge_attr)
         return self.propagate(edge_index, x=x, edge_weight=edge_weight, edge_attr=edge_attr, W=W)
 
     def aggregate(
         self, inputs: Tensor, index: Tensor, edge_weight: Tensor, dim_size: int
     ) -> Tensor:
+        if inputs.shape != (index.numel(), self.channels):
+            raise InputError(
+                f"{type(self).__name__}.message must return shape (E, F) = ({index.numel()}, "
+                f"{self.channels}), got {tuple(inputs.shape)}; give the filter as many channels"
+            )
         weighted = inputs * edge_weight.unsqueeze(-1)
-        return inputs.new_zeros(dim_size, inputs.size(-1)).index_add(0, index, weighted)
+        return weighted.new_zeros(dim_size, self.channels).index_add(0, index, weighted)
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether `filter` may run on knots: a smooth function of the distance alone."""
+        return is_smooth_network(self.filter)
 
     @property
     def takes_basis(self) -> bool:
-        """Whether the layer looks at the basis functions other than through `filter`."""
+        """Whether the layer looks at the basis functions on every edge."""
+        if type(self).forward not in (RadialConv.forward, CFConv.forward):
+            return True
         named = "edge_attr" in inspect.signature(self.message).parameters
-        return named or not hasattr(self, "filter")
+        return named or not (hasattr(self, "filter") and self.interpolates)
 
     @property
     def fused(self) -> bool:
         """Whether a fused operator may stand in for `propagate`: it is CFConv's, unobserved."""
-        cls, hooks = type(self), (getattr(self, name) for name in _HOOKS)
-        untouched = cls.message is CFConv.message and cls.aggregate is RadialConv.aggregate
-        return untouched and not self.explain and not any(hooks)
+        return False
 
 
 class CFConv(RadialConv):
@@ -118,9 +132,60 @@ class CFConv(RadialConv):
         return self.filter[1], *self.filter[3:]
 
     def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
-        if filters and self.fused:
+        if filters is not None and filters.fused and self.fused:
             return filters.conv(x, self.filter)
         return super().forward(x, edge_index, edge_weight, edge_attr, filters)
 
+    @property
+    def fused(self) -> bool:
+        if not adds_nothing(type(self), CFConv) or is_patched(self) or not self.interpolates:
+            return False
+        if self.explain or self.flow != "source_to_target" or not self._propagates_as_built:
+            return False
+        return not any(getattr(self, name) for name in _HOOKS)
+
+    @property
+    def _propagates_as_built(self) -> bool:
+        replaced = vars(self).get("propagate")  # PyG puts it there after explaining
+        return replaced is None or replaced.__func__ is type(self)._jinja_propagate
+
     def message(self, x_j: Tensor, W: Tensor) -> Tensor:
         return x_j * W
+
+
+def checked_layer(conv: object, channels: int, num_basis: int) -> RadialConv:
+    """The layer conv(channels, num_basis), or an `InputError` that says what a layer must be."""
+    rule = "conv must be a subclass of RadialConv, built as conv(channels, num_basis)"
+    if not callable(conv) or isinstance(conv, nn.Module):
+        raise InputError(f"{rule}, got {conv!r:.80}; pass the class, as in conv=CFConv")
+    try:
+        layer = conv(channels, num_basis)
+    except (TypeError, AttributeError) as error:
+        name = getattr(conv, "__name__", repr(conv))
+        raise InputError(
+            f"{rule}, but building {name} fails: {error}; begin __init__(channels, num_basis) "
+            "with super().__init__(channels, num_basis)"
+        ) from error
+    if not isinstance(layer, RadialConv):
+        raise InputError(f"{rule}, got {type(layer).__name__}; derive your layer from RadialConv")
+    if type(layer).forward in (RadialConv.forward, CFConv.forward):
+        _check_message(layer)
+    return layer
+
+
+def _check_message(layer: RadialConv) -> None:
+    parameters = inspect.signature(layer.message).parameters.values()
+    asked = {
+        p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    }
+    known = {"x_i", "x_j", "x", "edge_attr", "edge_weight", "edge_index", "W", *layer.special_args}
+    if "W" in asked and not hasattr(layer, "filter"):
+        raise InputError(
+            f"{type(layer).__name__}.message takes W, but the layer has no module `filter` that "
+            "makes it; set self.filter in __init__"
+        )
+    if not asked <= known:
+        raise InputError(
+            f"{type(layer).__name__}.message takes {', '.join(sorted(asked - known))}, but there "
+            "are x_i, x_j, edge_attr, edge_weight and W; see RadialConv"
+        )

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from schnetgeo import ops
+from schnetgeo.nn.first_order import first_order
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.nn.spline import PlacedFilters
@@ -69,12 +69,12 @@ class EnergyAndSlope(torch.autograd.Function):
     @staticmethod
     def forward(ctx, plan: Plan, x: Tensor, *parameters: Tensor | None):
         ctx.tape, y, slope = forth(plan, x, parameters)  # a tape with y would hold itself
-        ctx.plan = plan
+        ctx.plan, ctx.parameters = plan, (x, *parameters)
         ctx.save_for_backward(*parameters)
         return y, slope
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx, y_bar: Tensor, v: Tensor):
         return None, *back(ctx.plan, ctx.tape, ctx.saved_tensors, y_bar, v)
 

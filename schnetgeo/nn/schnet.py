@@ -17,6 +17,7 @@ from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
+from schnetgeo.nn.known import adds_nothing
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import SumReadout
@@ -161,10 +162,14 @@ class SchNet(nn.Module):
             data: structure or batch with `z`, `pos`; edges that are missing are built.
         """
         data = with_edges(data, self.cutoff)
-        if self.filters == "spline":
+        on_knots = self._has_knots and not torch.is_autocast_enabled(data.pos.device.type)
+        fused = on_knots and all(interaction.conv.fused for interaction in self.interactions)
+        if fused:  # else the layers, and whoever watches them, see the order of the edges
             data = sorted_edges(data)
         distance = distances(edge_vectors(data)).to(self.embedding.weight.dtype)
-        placed = self._place(data, distance) if self.filters == "spline" else None
+        placed = None
+        if on_knots:
+            placed = PlacedFilters(self.knots, self.envelope, data, distance, fused=fused)
         basis = self.basis(distance) if placed is None or self._takes_basis else None
         edges = data.edge_index, self.envelope(distance), basis, placed
         x = self.embedding(data.z)
@@ -172,8 +177,11 @@ class SchNet(nn.Module):
             x = x + interaction(x, *edges)
         return self.readout(x, batch_index(data), num_structures(data))
 
-    def _place(self, data: Data, distance: Float[Tensor, "E"]) -> PlacedFilters:
-        return PlacedFilters(self.knots, self.envelope, data, distance)
+    @property
+    def _has_knots(self) -> bool:
+        """Whether filters may be taken from knots: half precision would lose several times more."""
+        precise = self.embedding.weight.dtype in (torch.float32, torch.float64)
+        return self.filters == "spline" and precise and self.knots.serve(self.basis, self.envelope)
 
     @property
     def _takes_basis(self) -> bool:
@@ -182,9 +190,9 @@ class SchNet(nn.Module):
     @property
     def has_slopes(self) -> bool:
         """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
-        if torch.compiler.is_compiling() or type(self).forward is not SchNet.forward:
+        if torch.compiler.is_compiling() or not adds_nothing(type(self), SchNet):
             return False
-        self._built = built(self, self._built) if self.filters == "spline" else None
+        self._built = built(self, self._built) if self._has_knots else None
         return self._built is not None
 
     def energy_and_slope(
@@ -203,7 +211,8 @@ class SchNet(nn.Module):
         Raises:
             InputError: where the model has no slopes.
         """
-        return self.through(self._place(data, distance.detach()), data, with_slope)
+        placed = PlacedFilters(self.knots, self.envelope, data, distance.detach())
+        return self.through(placed, data, with_slope)
 
     def through(
         self,

@@ -12,7 +12,8 @@ from torch_geometric.data import Data
 from schnetgeo import ops
 from schnetgeo.data.neighbors import reverse_edges
 from schnetgeo.errors import InputError
-from schnetgeo.nn.radial import with_slope
+from schnetgeo.nn.known import is_patched
+from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope, with_slope
 from schnetgeo.ops import bspline
 
 _MOST = 1_000_000  # knots
@@ -46,7 +47,20 @@ class Knots:
         self.basis = basis
         self.cutoff = cutoff
         self.spacing = spacing
+        self._numbers = _numbers(basis)
         self._kept: tuple = (None, None)
+
+    def serve(self, basis: nn.Module, envelope: nn.Module) -> bool:
+        """Whether filters on these knots are those of a basis, in training too.
+
+        That is so for the basis they were built for, without parameters and as it was then, and
+        for an envelope that is 0 where the knots end.
+        """
+        if basis is not self.basis or _numbers(basis) != self._numbers or self._numbers is None:
+            return False
+        if type(envelope) not in (CosineEnvelope, NoEnvelope) or is_patched(envelope):
+            return False
+        return envelope.cutoff <= self.cutoff
 
     def range(self, distance: Float[Tensor, "E"]) -> range:
         """Numbers m of the coefficients that the distances below the cutoff need."""
@@ -68,6 +82,13 @@ class Knots:
         return self._kept[1][numbers.start - most.start : numbers.stop + 2 - most.start]
 
 
+def _numbers(basis: nn.Module) -> tuple | None:
+    """What a Gaussian basis is a function of, besides the distance; `None` for another basis."""
+    if type(basis) is not GaussianBasis or is_patched(basis):
+        return None
+    return basis.num_basis, basis.cutoff, basis.gamma
+
+
 class PlacedFilters:
     """The filters f(r) W(r) of one batch: its edges, and where they lie on the knots.
 
@@ -78,6 +99,7 @@ class PlacedFilters:
             `edges` is set.
         distance: r of each edge, Å.
         numbers: of the coefficients; `None` is those that the distances need.
+        fused: whether `conv` may be asked, which needs sorted edges.
     """
 
     def __init__(
@@ -87,8 +109,9 @@ class PlacedFilters:
         data: Data | None,
         distance: Float[Tensor, "E"],
         numbers: range | None = None,
+        fused: bool = True,
     ):
-        self.knots, self.envelope = knots, envelope
+        self.knots, self.envelope, self.fused = knots, envelope, fused
         self.distance, self._data = distance, data
         self.numbers = numbers or knots.range(distance)
         first, count = self.numbers.start + 1, len(self.numbers)

@@ -1,0 +1,93 @@
+"""Which modules a fast path may stand for: those of known classes that nobody changed or watches.
+
+A fast path computes what the package wrote. It knows a module by its exact class, so a subclass, a
+function put on an instance or a class, a hook, or an option that is not the usual one is not known.
+"""
+
+import functools
+
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from schnetgeo.nn.mlp import ShiftedSoftplus
+
+# smooth functions of each number alone, and the options with which they are
+_ACTIVATIONS = {
+    ShiftedSoftplus: {},
+    nn.Identity: {},
+    nn.LogSigmoid: {},
+    nn.Sigmoid: {},
+    nn.Tanh: {},
+    nn.Tanhshrink: {},
+    nn.GELU: {"approximate": "none"},
+    nn.Mish: {"inplace": False},
+    nn.SiLU: {"inplace": False},
+    nn.Softplus: {"beta": 1.0, "threshold": 20.0},
+}
+_FORWARD = {cls: cls.forward for cls in (*_ACTIVATIONS, nn.Embedding, nn.Linear, nn.Sequential)}
+_FUNCTIONS = frozenset(
+    ("forward", "__call__", "_call_impl", "message", "aggregate", "update", "per_atom", "shares")
+)
+
+
+def is_patched(module: nn.Module) -> bool:
+    """Whether a function was replaced on this instance."""
+    return not vars(module).keys().isdisjoint(_FUNCTIONS)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook sits on this module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def all_are_watched() -> bool:
+    """Whether hooks sit on all modules, as those of profilers."""
+    return _has_any_global_hook()
+
+
+def is_known(module: nn.Module, cls: type[nn.Module]) -> bool:
+    """Whether a layer of torch is exactly of this class, which nobody changed."""
+    return type(module) is cls and cls.forward is _FORWARD[cls]
+
+
+def is_smooth(module: nn.Module) -> bool:
+    """Whether a module is a smooth activation that acts on each number alone."""
+    cls = type(module)
+    options = _ACTIVATIONS.get(cls)
+    if options is None or cls.forward is not _FORWARD[cls]:
+        return False
+    return all(getattr(module, name) == value for name, value in options.items())
+
+
+def is_smooth_network(module: nn.Module) -> bool:
+    """Whether a network of dense layers and smooth activations may be evaluated on knots.
+
+    Hooks may sit on it: they see the knots.
+    """
+    if is_patched(module):
+        return False
+    if is_known(module, nn.Sequential):
+        return all(is_smooth_network(part) for part in module)
+    return is_known(module, nn.Linear) or is_smooth(module)
+
+
+@functools.cache
+def adds_nothing(cls: type, base: type) -> bool:
+    """Whether a class is `base` but for its `__init__`."""
+    if not issubclass(cls, base):
+        return False
+    between = cls.__mro__[: cls.__mro__.index(base)]
+    return all(_is_harmless(name, value) for c in between for name, value in vars(c).items())
+
+
+def _is_harmless(name: str, value: object) -> bool:
+    if name == "__init__" or name.startswith(("_orig_", "_jinja_")):
+        return True
+    generated = getattr(value, "__module__", "").endswith(("_propagate", "_edge_updater"))
+    function = callable(value) or isinstance(value, property | staticmethod | classmethod)
+    return generated or not function
