@@ -95,6 +95,7 @@ def neighbor_list(
     return torch.stack([source[order], target[order]]), shift[order]
 
 
+@torch.compiler.disable
 def with_edges(data: Data, cutoff: float, backend: str | None = None, longer: bool = False) -> Data:
     """The same structures with all edges shorter than the cutoff; `data` itself if it has those.
 
@@ -156,6 +157,7 @@ def _with_new_edges(data: Data, cutoff: float, backend: str | None) -> Data:
     return data
 
 
+@torch.compiler.disable
 def sorted_edges(data: Data) -> Data:
     """The same data if its edges are sorted by target, else a copy where they are.
 

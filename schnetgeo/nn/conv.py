@@ -132,7 +132,7 @@ class CFConv(RadialConv):
         return self.filter[1], *self.filter[3:]
 
     def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
-        if filters is not None and filters.fused and self.fused:
+        if filters is not None and filters.fused:
             return filters.conv(x, self.filter)
         return super().forward(x, edge_index, edge_weight, edge_attr, filters)
 
@@ -151,41 +151,3 @@ class CFConv(RadialConv):
 
     def message(self, x_j: Tensor, W: Tensor) -> Tensor:
         return x_j * W
-
-
-def checked_layer(conv: object, channels: int, num_basis: int) -> RadialConv:
-    """The layer conv(channels, num_basis), or an `InputError` that says what a layer must be."""
-    rule = "conv must be a subclass of RadialConv, built as conv(channels, num_basis)"
-    if not callable(conv) or isinstance(conv, nn.Module):
-        raise InputError(f"{rule}, got {conv!r:.80}; pass the class, as in conv=CFConv")
-    try:
-        layer = conv(channels, num_basis)
-    except (TypeError, AttributeError) as error:
-        name = getattr(conv, "__name__", repr(conv))
-        raise InputError(
-            f"{rule}, but building {name} fails: {error}; begin __init__(channels, num_basis) "
-            "with super().__init__(channels, num_basis)"
-        ) from error
-    if not isinstance(layer, RadialConv):
-        raise InputError(f"{rule}, got {type(layer).__name__}; derive your layer from RadialConv")
-    if type(layer).forward in (RadialConv.forward, CFConv.forward):
-        _check_message(layer)
-    return layer
-
-
-def _check_message(layer: RadialConv) -> None:
-    parameters = inspect.signature(layer.message).parameters.values()
-    asked = {
-        p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
-    }
-    known = {"x_i", "x_j", "x", "edge_attr", "edge_weight", "edge_index", "W", *layer.special_args}
-    if "W" in asked and not hasattr(layer, "filter"):
-        raise InputError(
-            f"{type(layer).__name__}.message takes W, but the layer has no module `filter` that "
-            "makes it; set self.filter in __init__"
-        )
-    if not asked <= known:
-        raise InputError(
-            f"{type(layer).__name__}.message takes {', '.join(sorted(asked - known))}, but there "
-            "are x_i, x_j, edge_attr, edge_weight and W; see RadialConv"
-        )

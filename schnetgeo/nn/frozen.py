@@ -16,7 +16,7 @@ from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.nn import molecule
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.pairs import pair_virial
-from schnetgeo.nn.potential import Prediction, cell_volumes
+from schnetgeo.nn.potential import Prediction, cell_volumes, is_intensive
 from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
@@ -107,6 +107,7 @@ class _Tabulated(nn.Module):
         super().__init__()
         self.cutoff, self.max_z = model.cutoff, model.max_z
         self.model, self.tables = model, tables.coefficients
+        self.readout = model.readout
         self.knots = Knots(model.basis, model.cutoff, tables.spacing)
         self.numbers = range(-1, tables.coefficients.size(1) - 1)
         self.envelope = NoEnvelope(model.cutoff)  # the tables contain it
@@ -148,6 +149,7 @@ class FrozenPotential:
             self._embedding = _array(model.embedding.weight)
             self._silu = type(model.readout.activation) is nn.SiLU
         self._references = potential.references.energies.numpy()
+        self._intensive = is_intensive(model)
 
     @torch.no_grad()
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
@@ -163,11 +165,10 @@ class FrozenPotential:
         result = molecule.evaluate(
             atoms, self._embedding[z], self._weights, self._silu, self.model.cutoff, self.spacing
         )
-        atomic = atoms.share * result.y.astype(np.float64) + self._references[z]
-        if number == 1:
-            energy = atomic.sum(keepdims=True)
-        else:
-            energy = np.bincount(batch_index(data).numpy(), atomic, number)
+        batch = batch_index(data).numpy()
+        energy = np.bincount(batch, atoms.share * result.y.astype(np.float64), number)
+        references = np.bincount(batch, self._references[z], number)
+        energy += references / np.bincount(batch) if self._intensive else references
         virial = _virial(data, atoms, result, number) / volumes if stress else None
         forces = torch.from_numpy(result.forces) if forces else None
         return Prediction(torch.from_numpy(energy), forces, virial)

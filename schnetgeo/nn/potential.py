@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from ase.data import chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -29,7 +30,7 @@ from schnetgeo.nn.model_file import (
 )
 from schnetgeo.nn.pairs import PairForces, lengths, pair_virial
 from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
-from schnetgeo.nn.readout import sum_atoms
+from schnetgeo.nn.readout import MeanReadout, sum_atoms
 
 if TYPE_CHECKING:
     from schnetgeo.nn.frozen import FrozenPotential
@@ -40,11 +41,21 @@ class Prediction(NamedTuple):
 
     energy: Float[Tensor, "B"]  # eV, float64, references included
     forces: Float[Tensor, "N 3"] | None  # eV/Å
-    stress: Float[Tensor, "B 3 3"] | None  # eV/Å³
+    stress: Float[Tensor, "B 3 3"] | None  # eV/Å³, NaN for a structure without a cell
+
+    def __repr__(self) -> str:
+        shapes = [
+            f"{name}={tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+            for name, value in self._asdict().items()
+            if value is not None
+        ]
+        return f"Prediction({', '.join(shapes)})"
 
 
 class References(nn.Module):
     """Σ_i e0[z_i] in float64: the part of the energy that the composition explains.
+
+    It is the mean over i instead for a model whose readout is one.
 
     The table stays float64 under `.float()`, `.half()` and `.to(dtype)`, and on the CPU where a
     device has no float64.
@@ -59,10 +70,11 @@ class References(nn.Module):
         super().__init__()
         self.register_buffer("energies", energies.double())
 
-    def forward(self, data: Data) -> Float[Tensor, "B"]:
-        device = self.energies.device
-        per_atom = self.energies.index_select(0, data.z.to(device))
-        return sum_atoms(per_atom, batch_index(data).to(device), num_structures(data))
+    def forward(self, data: Data, mean: bool = False) -> Float[Tensor, "B"]:
+        device, number = self.energies.device, num_structures(data)
+        per_atom, batch = self.energies.index_select(0, data.z.to(device)), batch_index(data)
+        total = sum_atoms(per_atom, batch.to(device), number)
+        return total / batch.to(device).bincount(minlength=number) if mean else total
 
     def _apply(self, fn, recurse=True):
         device = fn(torch.empty(0)).device
@@ -72,6 +84,9 @@ class References(nn.Module):
 
 class Potential(nn.Module):
     """E = scale · model(data) + Σ_i e0[z_i],  F = −∂E/∂pos,  stress = (1/V) ∂E/∂strain.
+
+    With a model whose readout is a mean over atoms the second term is a mean too, so that the
+    whole is intensive.
 
     Args:
         model: module from a batch to energies (B,), with attributes `cutoff` (Å, `None` for a
@@ -85,7 +100,7 @@ class Potential(nn.Module):
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
-        InputError: for references of another length.
+        InputError: for a model without these, and for references of another length.
     """
 
     scale: Tensor
@@ -94,6 +109,7 @@ class Potential(nn.Module):
         self, model: nn.Module, references: Float[Tensor, "Z"] | None = None, scale: float = 1.0
     ):
         super().__init__()
+        check_model(model)
         if references is None:
             references = torch.zeros(model.max_z)
         if references.shape != (model.max_z,):
@@ -109,39 +125,48 @@ class Potential(nn.Module):
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
 
+    @torch.compiler.disable  # which cannot differentiate twice
     def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """Energies of all structures and their derivatives.
 
-        In training mode the derivatives can be differentiated again, for losses on forces.
+        In training mode the derivatives can be differentiated again, for losses on forces, and
+        where `data.pos` requires a gradient, energies and forces can be differentiated for it.
         Otherwise, and under `torch.no_grad()` and `torch.inference_mode()`, everything is
         detached. `data` is not changed.
+
+        Under `torch.autocast` SchNet's fast path keeps the type of the weights; what runs layer by
+        layer (`filters="exact"`, layers of your own) follows autocast.
 
         Args:
             data: structure or batch with `z`, `pos` and, for stress, `cell`; edges that are
                 missing are built.
             forces: give −∂E/∂pos; exactly 0 for an atom without edges.
-            stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression.
+            stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression; NaN for a
+                structure whose cell has no volume, such as a molecule.
 
         Raises:
-            InputError: for stress without a cell, and for elements that are outside the model's
-                table or that no training structure has (in training mode on a GPU not looked for).
+            InputError: for stress where no structure has a cell, for elements that are outside the
+                model's table or that no training structure has (in training mode on a GPU not
+                looked for), and for a model that does not return one energy per structure.
         """
         check_type(data)
         if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward(data.clone(), forces=forces, stress=stress)
-        differentiable = self.training and torch.is_grad_enabled()
         check_input(data, self.model.max_z)
+        free = data.pos.requires_grad and torch.is_grad_enabled()
+        differentiable = (self.training or free) and torch.is_grad_enabled()
         self._check_coverage(data)
-        has_slopes = self._has_slopes
+        fast = self._has_slopes and not free
         if self.model.cutoff is not None:
-            data = with_edges(data, self.model.cutoff, longer=has_slopes and self._masks_edges)
+            data = with_edges(data, self.model.cutoff, longer=fast and self._masks_edges)
         else:
             check_geometry(data)
         volumes = cell_volumes(data) if stress else None
-        differentiate = self._by_slopes if has_slopes else self._by_autograd
+        differentiate = self._by_slopes if fast else self._by_autograd
         energy, slope, virial = differentiate(data, forces, stress, differentiable)
-        total = energy.to(self.references.energies.device).double() + self.references(data)
+        references = self.references(data, mean=is_intensive(self.model))
+        total = energy.to(references.device).double() + references
         return Prediction(
             energy=total if differentiable else total.detach(),
             forces=slope,
@@ -166,13 +191,15 @@ class Potential(nn.Module):
     def _masks_edges(self) -> bool:
         """Whether the envelope is certainly 0 beyond the cutoff."""
         envelope = getattr(self.model, "envelope", None)
-        return type(envelope) in (CosineEnvelope, NoEnvelope)
+        known = type(envelope) in (CosineEnvelope, NoEnvelope)
+        return known and envelope.cutoff <= self.model.cutoff
 
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
         data = sorted_edges(data)
         vectors, distance = lengths(data, self.scale.dtype)
-        with torch.set_grad_enabled(differentiable):
+        exact = torch.autocast(self.scale.device.type, enabled=False)
+        with torch.set_grad_enabled(differentiable), exact:
             energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope
             force, virial = None, None
@@ -187,25 +214,37 @@ class Potential(nn.Module):
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of any model."""
+        if self.scale.is_inference():
+            raise InputError(
+                "the potential was built under torch.inference_mode, so that it cannot be "
+                "differentiated; build it outside, or save it and load it"
+            )
         with torch.set_grad_enabled(differentiable or forces or stress):
             inputs, data = [], copy.copy(data)
-            pos = data.pos.detach()
+            pos = data.pos if data.pos.requires_grad and differentiable else data.pos.detach()
             data.pos = pos.to(self.scale.dtype)
             if pos.dtype != data.pos.dtype:
-                data.pos_residual = pos.double() - data.pos.double()
+                data.pos_residual = (pos.double() - data.pos.double()).detach()
+            if forces and not data.pos.requires_grad:
+                data.pos.requires_grad_()
             if forces:
-                inputs.append(data.pos.requires_grad_())
+                inputs.append(data.pos)
             if stress:
                 strain = torch.zeros_like(data.cell, dtype=data.pos.dtype, requires_grad=True)
                 data.pos, data.cell = strained(data, strain)
                 inputs.append(strain)
-            energy = self.scale * self.model(data)
+            energy = self.scale * _one_per_structure(self.model(data), data)
             gradients = list(_gradients(energy, inputs, create_graph=differentiable))
         return (
             energy,
             gradients.pop(0).neg() if forces else None,
             gradients.pop(0) if stress else None,
         )
+
+    def extra_repr(self) -> str:
+        elements = self.references.energies.nonzero().flatten().tolist()
+        symbols = " ".join(chemical_symbols[z] for z in elements if z < len(chemical_symbols))
+        return f"scale={float(self.scale):.4g} eV, references for {symbols or 'no element'}"
 
     def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
         """Tabulate the filters, for dynamics and screening on the CPU.
@@ -268,7 +307,8 @@ def load(
     arguments = {k: decode(v, known, path) for k, v in header["arguments"].items()}
     model_class = find_class(header["class"], known, path)
     try:
-        with no_larger_than(tensors, path):
+        # weights made in inference mode could never be differentiated
+        with torch.inference_mode(False), no_larger_than(tensors, path):
             potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
@@ -289,9 +329,43 @@ def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tupl
 
 
 def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
-    """|det cell| of each structure, Å³, or an `InputError` where one has none."""
+    """|det cell| of each structure, Å³, NaN where it is 0, or an `InputError` where all are."""
     if data.get("cell") is not None:
         volumes = torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
-        if bool((volumes > 0).all()):
-            return volumes
-    raise InputError("stress=True needs a cell with a volume for every structure; set `cell`")
+        if bool((volumes > 0).any()):
+            return torch.where(volumes > 0, volumes, torch.nan)
+    raise InputError("stress=True needs a structure whose cell has a volume; set `cell`")
+
+
+def is_intensive(model: nn.Module) -> bool:
+    """Whether what the model predicts is a mean over atoms."""
+    return isinstance(getattr(model, "readout", None), MeanReadout)
+
+
+def check_model(model: object) -> None:
+    """Raise `InputError` unless an object can be the model of a potential."""
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model must be a torch.nn.Module from a batch to energies, got {model!r:.80}; give "
+            "one, such as SchNet()"
+        )
+    missing = [name for name in ("cutoff", "max_z") if not hasattr(model, name)]
+    if missing:
+        raise InputError(
+            f"model must have the attributes cutoff (Å, None for a model without edges) and max_z "
+            f"(one more than the largest atomic number), but {type(model).__name__} has no "
+            f"{' and no '.join(missing)}; set {' and '.join(missing)}"
+        )
+
+
+def _one_per_structure(energy: Tensor, data: Data) -> Float[Tensor, "B"]:
+    number = num_structures(data)
+    if not torch.is_tensor(energy) or energy.shape != (number,):
+        result = (
+            f"shape {tuple(energy.shape)}" if torch.is_tensor(energy) else type(energy).__name__
+        )
+        raise InputError(
+            f"the model must return one energy per structure, shape ({number},), got {result}; end "
+            "its forward with .squeeze(-1), or sum over atoms by `batch`"
+        )
+    return energy

@@ -37,6 +37,9 @@ class GaussianBasis(nn.Module):
         self.cutoff = cutoff
         self.gamma = 0.5 * ((num_basis - 1) / cutoff) ** 2 if gamma is None else gamma
 
+    def extra_repr(self) -> str:
+        return f"num_basis={self.num_basis}, cutoff={self.cutoff:g} Å, gamma={self.gamma:.4g} Å⁻²"
+
     def forward(self, distance: Float[Tensor, "E"]) -> Float[Tensor, "E K"]:
         centers = torch.linspace(
             0, self.cutoff, self.num_basis, dtype=distance.dtype, device=distance.device
@@ -53,6 +56,9 @@ class CosineEnvelope(nn.Module):
         super().__init__()
         self.cutoff = cutoff
 
+    def extra_repr(self) -> str:
+        return f"cutoff={self.cutoff:g} Å"
+
     def forward(self, distance: Float[Tensor, "E"]) -> Float[Tensor, "E"]:
         inside = 0.5 * (torch.cos(distance * (math.pi / self.cutoff)) + 1)
         return inside * (distance < self.cutoff)
@@ -67,6 +73,9 @@ class NoEnvelope(nn.Module):
     def __init__(self, cutoff: float):
         super().__init__()
         self.cutoff = cutoff
+
+    def extra_repr(self) -> str:
+        return f"cutoff={self.cutoff:g} Å"
 
     def forward(self, distance: Float[Tensor, "E"]) -> Float[Tensor, "E"]:
         return (distance < self.cutoff).to(distance.dtype)

@@ -12,13 +12,14 @@ from torch_geometric.data import Data
 from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
+from schnetgeo.nn.arguments import check_arguments, layer, part
 from schnetgeo.nn.built import Built, built
 from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.known import adds_nothing
-from schnetgeo.nn.mlp import ShiftedSoftplus
+from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.spline import Knots, PlacedFilters
@@ -97,20 +98,9 @@ class SchNet(nn.Module):
     ):
         super().__init__()
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        check_arguments(self.arguments)
         if readout_channels is None:
             readout_channels = max(channels // 2, 1)
-        sizes = dict(
-            channels=channels, num_layers=num_layers, readout_channels=readout_channels, max_z=max_z
-        )
-        for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        if conv is not None and filter_last_activation:
-            raise InputError(
-                f"filter_last_activation belongs to CFConv, but conv is {conv.__name__}; leave one"
-            )
-        if filters not in ("spline", "exact"):
-            raise InputError(f"unknown filters {filters!r}; known: spline, exact")
         self.cutoff = cutoff
         self.max_z = max_z
         self.filters = filters
@@ -118,19 +108,29 @@ class SchNet(nn.Module):
         self._graphs = Graphs()
         self.embedding = nn.Embedding(max_z, channels)
         self.basis = GaussianBasis(num_basis, cutoff, gamma)
-        self.envelope = envelope(cutoff)
+        self.envelope = part("envelope", envelope, nn.Module, cutoff)
         if spacing is None:
             spacing = 0.08 / math.sqrt(2 * self.basis.gamma)
         self.knots = Knots(self.basis, cutoff, spacing)
-        make_conv = conv or partial(
-            CFConv, activation=activation, last_activation=filter_last_activation
-        )
+        part("activation", activation, nn.Module)
+        part("readout_activation", readout_activation or activation, nn.Module)
+        if conv is None:
+            conv = partial(CFConv, activation=activation, last_activation=filter_last_activation)
+        sizes = channels, num_basis
         self.interactions = nn.ModuleList(
-            Interaction(channels, make_conv(channels, num_basis), activation, in_bias)
+            Interaction(channels, layer(conv, *sizes), activation, in_bias)
             for _ in range(num_layers)
         )
-        self.readout = readout(
-            channels, readout_channels, readout_activation or activation, zero_init
+        sizes = channels, readout_channels
+        self.readout = part(
+            "readout", readout, SumReadout, *sizes, readout_activation or activation, zero_init
+        )
+
+    def extra_repr(self) -> str:
+        layers = len(self.interactions)
+        return (
+            f"cutoff={self.cutoff:g} Å, {self.embedding.embedding_dim} channels, {layers} "
+            f"interactions, {num_parameters(self):,} parameters, filters={self.filters!r}"
         )
 
     @classmethod
@@ -161,11 +161,7 @@ class SchNet(nn.Module):
         Args:
             data: structure or batch with `z`, `pos`; edges that are missing are built.
         """
-        data = with_edges(data, self.cutoff)
-        on_knots = self._has_knots and not torch.is_autocast_enabled(data.pos.device.type)
-        fused = on_knots and all(interaction.conv.fused for interaction in self.interactions)
-        if fused:  # else the layers, and whoever watches them, see the order of the edges
-            data = sorted_edges(data)
+        data, on_knots, fused = self._prepared(data)
         distance = distances(edge_vectors(data)).to(self.embedding.weight.dtype)
         placed = None
         if on_knots:
@@ -176,6 +172,15 @@ class SchNet(nn.Module):
         for interaction in self.interactions:
             x = x + interaction(x, *edges)
         return self.readout(x, batch_index(data), num_structures(data))
+
+    @torch.compiler.disable
+    def _prepared(self, data: Data) -> tuple[Data, bool, bool]:
+        """With edges; and whether filters may be taken from knots, and layers be fused."""
+        data = with_edges(data, self.cutoff)
+        on_knots = self._has_knots and not torch.is_autocast_enabled(data.pos.device.type)
+        fused = on_knots and all(interaction.conv.fused for interaction in self.interactions)
+        # if not fused, the layers, and whoever watches them, see the edges in their order
+        return sorted_edges(data) if fused else data, on_knots, fused
 
     @property
     def _has_knots(self) -> bool:

@@ -99,7 +99,7 @@ class PlacedFilters:
             `edges` is set.
         distance: r of each edge, Å.
         numbers: of the coefficients; `None` is those that the distances need.
-        fused: whether `conv` may be asked, which needs sorted edges.
+        fused: whether layers may ask for `conv`: the edges are sorted, and each layer is `fused`.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class PlacedFilters:
         data: Data | None,
         distance: Float[Tensor, "E"],
         numbers: range | None = None,
-        fused: bool = True,
+        fused: bool = False,
     ):
         self.knots, self.envelope, self.fused = knots, envelope, fused
         self.distance, self._data = distance, data
