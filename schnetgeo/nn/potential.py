@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from ase.data import chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -242,9 +241,8 @@ class Potential(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        elements = self.references.energies.nonzero().flatten().tolist()
-        symbols = " ".join(chemical_symbols[z] for z in elements if z < len(chemical_symbols))
-        return f"scale={float(self.scale):.4g} eV, references for {symbols or 'no element'}"
+        elements = "nothing yet" if self.trained_on is None else " ".join(self.trained_on.elements)
+        return f"scale={float(self.scale):.4g} eV, trained on {elements}"
 
     def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
         """Tabulate the filters, for dynamics and screening on the CPU.
@@ -334,7 +332,7 @@ def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
         volumes = torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
         if bool((volumes > 0).any()):
             return torch.where(volumes > 0, volumes, torch.nan)
-    raise InputError("stress=True needs a structure whose cell has a volume; set `cell`")
+    raise InputError("stress=True needs a cell with a volume, but no structure has one; set `cell`")
 
 
 def is_intensive(model: nn.Module) -> bool:

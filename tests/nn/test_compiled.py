@@ -115,7 +115,7 @@ def test_one_large_structure_is_left_to_the_operators(used):
     assert used == [None]
 
 
-@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU])
 def test_other_activations_are_left_to_the_operators(activation, used):
     gradients(potential_of(activation=activation), BATCH)
     assert used == [None]
@@ -144,7 +144,8 @@ def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
 
 @pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0, 10**9, 12], [0]])
 def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_the_operators(wrong):
-    filters = potential_of().model._place(BATCH, torch.ones(BATCH.edge_index.size(1)).double())
+    model, distance = potential_of().model, torch.ones(BATCH.edge_index.size(1)).double()
+    filters = PlacedFilters(model.knots, model.envelope, BATCH, distance)
     (source, _, start, reverse), z = filters.arrays[2], BATCH.z.numpy()
     ptr, last = BATCH.ptr.numpy(), int(BATCH.ptr[-1])
     assert compiled._one_by_one(z, ptr, source, start, reverse, 9)

@@ -433,7 +433,7 @@ def test_inputs_are_untouched(training, stress, pos_requires_grad, edges, single
     if training:
         (prediction.energy.sum() + prediction.forces.sum()).backward()
     assert snapshot(data) == before
-    assert data.pos.grad is None
+    assert (data.pos.grad is not None) == (training and pos_requires_grad)
 
 
 @pytest.mark.parametrize(
@@ -524,9 +524,108 @@ def test_stress_needs_a_cell():
         small_potential()(data, stress=True)
 
 
-def test_stress_needs_a_volume_in_every_structure():
-    with pytest.raises(InputError, match="for every structure"):
-        small_potential()(batch_of(nacl(), molecule("H2O")), stress=True)
+def test_stress_without_a_volume_beside_others_is_nan():
+    """One molecule among crystals costs nobody the stress of the others."""
+    crystals = small_potential()(batch_of(nacl(), skewed()), stress=True)
+    mixed = small_potential()(batch_of(nacl(), molecule("H2O"), skewed()), stress=True)
+    torch.testing.assert_close(mixed.stress[[0, 2]], crystals.stress, **HARD)
+    assert mixed.stress[1].isnan().all()
+    assert mixed.forces.isfinite().all()
+
+
+@pytest.mark.parametrize("filters", ["spline", "exact"])
+@pytest.mark.parametrize("training", [False, True])
+def test_positions_that_ask_for_it_get_gradients(filters, training):
+    potential = small_potential(filters=filters).train(training)
+    data = batch_of(molecule("CH3OH"), molecule("H2O"))
+    expected = potential(data).forces.detach()
+    data.pos = data.pos.clone().requires_grad_()
+    prediction = potential(data)
+    (gradient,) = torch.autograd.grad(prediction.energy.sum(), data.pos, retain_graph=True)
+    torch.testing.assert_close(-gradient, expected, rtol=1e-10, atol=1e-10)
+    (row,) = torch.autograd.grad(prediction.forces[0, 1], data.pos)  # of −1 times the Hessian
+    step, ends = 1e-5, []
+    for sign in (1, -1):
+        moved = data.clone()
+        moved.pos = data.pos.detach().clone()
+        moved.pos[2, 0] += sign * step
+        ends.append(potential(moved).forces[0, 1].detach())
+    torch.testing.assert_close(row[2, 0], (ends[0] - ends[1]) / (2 * step), rtol=1e-3, atol=1e-6)
+
+
+class Column(nn.Module):
+    """Returns (B, 1), as networks whose readout is a dense layer do."""
+
+    cutoff, max_z = None, 10
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, data):
+        return self.weight * sum_atoms(data.pos.square().sum(1), data.batch, 2).unsqueeze(1)
+
+
+@pytest.mark.parametrize("forces", [False, True])
+def test_a_model_must_return_one_energy_per_structure(forces):
+    with pytest.raises(InputError, match=r"shape \(2,\), got shape \(2, 1\); .*squeeze"):
+        Potential(Column())(batch_of(molecule("H2O"), molecule("CH4")), forces=forces)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Linear(2, 2), "Linear has no cutoff and no max_z; set cutoff and max_z"),
+        ("model.safetensors", "must be a torch.nn.Module .* got 'model.safetensors'"),
+        (SchNet, "must be a torch.nn.Module .* got <class"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        Potential(model)
+
+
+def test_a_mean_stays_one_with_references_and_scale():
+    """Two far copies have the value of one, whatever the references are."""
+    potential = Potential(small_model(readout=MeanReadout), 100 * torch.rand(100), scale=3.0).eval()
+    one = molecule("CH3OH")
+    two = one + Atoms(one.symbols, one.positions + 50)
+    first, second, mixed = (
+        potential(from_ase(one)),
+        potential(from_ase(two)),
+        potential(batch_of(one, two, molecule("H2O"))),
+    )
+    torch.testing.assert_close(first.energy, second.energy, rtol=1e-12, atol=0)
+    torch.testing.assert_close(mixed.energy[:2], first.energy.expand(2), rtol=1e-12, atol=0)
+    frozen = potential.freeze()
+    for atoms in (one, two, one * (1, 1, 1)):
+        data = from_ase(atoms)
+        torch.testing.assert_close(
+            frozen(data).energy, potential(data).energy, rtol=1e-6, atol=1e-5
+        )
+    large = one.copy()
+    for k in range(1, 20):
+        large += Atoms(one.symbols, one.positions + 50 * k)
+    torch.testing.assert_close(frozen(from_ase(large)).energy, first.energy, rtol=1e-6, atol=1e-5)
+
+
+def test_weights_of_inference_mode():
+    """A potential built there says what to do; one that is loaded there serves as others do."""
+    data = from_ase(molecule("H2O"))
+    with torch.inference_mode():
+        potential = small_potential(filters="exact")
+    with pytest.raises(InputError, match="under torch.inference_mode.*save it and load it"):
+        potential(data)
+
+
+def test_representations_say_what_matters():
+    potential = small_potential()
+    text = repr(potential)
+    assert f"cutoff={CUTOFF:g} Å" in text
+    assert "parameters, filters='spline'" in text
+    assert "scale=1 eV, trained on nothing yet" in text
+    prediction = potential(from_ase(molecule("H2O")))
+    assert repr(prediction) == "Prediction(energy=(1,) float64, forces=(3, 3) float64)"
 
 
 def test_atomic_number_above_the_table():
