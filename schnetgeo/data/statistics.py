@@ -25,6 +25,12 @@ def compositions(dataset: PackedDataset, max_z: int) -> Int[Tensor, "B Z"]:
     return cell.bincount(minlength=len(sizes) * max_z).reshape(len(sizes), max_z)
 
 
+def shares(dataset: PackedDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
+    """What the reference of each element counts for each structure: its atoms, or their share."""
+    counts = compositions(dataset, max_z).double()
+    return counts / counts.sum(1, keepdim=True) if mean else counts
+
+
 def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> Float[Tensor, "Z"]:
     """argmin_e0 |counts · e0 − energy|², in eV: the smallest solution where there are many.
 
@@ -41,37 +47,43 @@ def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> F
     return references
 
 
-def fit_normalization(dataset: PackedDataset, max_z: int) -> Normalization:
+def fit_normalization(dataset: PackedDataset, max_z: int, mean: bool = False) -> Normalization:
     """References from the energies; scale from the forces, or from what the references leave.
 
     The scale is the root mean square of the force components (per Å) where there are forces, else
     of the energy residual per square root of the number of atoms.
+
+    Args:
+        dataset: training structures.
+        max_z: rows of the table of references.
+        mean: whether the model, and with it the references, is a mean over atoms: then the
+            residual is not divided.
     """
     dataset = dataset.transformed()
     references = torch.zeros(max_z, dtype=torch.float64)
     if dataset.has("energy"):
-        references = fit_composition(*_reduced(dataset, max_z))
+        references = fit_composition(*_reduced(dataset, max_z, mean))
     total, number = 0.0, 1e-300
     for block in dataset.blocks():
-        spread = _spread(block, references)
+        spread = _spread(block, references, mean)
         total, number = total + float(spread.square().sum()), number + spread.numel()
     scale = math.sqrt(total / number)
     return Normalization(references, scale if scale > 1e-6 else 1.0)
 
 
-def _spread(block: PackedDataset, references: Tensor) -> Tensor:
-    """Force components, or what the references leave of the energy per √N, in float64."""
+def _spread(block: PackedDataset, references: Tensor, mean: bool) -> Tensor:
+    """Force components, or what the references leave of the energy (per √N), in float64."""
     if block.has("forces"):
         return block.values("forces")[block.mask("forces")].double()
     if not block.has("energy"):
         return torch.zeros(1, dtype=torch.float64)
-    counts = compositions(block, len(references)).double()
-    spread = (block.values("energy") - counts @ references) / block.num_atoms.sqrt()
+    residual = block.values("energy") - shares(block, len(references), mean) @ references
+    spread = residual if mean else residual / block.num_atoms.sqrt()
     return spread[block.mask("energy")]
 
 
-def _reduced(dataset: PackedDataset, max_z: int) -> tuple[Tensor, Tensor]:
-    """Counts and energies, or fewer rows that have the same least-squares solutions.
+def _reduced(dataset: PackedDataset, max_z: int, mean: bool) -> tuple[Tensor, Tensor]:
+    """Shares and energies, or fewer rows that have the same least-squares solutions.
 
     The triangle of a QR decomposition stands for all rows before it, so memory holds one block.
     """
@@ -79,7 +91,7 @@ def _reduced(dataset: PackedDataset, max_z: int) -> tuple[Tensor, Tensor]:
     for block in dataset.blocks():
         if len(rows):
             rows = torch.linalg.qr(rows, mode="r").R
-        counts, energy = compositions(block, max_z), block.values("energy").unsqueeze(1)
-        known = torch.cat([counts.double(), energy], dim=1)[block.mask("energy")]
+        energy = block.values("energy").unsqueeze(1)
+        known = torch.cat([shares(block, max_z, mean), energy], dim=1)[block.mask("energy")]
         rows = torch.cat([rows, known])
     return rows[:, :-1], rows[:, -1]

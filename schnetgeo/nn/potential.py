@@ -358,6 +358,8 @@ def check_model(model: object) -> None:
 
 def _one_per_structure(energy: Tensor, data: Data) -> Float[Tensor, "B"]:
     number = num_structures(data)
+    if number == 1 and torch.is_tensor(energy) and energy.numel() == 1:
+        return energy.reshape(1)
     if not torch.is_tensor(energy) or energy.shape != (number,):
         result = (
             f"shape {tuple(energy.shape)}" if torch.is_tensor(energy) else type(energy).__name__

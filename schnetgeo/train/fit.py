@@ -12,11 +12,11 @@ import torch
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
+from schnetgeo.data.statistics import fit_composition, fit_normalization, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import read_model
-from schnetgeo.nn.potential import Potential
+from schnetgeo.nn.potential import Potential, check_model, is_intensive
 from schnetgeo.train.checks import (
     CHECKPOINT,
     MODEL,
@@ -65,9 +65,10 @@ class Fit(NamedTuple):
 
 def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
     """A potential with references and scale fitted on the training structures."""
+    check_model(model)
     check_set("train", train)
     check_elements(train.packed, model.max_z, train.where)
-    potential = Potential(model, *fit_normalization(train, model.max_z))
+    potential = Potential(model, *fit_normalization(train, model.max_z, is_intensive(model)))
     potential.trained_on = Coverage.of(train)
     return potential
 
@@ -79,8 +80,9 @@ def refit_references(potential: Potential, dataset: PackedDataset) -> None:
     models that go on with data of another level of theory.
     """
     cover(potential, dataset)
+    model = potential.model
     residual = dataset.values("energy") - predict(potential, dataset, forces=False).energy
-    shift = fit_composition(compositions(dataset, potential.model.max_z), residual)
+    shift = fit_composition(shares(dataset, model.max_z, is_intensive(model)), residual)
     energies = potential.references.energies
     energies += shift.to(energies.device)
 

@@ -91,6 +91,18 @@ def test_scale_without_forces_is_what_references_leave():
     assert fit_normalization(data, MAX_Z).scale == pytest.approx(3 / 2, rel=1e-6)
 
 
+def test_references_of_means_are_shares():
+    """For intensive targets: mixtures of two elements by their shares, whatever the size."""
+    mixtures = [[1] * a + [6] * b for a, b in ((1, 1), (2, 4), (3, 1), (7, 2))]
+
+    def value(z):
+        return (-3.0 * z.count(1) + 5.0 * z.count(6)) / len(z)
+
+    references, scale = fit_normalization(dataset(mixtures, value), MAX_Z, mean=True)
+    assert references[[1, 6]].tolist() == pytest.approx([-3, 5], abs=1e-9)
+    assert scale == 1
+
+
 def test_scale_is_one_where_there_is_nothing_to_scale():
     exact = dataset([[6, 1], [6, 1], [1, 1]], sum_of_atoms)
     assert fit_normalization(exact, MAX_Z).scale == 1.0

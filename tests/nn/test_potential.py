@@ -563,13 +563,17 @@ class Column(nn.Module):
         self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
 
     def forward(self, data):
-        return self.weight * sum_atoms(data.pos.square().sum(1), data.batch, 2).unsqueeze(1)
+        return self.weight * sum_atoms(
+            data.pos.square().sum(1), data.batch, num_structures(data)
+        ).unsqueeze(1)
 
 
 @pytest.mark.parametrize("forces", [False, True])
 def test_a_model_must_return_one_energy_per_structure(forces):
     with pytest.raises(InputError, match=r"shape \(2,\), got shape \(2, 1\); .*squeeze"):
         Potential(Column())(batch_of(molecule("H2O"), molecule("CH4")), forces=forces)
+    one = Potential(Column())(batch_of(molecule("H2O")), forces=forces)
+    assert one.energy.shape == (1,)  # of one structure there is no doubt
 
 
 @pytest.mark.parametrize(
