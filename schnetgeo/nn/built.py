@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from schnetgeo.errors import InputError
 from schnetgeo.nn.conv import CFConv
 from schnetgeo.nn.interaction import Interaction
-from schnetgeo.nn.known import all_are_watched, is_known, is_patched, is_smooth, is_watched
+from schnetgeo.nn.known import all_are_watched, has_options, is_known, is_plain, is_smooth
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 
 
@@ -18,13 +19,19 @@ class Built(NamedTuple):
     convs: list[CFConv]
     layers: list[nn.Linear]  # five of each interaction, in the order of `fused.LayerWeights`
     activations: tuple  # of the filter networks, of the interactions, of the readout
-    smooth: list[nn.Module]  # the activations of all layers
+    optional: list[nn.Module]  # activations whose options may change
 
     @property
     def parameters(self) -> list[Tensor | None]:
         """Weight and bias of each layer."""
         kept = [layer._parameters for layer in self.layers]
-        return [p for own in kept for p in (own["weight"], own["bias"])]
+        try:
+            return [p for own in kept for p in (own["weight"], own["bias"])]
+        except KeyError as error:
+            raise InputError(
+                f"the {error.args[0]} of a layer is no parameter any more; register it as one, or "
+                "build the model with filters='exact'"
+            ) from None
 
 
 def built(model: nn.Module, last: Built | None) -> Built | None:
@@ -42,16 +49,16 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
     found = last if same else _parts(model, modules, classes)
     if found is None or not _is_plain(model.embedding):
         return None
-    if not all(map(is_smooth, found.smooth)) or not all(map(_has_weights, found.layers)):
+    if not all(map(is_smooth, found.optional)):
         return None
-    return found if all(conv.fused for conv in found.convs) else None
+    return found if all(conv.is_unobserved for conv in found.convs) else None
 
 
 def _as_written(model: nn.Module) -> list[nn.Module] | None:
     """All modules, unless one is watched or patched, which fused functions would pass by."""
     modules = [model]
     for m in modules:
-        if is_watched(m) or is_patched(m):
+        if not is_plain(m):
             return None
         modules.extend(child for child in m._modules.values() if child is not None)
     return None if all_are_watched() else modules
@@ -75,20 +82,16 @@ def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> B
     smooth = [a for filters, inner in activations for a in (*filters, inner)] + [outer]
     if len(kinds) > 1 or not all(map(is_smooth, smooth)):
         return None
+    optional = [a for a in smooth if has_options(a)]
     layers += readout.lin1, readout.lin2
     if not all(is_known(layer, nn.Linear) for layer in layers) or not _fit(model.embedding, layers):
         return None
-    return Built(modules, classes, convs, layers, (filters, inner, outer), smooth)
-
-
-def _has_weights(layer: nn.Linear) -> bool:
-    """Whether weight and bias are parameters, not tensors that somebody computes."""
-    return layer._parameters.keys() >= {"weight", "bias"}
+    return Built(modules, classes, convs, layers, (filters, inner, outer), optional)
 
 
 def _layers(interaction: nn.Module) -> list[nn.Linear] | None:
     conv = interaction.conv
-    if type(interaction) is not Interaction or not isinstance(conv, CFConv):
+    if type(interaction) is not Interaction or not (isinstance(conv, CFConv) and conv.fused):
         return None
     if not is_known(conv.filter, nn.Sequential) or len(conv.filter) not in (3, 4):
         return None

@@ -138,11 +138,15 @@ class CFConv(RadialConv):
 
     @property
     def fused(self) -> bool:
-        if not adds_nothing(type(self), CFConv) or is_patched(self) or not self.interpolates:
+        known = adds_nothing(type(self), CFConv) and not is_patched(self)
+        return known and self.interpolates and self.is_unobserved
+
+    @property
+    def is_unobserved(self) -> bool:
+        """Whether messages are what the layer says, in PyG's usual way, and nobody sees them."""
+        if self._explain or self.flow != "source_to_target" or not self._propagates_as_built:
             return False
-        if self.explain or self.flow != "source_to_target" or not self._propagates_as_built:
-            return False
-        return not any(getattr(self, name) for name in _HOOKS)
+        return not any(map(vars(self).get, _HOOKS))
 
     @property
     def _propagates_as_built(self) -> bool:

@@ -35,13 +35,14 @@ def is_patched(module: nn.Module) -> bool:
     return not vars(module).keys().isdisjoint(_FUNCTIONS)
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether a hook sits on this module."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+def is_plain(module: nn.Module) -> bool:
+    """Whether no function was replaced on this instance, and no hook sits on it."""
+    own = vars(module)
+    return own.keys().isdisjoint(_FUNCTIONS) and not (
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
     )
 
 
@@ -53,6 +54,11 @@ def all_are_watched() -> bool:
 def is_known(module: nn.Module, cls: type[nn.Module]) -> bool:
     """Whether a layer of torch is exactly of this class, which nobody changed."""
     return type(module) is cls and cls.forward is _FORWARD[cls]
+
+
+def has_options(module: nn.Module) -> bool:
+    """Whether a smooth activation has options that may be written to."""
+    return bool(_ACTIVATIONS[type(module)])
 
 
 def is_smooth(module: nn.Module) -> bool:
