@@ -566,3 +566,19 @@ def test_advice_is_that_of_the_command_line(here, capsys):
     assert "pass --forces-key=REF_forces, else" in refused(capsys, "data info ref.extxyz")
     run("data info ref.extxyz --forces-key REF_forces")
     assert "pass --energy-key=REF_energy" in capsys.readouterr().err
+
+
+def test_evaluate_reads_with_the_keys_and_units_of_the_training(here, capsys):
+    frames = Demo("ethanol")[:40]
+    arrays = {k: frames.values(k).numpy().reshape(40, -1, 3) for k in ("pos", "forces")}
+    energy = frames.values("energy").numpy() / 27.211386245988
+    np.savez("odd.npz", z=frames[0].z.numpy(), R=arrays["pos"], U0=energy, F=arrays["forces"])
+    units = "--energy-key U0 --energy-unit Hartree --force-unit eV/Angstrom --length-unit Angstrom"
+    run(f"train --data odd.npz --out out {TWENTY} {units}")
+    row = json.loads(Path("out/errors.json").read_text())
+    assert row == sg.load("out/model.safetensors").notes["test"]
+    capsys.readouterr()
+    run("evaluate out/model.safetensors odd.npz --json plain.json")
+    assert "read with --energy-key U0 --energy-unit Hartree" in capsys.readouterr().err
+    run(f"evaluate out/model.safetensors odd.npz {units} --json given.json")
+    assert Path("plain.json").read_text() == Path("given.json").read_text()
