@@ -71,7 +71,8 @@ class Split(NamedTuple):
             raise InputError(f"{path}: cannot be read as a split ({error}); give an .npz") from None
         empty = np.empty(0, np.int64)
         parts = [found.get(name, None if name == "train" else empty) for name in cls._fields]
-        if any(p is None or p.ndim != 1 or p.dtype.kind not in "iu" for p in parts):
+        whole = [isinstance(p, np.ndarray) and p.ndim == 1 and p.dtype.kind in "iu" for p in parts]
+        if not all(whole):
             raise InputError(
                 f"{path}: a split has arrays of indices train, val and test, the last two if "
                 f"wanted; it has {', '.join(sorted(found)) or 'nothing'}"

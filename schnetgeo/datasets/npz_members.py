@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -109,7 +110,13 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         if not dtype.hasobject and (size != rest or (dtype.itemsize == 0 and shape)):
             raise ValueError(f"shape {shape} takes {size:,} bytes, but there are {rest:,}")
     with archive.open(member) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        values = np.lib.format.read_array(stream, allow_pickle=False)
+    # NumPy keeps whatever 32 bits there are and fails where they become a string
+    if dtype.kind == "U" and dtype.itemsize and values.size:
+        letters = np.ascontiguousarray(values, dtype.newbyteorder("=")).reshape(-1).view(np.uint32)
+        if letters.max() > sys.maxunicode:
+            raise ValueError("it holds text that is not Unicode")
+    return values
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -280,3 +282,10 @@ def test_an_array_is_no_split(tmp_path):
     np.savez(tmp_path / "large.npz", train=np.array([2**63], np.uint64))
     with pytest.raises(InputError, match="large.npz: indices of a split are below"):
         Split.load(tmp_path / "large.npz")
+
+
+def test_a_member_that_is_no_array(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("train", b"text")
+    with pytest.raises(InputError, match="a split has arrays of indices"):
+        Split.load(tmp_path / "a.npz")

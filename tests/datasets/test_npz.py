@@ -454,3 +454,11 @@ def test_members_that_lie_or_are_none(tmp_path, content):
 
 def test_empty_arrays_of_many_structures(tmp_path):
     refuses(tmp_path, "R must have shape", fixed(R=np.zeros((10**9, 0, 3))))
+
+
+def test_text_that_is_not_unicode(tmp_path):
+    """NumPy reads it, and raises a SystemError where it becomes a string."""
+    letters = np.array([0x41, 0x7FFFFFFF], np.uint32).view("U2")
+    np.savez(tmp_path / "a.npz", z=[8], R=np.zeros((1, 1, 3)), name=letters)
+    with pytest.raises(InputError, match="array 'name' cannot be read .*not Unicode"):
+        read_npz(tmp_path / "a.npz", length_unit="Angstrom")
