@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 import warnings
@@ -20,6 +21,7 @@ import llvmlite.binding
 import numba
 import platformdirs
 from numba.core.caching import Cache, CompileResultCacheImpl, _CacheLocator
+from numba.core.serialize import dumps
 
 from schnetgeo.ops import symbols
 
@@ -45,6 +47,34 @@ def folder() -> Path:
         digest.update(b"\0" + text.encode())
     root = numba.config.CACHE_DIR or platformdirs.user_cache_dir("schnetgeo")
     return Path(root) / "kernels" / digest.hexdigest()[:16]
+
+
+class _Files:
+    """A file for each signature of a function, whole and of that signature, or as good as absent.
+
+    Numba's own files have numbers, which two processes that compile at once may both take.
+    """
+
+    def __init__(self, stem: str):
+        self._stem = stem
+
+    def load(self, key: tuple):
+        content = self._path(key).read_bytes()
+        digest, text = content[:32], content[32:]
+        if hashlib.sha256(text).digest() != digest:
+            return None
+        saved, data = pickle.loads(text)
+        return data if saved == key else None
+
+    def save(self, key: tuple, data) -> None:
+        text = dumps((key, data))
+        path = self._path(key)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part.write_bytes(hashlib.sha256(text).digest() + text)
+        os.replace(part, path)
+
+    def _path(self, key: tuple) -> Path:
+        return folder() / f"{self._stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
 
 
 class KernelCache(Cache):
@@ -79,13 +109,14 @@ class KernelCache(Cache):
                 symbols.bind(symbol)
             return super().rebuild(target, kernel)
 
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        self._cache_file = _Files(self._impl.filename_base)
+
     def load_overload(self, signature, target):
-        try:
+        kernel = None
+        with contextlib.suppress(OSError):
             kernel = super().load_overload(signature, target)
-        except Exception:  # a file cut short fails in many ways: it is written again
-            kernel = None
-            with contextlib.suppress(OSError):
-                self.flush()
         if kernel is None:
             _announce()
             symbols.begin(self)
@@ -94,7 +125,8 @@ class KernelCache(Cache):
     def save_overload(self, signature, kernel):
         self._impl.symbols = symbols.end(self)
         try:
-            _make_folder()
+            folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+            _remove_old_folders()
             super().save_overload(signature, kernel)
         except OSError as error:
             _warn_once(
@@ -114,9 +146,8 @@ def _announce() -> None:
 
 
 @functools.cache
-def _make_folder() -> None:
-    """Make the folder, and remove those of states that were not compiled for the longest time."""
-    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+def _remove_old_folders() -> None:
+    """Keep this state and those others that were compiled last."""
     os.utime(folder())
     others = [path for path in folder().parent.iterdir() if path != folder()]
     for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_FOLDERS - 1)]:

@@ -72,12 +72,45 @@ def test_a_changed_kernel_changes_what_calls_it(home):
     assert run(home)[:2] == (18.0, 0)
 
 
+@pytest.mark.parametrize("place", [0, 1, 100, -100])
+def test_a_changed_file_is_written_again(home, place):
+    run(home)
+    for file in folders(home)[0].iterdir():
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1
+        file.write_bytes(content)
+    assert run(home)[:2] == (9.0, 0)
+    assert run(home)[:2] == (9.0, 1)
+
+
 def test_a_file_that_was_cut_short_is_written_again(home):
     run(home)
     for file in folders(home)[0].iterdir():
         os.truncate(file, file.stat().st_size // 2)
     assert run(home)[:2] == (9.0, 0)
     assert run(home)[:2] == (9.0, 1)
+
+
+def test_processes_that_compile_at_once_for_other_types(home):
+    """Each then loads what belongs to its types."""
+    text = PROGRAM.replace("import numpy as np", "import sys\nimport numpy as np")
+    program = home / "program.py"
+    program.write_text(text.replace("np.zeros((3, 2))", "np.zeros((3, 2), sys.argv[1])"))
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(home / "cache"), "PYTHONPATH": str(home)}
+    types = ["float32", "float64", "int64", "int32"]
+    for hits in (0, 1):
+        runs = [
+            subprocess.Popen(
+                [sys.executable, str(program), dtype],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+            for dtype in types
+        ]
+        assert [run.communicate()[0].split() for run in runs] == [
+            ["9" if "int" in dtype else "9.0", str(hits)] for dtype in types
+        ]
 
 
 def test_a_cache_that_cannot_be_written_is_said_once(home):
