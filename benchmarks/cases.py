@@ -15,6 +15,7 @@ from schnetgeo.datasets.published import default_split
 from schnetgeo.errors import InputError
 from schnetgeo.train import Training
 
+OWN = "own data"  # the data set of a subject that is none of the published ones
 Numbers = Callable[[str, str, int], list[Published]]  # of a subject, task, training structures
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.train.metrics import Predictions
 from schnetgeo.units import KCAL_MOL
 
@@ -37,22 +38,25 @@ def details(
     """
     found = {}
     worst = torch.zeros(len(test), dtype=torch.float64)
-    if test.has("energy"):
-        counts, error = compositions(test, _MAX_Z), predicted.energy - test.values("energy")
+    if _any("energy", test):
+        known = test.mask("energy")
+        counts = compositions(test, _MAX_Z)[known]
         explained = counts.double() @ _explained(train)
-        pair = test.values("energy") - explained, predicted.energy - explained
+        pair = [energy[known] - explained for energy in (test.values("energy"), predicted.energy)]
         found["energy"] = _compared(*(value / unit for value in pair))
-        worst = (error / unit).abs()
-        found["by_size"] = _means(worst, test.num_atoms)
+        error = ((pair[1] - pair[0]) / unit).abs()
+        worst[known] = error
+        found["by_size"] = _means(error, test.num_atoms[known])
         found["by_element"] = [
-            [z, *_mean(worst[counts[:, z] > 0])] for z in counts.any(0).nonzero().flatten().tolist()
+            [z, *_mean(error[counts[:, z] > 0])] for z in counts.any(0).nonzero().flatten().tolist()
         ]
-    if test.has("forces") and predicted.forces is not None:
-        forces = test.values("forces").double(), predicted.forces.double()
+    if _any("forces", test) and predicted.forces is not None:
+        known = test.mask("forces")
+        forces = [value.double()[known] for value in (test.values("forces"), predicted.forces)]
         found["forces"] = _compared(*((value / unit).flatten() for value in forces))
         error = (forces[1] - forces[0]).abs().mean(1) / unit
-        found["by_element_forces"] = _means(error, test.values("z"))
-        owner = torch.arange(len(test)).repeat_interleave(test.num_atoms)
+        found["by_element_forces"] = _means(error, test.values("z")[known])
+        owner = torch.arange(len(test)).repeat_interleave(test.num_atoms)[known]
         worst = worst.new_zeros(len(test)).index_add(0, owner, error) / test.num_atoms
     found["worst"] = _worst(worst, predicted, test, unit)
     return found
@@ -113,14 +117,24 @@ def _worst(error: Tensor, predicted: Predictions, test: PackedDataset, unit: flo
             "pos": _rounded(position - position.mean(0)),
             "error": _rounded(error[index]),
         }
-        if test.has("energy"):
-            off = predicted.energy[index] - test.values("energy")[index]
+        if _has("energy", data):
+            off = predicted.energy[index] - data.energy[0]
             structure["energy_error"] = _rounded(off / unit)
-        if test.has("forces") and predicted.forces is not None:
+        if _has("forces", data) and predicted.forces is not None:
             own = predicted.forces[first[index] : first[index + 1]]
             structure["forces"] = [_rounded(data.forces / unit), _rounded(own / unit)]
         found.append(structure)
     return found
+
+
+def _any(label: str, test: PackedDataset) -> bool:
+    """Whether some structure has the label."""
+    return test.has(label) and len(test.values(label)[test.mask(label)]) > 0
+
+
+def _has(label: str, data: Structure) -> bool:
+    """Whether this structure has the label, which others of its data set may have."""
+    return data.get(label) is not None and bool(data.get(MASKS[label], True))
 
 
 def _rounded(value: Tensor):

@@ -70,6 +70,29 @@ def _series(rows: list[dict]) -> Iterator[tuple[str, str, str, list[dict]]]:
                 yield name, model, quantity, [row for row in own if row["model"] == model]
 
 
+def over_seeds(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """A table of mean ± standard deviation (of n − 1) where rows differ in their seeds alone.
+
+    Returns:
+        Its header and its cells; without cells where no model has several seeds.
+    """
+    header = ["subject", "model", "error", "training", "mean ± spread", "unit", "seeds"]
+    cells = []
+    for name, model, quantity, own in _series(rows):
+        alike: dict[tuple, dict[int, float]] = {}
+        for row in own:
+            numbers = (row["num_train"], row["num_test"], row["parameters"])
+            alike.setdefault(numbers, {})[row["seed"]] = row[quantity]
+        title, unit = QUANTITIES[quantity]
+        for (size, *_), errors in sorted(alike.items()):
+            if len(errors) > 1:
+                values = list(errors.values())
+                spread = f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}"
+                unit = unit or own[0]["unit"]
+                cells.append([name, model, title, f"{size:,}", spread, unit, str(len(values))])
+    return header, cells
+
+
 def _by_size(rows: list[dict], quantity: str) -> list[list[float]]:
     found: dict[int, list[float]] = {}
     for row in rows:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from jsonargparse import Namespace
 
 from benchmarks import published
-from benchmarks.cases import Subject
+from benchmarks.cases import OWN, Subject
 from benchmarks.suite import command, suite_parser
 from schnetgeo.cli import add_units, read_files
 from schnetgeo.datasets import Demo, open_dataset
@@ -51,16 +51,16 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
             "one for each"
         )
     for index, molecule in enumerate(options.molecules):
-        said = ""
+        said, dataset = "", "MD17" if molecule in MOLECULES else OWN
         if options.data:
             data = read_files([options.data[index]], options)
             said = theory(options.data[index])
-            if molecule in MOLECULES:  # else it is the reader's own
+            if dataset != OWN:
                 check_theory(options.data[index], revised=False)
                 check_molecule(data, molecule)
         else:
             data = open_dataset("MD17", root=options.root, molecule=molecule)
-        yield Subject("MD17", "molecule", molecule, data, published.md17, note=said)
+        yield Subject(dataset, "molecule", molecule, data, published.md17, note=said)
 
 
 def theory(file: str) -> str:

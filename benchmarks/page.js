@@ -47,11 +47,19 @@ function axis(values, log, from, to) {
   const at = (v) => from + ((f(v) - low) / (high - low)) * (to - from);
   return { at, ticks: rounded(low, high, log).map((t) => (log ? 10 ** t : t)) };
 }
+// a tick at each size where there is room for its text, the largest always
+function sizeTicks(sizes, at) {
+  const chosen = [];
+  for (const size of [...new Set(sizes)].sort((a, b) => b - a)) {
+    if (!chosen.length || at(chosen[chosen.length - 1]) - at(size) > 46) chosen.push(size);
+  }
+  return chosen;
+}
 function frame(title, xlabel, ylabel, x, y, inside, names = []) {
   const height = H + 15 * names.length;
   inside += names.map((n, k) => `<text x="${LEFT}" y="${H + 7 + 15 * k}" style="fill:${COLORS[k % COLORS.length]}">${text(n)}</text>`).join("");
   const ticks =
-    x.ticks.map((t) => `<text x="${x.at(t)}" y="${H - BOTTOM + 15}" text-anchor="middle">${short(t)}</text>`).join("") +
+    x.ticks.map((t) => `<text x="${x.at(t)}" y="${H - BOTTOM + 15}" text-anchor="middle">${x.label ? x.label(t) : short(t)}</text>`).join("") +
     y.ticks.map((t) => `<text x="${LEFT - 5}" y="${y.at(t) + 4}" text-anchor="end">${short(t)}</text>`).join("");
   return `<svg viewBox="0 0 ${W} ${height}" width="${W}" height="${height}" role="img" aria-label="${text(title)}">
 <rect x="${LEFT}" y="${TOP}" width="${W - LEFT - RIGHT}" height="${H - TOP - BOTTOM}" fill="none" stroke="#999"/>
@@ -59,11 +67,12 @@ function frame(title, xlabel, ylabel, x, y, inside, names = []) {
 <text x="${(LEFT + W) / 2}" y="${H - 8}" text-anchor="middle">${text(xlabel)}</text>
 <text x="13" y="${H / 2}" text-anchor="middle" transform="rotate(-90 13 ${H / 2})">${text(ylabel)}</text>${inside}</svg>`;
 }
-function plot(title, xlabel, ylabel, series, { logx, logy, diagonal } = {}) {
+function plot(title, xlabel, ylabel, series, { sizes, logy, diagonal } = {}) {
   const points = series.flatMap((s) => s.points);
   if (!points.length) return "";
   const both = diagonal ? points.flat() : null;
-  const x = axis(both || points.map((p) => p[0]), logx, LEFT, W - RIGHT);
+  const x = axis(both || points.map((p) => p[0]), sizes, LEFT, W - RIGHT);
+  if (sizes) Object.assign(x, { ticks: sizeTicks(points.map((p) => p[0]), x.at), label: (t) => t.toLocaleString("en") });
   const y = axis(both || points.map((p) => p[1]), logy, H - BOTTOM, TOP);
   let inside = "";
   if (diagonal) {
@@ -167,8 +176,8 @@ class View {
 }
 
 // ---- the page
-document.getElementById("curves").innerHTML = data.curves
-  .map((c) => plot(c.title, "training structures", c.unit, c.series, { logx: true, logy: true })).join("");
+if (data.curves.length) document.getElementById("curves").innerHTML = data.curves
+  .map((c) => plot(c.title, "training structures", c.unit, c.series, { sizes: true, logy: true })).join("");
 function showRow(index) {
   const d = data.rows[index], unit = d.unit, force = `${unit}/Å`, parts = [];
   document.getElementById("options").textContent = d.options || "";

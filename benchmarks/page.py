@@ -8,7 +8,7 @@ from pathlib import Path
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from benchmarks.learning_curve import QUANTITIES, Fit, curves, fits
+from benchmarks.learning_curve import QUANTITIES, Fit, curves, fits, over_seeds
 from benchmarks.report import in_columns_unit, notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
@@ -18,8 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; padding: 0 1rem;
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
   margin: 1rem 0 }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right }
-td { white-space: nowrap }
-td:nth-child(2), td.text { white-space: normal; min-width: 9rem }
+td:nth-child(2), td.text { min-width: 8rem }
 th:nth-child(-n+2), td:nth-child(-n+2), td.text { text-align: left }
 th { cursor: pointer }
 tfoot td { border: 0 }
@@ -70,10 +69,7 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
 <p>Mean absolute errors on structures that were in neither training nor validation: energy per
 structure, force per component. A click on a head sorts.</p>
 {made}
-<h2>Learning curves</h2>
-<div class="plots" id="curves"></div>
-{_fits(fits(rows))}
-<h2>One row</h2>
+{_seeds(rows)}{_curves(facts["curves"], fits(rows))}<h2>One row</h2>
 <p><label>Row <select id="choice">{choices}</select></label></p>
 <p id="options"></p>
 <div class="plots" id="plots"></div>
@@ -82,12 +78,22 @@ structure, force per component. A click on a head sorts.</p>
 <span style="color:#d6186f">predicted</span>. Drag or use the arrow keys to turn, the wheel to
 zoom.</p>
 <div class="plots" id="worst"></div>
-<h2>Published values</h2>
-{_published(rows)}
-<script type="application/json" id="data">{content}</script>
+{_published(rows)}<script type="application/json" id="data">{content}</script>
 <script>{Path(__file__).with_name("page.js").read_text()}</script>
 </body></html>
 """
+
+
+def _seeds(rows: list[dict]) -> str:
+    header, cells = over_seeds(rows)
+    return f"<h2>Mean over seeds</h2>\n{_table(header, cells)}\n" if cells else ""
+
+
+def _curves(drawn: list[dict], laws: list[Fit]) -> str:
+    if not drawn:
+        return ""
+    plots = '<h2>Learning curves</h2>\n<div class="plots" id="curves"></div>'
+    return f"{plots}\n{_fits(laws)}\n"
 
 
 def _fits(found: list[Fit]) -> str:
@@ -108,7 +114,7 @@ def _published(rows: list[dict]) -> str:
             quantity, _ = QUANTITIES[n["quantity"]]
             line = [subject(row), n["split"], quantity, f"{n['value']:g}", n["unit"]]
             cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], n["confidence"]])] = None
-    return _table(header, list(cells)) if cells else "<p>None for this level of theory.</p>"
+    return f"<h2>Published values</h2>\n{_table(header, list(cells))}\n" if cells else ""
 
 
 def _table(header: list[str], cells: list, foot: Sequence[str] = ()) -> str:

@@ -17,13 +17,14 @@ import torch
 from jsonargparse import Namespace
 
 from benchmarks.cases import Subject
+from benchmarks.contestants import mean_predictor
 from benchmarks.published import milestone
 from benchmarks.report import hardware, versions
 from benchmarks.table5 import QUANTITIES, table
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
 from schnetgeo.nn import Baseline, Potential, num_parameters
@@ -144,7 +145,8 @@ def _in_units(data: PackedDataset, factor: float) -> PackedDataset:
     """The same structures with labels in another unit, of so many eV."""
     structures, sizes = data.gathered()
     labels = {name: structures[name] / factor for name in ("energy", "forces") if data.has(name)}
-    packed = Structure(z=structures.z, pos=structures.pos, **labels)
+    masks = {MASKS[name]: structures[MASKS[name]] for name in labels if data.has(MASKS[name])}
+    packed = Structure(z=structures.z, pos=structures.pos, **labels, **masks)
     return PackedDataset(packed, sizes, data.where)
 
 
@@ -163,7 +165,7 @@ def _trained(
     done = fit(potential, train, train[[]], training, folder, overwrite=True)
     found = predict(done.potential, test, forces=test.has("forces"))
     forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
-    simplest = Prediction(train.values("energy").mean().expand(len(test)), forces, None)
+    simplest = Prediction(mean_predictor(train, test).energy, forces, None)
     loss, batch = Loss(task, kind=kind), test.batch(range(len(test)))
     return done.potential, {
         "steps": done.steps,
@@ -176,9 +178,10 @@ def _trained(
 
 def _normalization(train: PackedDataset, max_z: int) -> tuple[torch.Tensor, float]:
     """Energies less those of the elements, for one molecule less the mean, have variance 1."""
-    counts = compositions(train, max_z)
-    references = fit_composition(counts, train.values("energy"))
-    return references, float((train.values("energy") - counts.double() @ references).std())
+    known = train.mask("energy")
+    counts, energy = compositions(train, max_z)[known], train.values("energy")[known]
+    references = fit_composition(counts, energy)
+    return references, float((energy - counts.double() @ references).std())
 
 
 def _unit(task: str, energy: str) -> str:

@@ -7,12 +7,12 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from benchmarks.cases import Case, Subject, cases
+from benchmarks.cases import OWN, Case, Subject, cases
 from benchmarks.contestants import contestant
-from benchmarks.learning_curve import fits
+from benchmarks.learning_curve import fits, over_seeds
 from benchmarks.page import page
 from benchmarks.protocol import protocol
-from benchmarks.report import markdown
+from benchmarks.report import aligned, markdown, subject
 from benchmarks.rows import Entry, read_entries, write_entry
 from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
 from schnetgeo._version import __version__
@@ -133,6 +133,9 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
     if is_first_process():
         rows = [entries[place].row for place in places]
         print(markdown(rows) + "\n")
+        header, cells = over_seeds(rows)
+        if cells:
+            print(aligned(header, cells) + "\n")
         for law in fits(rows):
             print(f"* {law}\n")
         print(_closing(trials, rows, out))
@@ -171,7 +174,8 @@ def _picture(case: Case, folder: Path) -> None:
     test = next(iter(case.tests.values()))
     if not (folder / "picture.png").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        show(test[0], forces=test.has("forces"), path=folder / "picture.png")
+        forces = test.has("forces") and bool(test[0].forces.isfinite().all())
+        show(test[0], forces=forces, path=folder / "picture.png")
 
 
 def _report(out: Path, entries: list[Entry]) -> None:
@@ -180,5 +184,11 @@ def _report(out: Path, entries: list[Entry]) -> None:
     for name, content in (("results", rows), ("learning_curve", laws)):
         text = json.dumps(content, indent=2, ensure_ascii=False)
         write_whole(out / f"{name}.json", text.encode())
-    text = page(rows, [entry.details for entry in entries], f"{rows[0]['dataset']} benchmark")
+    text = page(rows, [entry.details for entry in entries], _title(rows))
     write_whole(out / "report.html", text.encode())
+
+
+def _title(rows: list[dict]) -> str:
+    """The data sets of the rows; one's own data by the names that they were given."""
+    names = dict.fromkeys(subject(r) if r["dataset"] == OWN else r["dataset"] for r in rows)
+    return f"Benchmark: {', '.join(names)}"

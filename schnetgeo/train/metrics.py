@@ -87,6 +87,8 @@ def errors(predicted: Predictions, dataset: PackedDataset) -> Errors:
     return Errors(*energy, *forces)
 
 
-def _mae_rmse(error: Tensor) -> tuple[float, float]:
+def _mae_rmse(error: Tensor) -> tuple[float | None, float | None]:
+    if not len(error):  # none of these structures has the label
+        return None, None
     error = error.double()
     return float(error.abs().mean()), float(error.square().mean().sqrt())

@@ -190,15 +190,21 @@ class PotentialModule(L.LightningModule):
     def validation_step(self, batch: Batch, index: int):
         potential = self.average.eval()
         prediction = potential(batch, forces=batch.get("forces") is not None)
-        values = {"val_loss": self.loss(prediction, batch)}
+        self._log("val_loss", self.loss(prediction, batch), batch.num_graphs)
         if batch.get("energy") is not None:
-            error = prediction.energy - batch.energy.to(prediction.energy.device)
-            values["val_energy_mae_kcal_mol"] = error.abs().mean() / KCAL_MOL
-        self.log_dict(values, batch_size=batch.num_graphs, prog_bar=True, logger=False)
+            energy = batch.energy.to(prediction.energy.device)
+            self._log_error("val_energy_mae_kcal_mol", prediction.energy, energy)
         if prediction.forces is not None:
-            error = (prediction.forces - batch.forces).abs().mean() / KCAL_MOL
-            name = "val_force_mae_kcal_mol_A"
-            self.log(name, error, batch_size=batch.num_nodes, prog_bar=True, logger=False)
+            self._log_error("val_force_mae_kcal_mol_A", prediction.forces, batch.forces)
+
+    def _log(self, name: str, value: Tensor, weight: int) -> None:
+        self.log(name, value, batch_size=weight, prog_bar=True, logger=False)
+
+    def _log_error(self, name: str, predicted: Tensor, label: Tensor) -> None:
+        """The mean absolute error in kcal/mol of those labels that are there, not nan."""
+        error = (predicted - label)[label.isfinite()]
+        if len(error):
+            self._log(name, error.abs().mean() / KCAL_MOL, len(error))
 
     def on_validation_end(self):
         metrics, step = self.trainer.callback_metrics, self.global_step

@@ -31,11 +31,11 @@ const window = {};
 vm.runInNewContext(scripts[scripts.length - 1][2], { document, window, console, isNaN });
 const order = () => numbers.tBodies[0].rows.map((r) => r.cells[0].textContent);
 const sorted = [0, 1].map(() => { numbers.head.listeners.click(); return order(); });
-const written = () => elements.plots.innerHTML + elements.curves.innerHTML + elements.worst.innerHTML;
+const written = () => elements.plots.innerHTML + element("curves").innerHTML + elements.worst.innerHTML;
 const rows = JSON.parse(json).rows.map((_, k) => {
   elements.choice.selectedIndex = k;
   elements.choice.listeners.change();
-  const count = (id) => (elements[id].innerHTML.match(/<svg/g) || []).length;
+  const count = (id) => (element(id).innerHTML.match(/<svg/g) || []).length;
   return { plots: count("plots"), curves: count("curves"), views: window.views.length,
     broken: /NaN|undefined|Infinity/.test(written()) };
 });
@@ -44,5 +44,7 @@ window.views[0].draw();
 const start = circles.splice(0);
 elements.view0.listeners.pointerdown({ clientX: 0, clientY: 0 });
 elements.view0.listeners.pointermove({ clientX: 60, clientY: 30 });
-console.log(JSON.stringify({ sorted, rows, start, turned: circles }));
+const ticks = [...element("curves").innerHTML.matchAll(/middle">([\d,]+)</g)]
+  .map((m) => m[1]);
+console.log(JSON.stringify({ sorted, rows, ticks, start, turned: circles }));
 if (process.argv[3]) fs.writeFileSync(process.argv[3], written());

@@ -141,6 +141,14 @@ def test_each_row_draws_its_plots(page):
         assert ("lr 0.003" in text and "num_basis 8" in text) == trained
 
 
+def test_the_table_needs_no_scrollbar_on_a_desk(page):
+    size = {"width": 1300, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    hidden = "const t = document.querySelector('.wide'); return t.scrollWidth - t.clientWidth"
+    assert page.execute_script(hidden) == 0
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_sticks_out_of_the_window(page, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}

@@ -189,6 +189,8 @@ def test_several_molecules_in_folders_of_their_own(ethanol, tmp_path):
     file = ethanol / "md17_ethanol.npz"
     run(f"--molecules ethanol other --data {file} {file} --out {tmp_path} {FEW}")
     assert [row["molecule"] for row in results(tmp_path)] == ["ethanol"] * 4 + ["other"] * 4
+    text = (tmp_path / "report.html").read_text()
+    assert "<title>Benchmark: MD17, other</title>" in text  # the second is nobody's data set
     for molecule in ("ethanol", "other"):
         assert (tmp_path / molecule / "model.safetensors").exists()
 
@@ -269,7 +271,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(("missing", "task"), [("E", "forces"), ("F", "energy_and_forces")])
 def test_missing_labels_are_refused(tmp_path, capsys, missing, task):
     write_md17(tmp_path / "part.npz", without=(missing,))
-    units = "--energy-unit kcal/mol --force-unit kcal/mol/Angstrom"
+    units = "--force-unit kcal/mol/Angstrom" if missing == "E" else "--energy-unit kcal/mol"
     with pytest.raises(SystemExit) as exit:
         run(f"--data {tmp_path}/part.npz --out {tmp_path}/out --task {task} {units} {FEW}")
     assert exit.value.code == 2

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.details import details
-from benchmarks.learning_curve import curves, fits
+from benchmarks.learning_curve import curves, fits, over_seeds
 from benchmarks.md17 import main
 from benchmarks.page import page
 from schnetgeo.datasets import Demo
@@ -131,6 +131,40 @@ def test_exponent_of_a_power_law():
     assert fits(rows)[0].points[0][1] == 34 * 100**-0.7
 
 
+def test_mean_and_spread_over_seeds():
+    row = {"molecule": "a", "model": "m", "num_train": 1000, "num_test": 5, "parameters": 9}
+    errors = {0: 1.0, 1: 2.0, 2: 3.0, 3: None}  # the last one diverged
+    rows = [{**row, "seed": s, "steps": 9, "energy_mae_kcal_mol": e} for s, e in errors.items()]
+    _, cells = over_seeds(rows)
+    assert cells == [["a", "m", "energy MAE", "1,000", "2 ± 1", "kcal/mol", "3"]]
+    assert over_seeds(rows[:1])[1] == []
+    rows[0]["parameters"] = 8  # another model of that name
+    assert over_seeds(rows)[1][0][-3:] == ["2.5 ± 0.71", "kcal/mol", "2"]
+
+
+def test_sections_that_would_be_empty_are_not_there(report):
+    rows = json.loads((report.parent / "results.json").read_text())
+    few = page(rows[:2], [{"unit": "kcal/mol"}] * 2, "one size")
+    for head in ("Learning curves", "Mean over seeds", "Published values"):
+        assert head not in few
+    assert "Learning curves" in report.read_text()
+    more = page([rows[1], rows[1] | {"seed": 1}], [{"unit": "kcal/mol"}] * 2, "two seeds")
+    assert "<h2>Mean over seeds</h2>" in more
+
+
+def test_the_script_runs_where_there_is_one_size(report, tmp_path):
+    if not shutil.which("node"):
+        pytest.skip("there is no Node.js to run the script with")
+    rows = json.loads((report.parent / "results.json").read_text())
+    drawn = facts(report)["rows"]
+    (tmp_path / "one.html").write_text(page(rows[:1], drawn[:1], "one size"))
+    stub = Path(__file__).with_name("page_stub.js")
+    run = subprocess.run(
+        ["node", stub, tmp_path / "one.html"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout)["ticks"] == []
+
+
 def test_text_of_users_is_text(report):
     rows = json.loads((report.parent / "results.json").read_text())[:1]
     rows[0]["note"] = rows[0]["molecule"] = "</script><b>"
@@ -149,6 +183,7 @@ def test_its_script_runs(report):
     assert [row["plots"] for row in seen["rows"]] == [7, 9, 7, 9, 7, 9]
     for row in seen["rows"]:
         assert (row["curves"], row["views"], row["broken"]) == (2, 3, False)
+    assert seen["ticks"] == ["80", "40", "20"] * 2  # of energies and forces
     assert len(seen["start"]) == len(seen["turned"]) == 9
     moved = np.abs(np.array(seen["start"]) - np.array(seen["turned"])).max()
     assert moved > 10  # pixels

@@ -112,6 +112,22 @@ def test_a_validation_at_the_end_of_the_time_is_none_of_the_plateau(tmp_path):
     assert checkpoint(tmp_path)["lr_schedulers"][0]["last_epoch"] == 0
 
 
+def test_validation_counts_the_labels_that_there_are(tmp_path):
+    structures = list(Demo()[:84])
+    for data in structures[::3]:
+        data.energy = None
+    for data in structures[::4]:
+        data.forces = None
+    mixed = PackedDataset.from_list(structures)
+    train, val = mixed[:64], mixed[64:]
+    options = Training(max_steps=4, validate_every=4, batch_size=8, progress=False)
+    done = fit(new_potential(small_model(), train), train, val, options, tmp_path)
+    errors = evaluate(done.potential, val).as_row()
+    for name, value in done.potential.notes["validation"].items():
+        if name != "val_loss":
+            assert value == pytest.approx(errors[name.removeprefix("val_")], rel=1e-4)
+
+
 def test_early_stopping(tmp_path):
     result, *_ = small_fit(tmp_path, lr=1e-12, stop_patience=1, max_steps=400, ema_decay=0.0)
     assert result.steps < 400
@@ -263,9 +279,9 @@ def test_resuming_a_checkpoint_that_counts_its_steps_elsewhere(begun, tmp_path):
 
 def test_loaders_instead_of_data_sets_are_refused(tmp_path):
     loaders = load_data("Demo", num_train=20, num_val=5, num_test=5)
-    with pytest.raises(InputError, match="train must be a data set, .* got a DataLoader; the load"):
+    with pytest.raises(InputError, match="train must be a data set, .* got a Loader; the load"):
         new_potential(SchNet(8, 1), loaders.train)
-    with pytest.raises(InputError, match="val must be a data set, .* got a DataLoader"):
+    with pytest.raises(InputError, match="val must be a data set, .* got a Loader"):
         fit(Potential(SchNet(8, 1)), Demo()[:20], loaders.val, Training(max_steps=1), tmp_path)
     assert not list(tmp_path.iterdir())
 
