@@ -234,7 +234,7 @@ def statuses(report):
 def test_potential_passes():
     report = check_potential(schnet())
     assert set(statuses(report).values()) == {"passed"}
-    assert len(report.results) == 13
+    assert len(report.results) == 15
     assert str(report).startswith("SchNet\n  passed  output")
 
 
@@ -332,7 +332,12 @@ class FirstAtom(Toy):
 def test_model_without_edges():
     report = statuses(check_potential(Moments(), [from_ase(molecule("CH3OH"))]))
     skipped = {name for name, status in report.items() if status == "skipped"}
-    assert skipped == {"order of edges", "smooth at the cutoff", "extensive"}
+    assert skipped == {
+        "order of edges",
+        "smooth at the cutoff",
+        "envelope beyond the cutoff",
+        "extensive",
+    }
 
 
 class WrongForces(Potential):
@@ -422,9 +427,25 @@ class Ramp(Step):
         return (1 - distance / self.cutoff).clamp(min=0)
 
 
+class Unmasked(Step):
+    """Right below the cutoff alone."""
+
+    def forward(self, distance):
+        return 0.5 * (torch.cos(distance * torch.pi / self.cutoff) + 1)
+
+
+class DropoutFilter(CFConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis)
+        self.filter.append(nn.Dropout(0.2))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: schnet(envelope=Unmasked), "the envelope is 1 beyond the cutoff of 5.0 Å.*Multip"),
+        (lambda: schnet(conv=DropoutFilter), "training mode changed the energy by .*dropout"),
+        (lambda: schnet(activation=nn.RReLU), "training mode changed the energy by .*random act"),
         (Baseline, "Baseline: translation changed the energy by .*edge_vectors and distances"),
         (Absolute, "Absolute: translation changed the energy"),
         (Oriented, "Oriented: rotation changed the energy"),

@@ -237,6 +237,24 @@ class _PotentialChecks(Checks):
                 raise CheckFailed(f"{name} jumps by {after:.2g} {where}")
         return None
 
+    @check("Multiply the envelope by (distance < cutoff), as CosineEnvelope does")
+    def envelope_beyond_the_cutoff(self) -> str | None:
+        envelope = getattr(self.model, "envelope", None)
+        if self.cutoff is None or not isinstance(envelope, nn.Module):
+            return "the model has no envelope"
+        distance = self.cutoff * torch.linspace(1.0, 2.0, 101, dtype=torch.float64)
+        value = largest(envelope(distance))
+        if value != 0:
+            raise CheckFailed(f"the envelope is {value:.2g} beyond the cutoff of {self.cutoff} Å")
+        return None
+
+    @check("Leave out dropout, batch normalization and random activations")
+    def training_mode(self) -> None:
+        trained = copy.deepcopy(self.module).train()(
+            Batch.from_data_list(self.structures), stress=True
+        )
+        self.agree(trained, self.prediction, "training mode")
+
     @check(ALONE)
     def extensive(self) -> str | None:
         if type(getattr(self.model, "readout", None)) is not SumReadout or self.cutoff is None:
