@@ -1,6 +1,7 @@
 """The checks accept what is right, and refuse what is wrong with the right message."""
 
 import copy
+import types
 
 import pytest
 import torch
@@ -41,8 +42,8 @@ class UpdateConv(PairConv):
 @pytest.mark.parametrize("conv", [CFConv, PairConv, UpdateConv, RadialConv])
 def test_conv_passes(conv):
     report = check_conv(conv)
-    assert [result.status for result in report.results] == ["passed"] * 8
-    assert len(str(report).splitlines()) == 9
+    assert [result.status for result in report.results] == ["passed"] * 13
+    assert len(str(report).splitlines()) == 14
     assert str(report).startswith(f"{conv.__name__}\n  passed  output")
 
 
@@ -216,6 +217,113 @@ def test_conv_refused(conv, message):
         check_conv(conv)
 
 
+class DropoutFilter(CFConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis)
+        self.filter.append(nn.Dropout(0.2))
+
+
+class RandomFilter(CFConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis, activation=nn.RReLU)
+
+
+class Noise(nn.Module):
+    """Random in evaluation mode too."""
+
+    def forward(self, x):
+        return torch.tanh(x) * (1 + 0.1 * torch.randn_like(x))
+
+
+class NoisyFilter(CFConv):
+    def __init__(self, channels, num_basis):
+        super().__init__(channels, num_basis, activation=Noise)
+
+
+class OtherOnKnots(CFConv):
+    """Forgets a factor where filters come from knots."""
+
+    def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
+        factor = 1 if filters is not None else 2
+        return factor * super().forward(x, edge_index, edge_weight, edge_attr, filters)
+
+
+class SortedOnKnots(CFConv):
+    """Asks for a sum that needs sorted edges."""
+
+    def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
+        if filters is not None:
+            return filters.conv(x, self.filter)
+        return super().forward(x, edge_index, edge_weight, edge_attr)
+
+
+class NumberedOnKnots(CFConv):
+    """Depends on the number of an edge in the list, but not when it is called alone."""
+
+    def forward(self, x, edge_index, edge_weight, edge_attr, filters=None):
+        if filters is not None:
+            edge_weight = edge_weight * torch.linspace(0, 1, len(edge_weight))
+        return super().forward(x, edge_index, edge_weight, edge_attr, filters)
+
+
+class WithoutKnots(CFConv):
+    def forward(self, x, edge_index, edge_weight, edge_attr):
+        return super().forward(x, edge_index, edge_weight, edge_attr)
+
+
+@pytest.mark.parametrize(
+    ("conv", "message"),
+    [
+        (DropoutFilter, r"training mode changed the output by \d.*Leave out dropout"),
+        (RandomFilter, r"training mode changed the output by \d.*random activations"),
+        (NoisyFilter, r"computing the same graph again changed the output by \d.*no random"),
+        (OtherOnKnots, r"knots instead of edges changed the energy by \d.*filters=\"exact\""),
+        (SortedOnKnots, "order of edges in a model: .*must not decrease"),
+        (NumberedOnKnots, r"same edges in another order changed the energy by \d.*RadialConv do"),
+        (WithoutKnots, "cannot check order of edges in a model: TypeError: .*positional arg"),
+    ],
+)
+def test_conv_refused_for_what_a_model_makes_of_it(conv, message):
+    with pytest.raises(CheckFailed, match=f"(?s)^{conv.__name__}: .*{message}"):
+        check_conv(conv)
+
+
+class Updating(CFConv):
+    def update(self, inputs):
+        return 2 * inputs
+
+
+class BasisInSum(CFConv):
+    """Takes the basis functions in `aggregate`, which messages alone do not tell."""
+
+    def aggregate(self, inputs, index, edge_weight, edge_attr, dim_size):
+        inputs = inputs * edge_attr.sum(1, keepdim=True)
+        return super().aggregate(inputs, index, edge_weight, dim_size)
+
+
+class OwnPropagation(CFConv):
+    def propagate(self, edge_index, x, edge_weight, edge_attr, W):
+        messages = x[edge_index[0]] * W * edge_attr.sum(1, keepdim=True)
+        return self.aggregate(messages, edge_index[1], edge_weight, len(x))
+
+
+@pytest.mark.parametrize(
+    ("conv", "cause"),
+    [
+        (Updating, "Updating has update of its own"),
+        (BasisInSum, "BasisInSum has aggregate of its own"),
+        (OwnPropagation, "OwnPropagation has propagate of its own"),
+        (PairConv, "PairConv is not CFConv"),
+        (CFConv, ""),
+    ],
+)
+def test_layers_that_are_slow_and_right(conv, cause):
+    for report in (check_conv(conv), check_potential(schnet(conv=conv))):
+        note = {result.name: result.note for result in report.results}["fast path"]
+        assert note == (cause and f"slow and right, layer by layer: {cause}")
+        assert set(statuses(report).values()) == {"passed"}
+
+
 @pytest.mark.parametrize("thing", [nn.Linear, "CFConv", CFConv(4, 4), None])
 def test_conv_of_another_kind(thing):
     with pytest.raises(InputError, match="takes a subclass of schnetgeo.nn.RadialConv, got"):
@@ -234,7 +342,7 @@ def statuses(report):
 def test_potential_passes():
     report = check_potential(schnet())
     assert set(statuses(report).values()) == {"passed"}
-    assert len(report.results) == 15
+    assert len(report.results) == 19
     assert str(report).startswith("SchNet\n  passed  output")
 
 
@@ -336,6 +444,9 @@ def test_model_without_edges():
         "order of edges",
         "smooth at the cutoff",
         "envelope beyond the cutoff",
+        "edges beyond the cutoff",
+        "fast path",
+        "filters on knots",
         "extensive",
     }
 
@@ -411,6 +522,36 @@ class MeanDistance(SchNet):
         return sum_atoms(mean, batch_index(data), num_structures(data))
 
 
+class Slopes(SchNet):
+    """Gives slopes of its own, and counts all edges that it is given."""
+
+    has_slopes = True
+
+    def energy_and_slope(self, data, distance, with_slope=True):
+        structure = batch_index(data)[data.edge_index[1]]
+        return sum_atoms(distance.square(), structure, num_structures(data)), 2 * distance
+
+
+class Springs(nn.Module):
+    """Takes the edges that it is given, as Potential gives them."""
+
+    cutoff, max_z = 3.0, 100
+
+    def forward(self, data):
+        gap = self.cutoff - distances(edge_vectors(data))
+        structure = batch_index(data)[data.edge_index[1]]
+        return sum_atoms(gap**3, structure, num_structures(data))
+
+
+def test_model_that_trusts_its_edges():
+    report = check_potential(Springs())
+    note = {result.name: result.note for result in report.results}["edges beyond the cutoff"]
+    assert note.startswith(
+        "called alone it counts edges beyond the cutoff, which change its output"
+    )
+    assert set(statuses(report).values()) == {"passed", "skipped"}
+
+
 class Step(nn.Module):
     def __init__(self, cutoff):
         super().__init__()
@@ -434,18 +575,19 @@ class Unmasked(Step):
         return 0.5 * (torch.cos(distance * torch.pi / self.cutoff) + 1)
 
 
-class DropoutFilter(CFConv):
-    def __init__(self, channels, num_basis):
-        super().__init__(channels, num_basis)
-        self.filter.append(nn.Dropout(0.2))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: schnet(envelope=Unmasked), "the envelope is 1 beyond the cutoff of 5.0 Å.*Multip"),
         (lambda: schnet(conv=DropoutFilter), "training mode changed the energy by .*dropout"),
         (lambda: schnet(activation=nn.RReLU), "training mode changed the energy by .*random act"),
+        (lambda: schnet(activation=Noise), "same structures again changed the energy by .*Draw no"),
+        (lambda: schnet(conv=OtherOnKnots), "filters on knots instead of edges changed the energy"),
+        (
+            lambda: schnet(spacing=1.0),
+            "filters on knots .* changed the energy by .*lower `spacing`",
+        ),
+        (lambda: schnet(Slopes), r"edges up to 1.0 Å beyond the cutoff changed the energy by \d"),
         (Baseline, "Baseline: translation changed the energy by .*edge_vectors and distances"),
         (Absolute, "Absolute: translation changed the energy"),
         (Oriented, "Oriented: rotation changed the energy"),
@@ -462,7 +604,7 @@ class DropoutFilter(CFConv):
         ),
         (
             lambda: schnet(Column),
-            r"Column: the energy must have shape \(5,\).*one energy per structure",
+            r"Column: output: .*one energy per structure, shape \(10,\), got shape \(10, 1\)",
         ),
         (lambda: schnet(Mutating), "Mutating: z of the batch was added or modified"),
         (lambda: schnet(Adding), "Adding: energy_of_model of the batch was added or modified"),
@@ -474,6 +616,22 @@ class DropoutFilter(CFConv):
 def test_potential_refused(make, message):
     with pytest.raises(CheckFailed, match=f"(?s){message}"):
         check_potential(make())
+
+
+def test_one_structure_is_enough_to_find_a_column():
+    with pytest.raises(CheckFailed, match=r"got shape \(2, 1\)"):
+        check_potential(schnet(Column), [from_ase(molecule("H2O"))])
+
+
+def test_function_replaced_on_an_instance():
+    potential = Potential(schnet())
+    conv = potential.model.interactions[0].conv
+    conv.forward = types.MethodType(
+        lambda self, x, *edges: 2 * CFConv.forward(self, x, *edges), conv
+    )
+    report = check_potential(potential)
+    note = {result.name: result.note for result in report.results}["fast path"]
+    assert note.startswith("slow and right")
 
 
 def test_atom_without_edges():

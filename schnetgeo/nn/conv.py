@@ -1,13 +1,15 @@
 """Message passing on radius graphs: RadialConv to build on, CFConv as SchNet's choice."""
 
+import functools
 import inspect
+from collections.abc import Callable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.known import adds_nothing, is_patched, is_smooth_network
+from schnetgeo.nn.known import adds_nothing, is_patched, is_smooth_network, overridden
 from schnetgeo.nn.mlp import ShiftedSoftplus, dense
 from schnetgeo.nn.spline import PlacedFilters
 
@@ -92,7 +94,10 @@ class RadialConv(MessagePassing):
         """Whether the layer looks at the basis functions on every edge."""
         if type(self).forward not in (RadialConv.forward, CFConv.forward):
             return True
-        named = "edge_attr" in inspect.signature(self.message).parameters
+        if "propagate" in vars(self) or "propagate" in overridden(type(self), RadialConv):
+            return True
+        functions = self.message, self.aggregate, self.update
+        named = any(_takes_basis(getattr(f, "__func__", f)) for f in functions)
         return named or not (hasattr(self, "filter") and self.interpolates)
 
     @property
@@ -155,3 +160,8 @@ class CFConv(RadialConv):
 
     def message(self, x_j: Tensor, W: Tensor) -> Tensor:
         return x_j * W
+
+
+@functools.lru_cache(256)
+def _takes_basis(function: Callable) -> bool:
+    return "edge_attr" in inspect.signature(function).parameters

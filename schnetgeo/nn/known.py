@@ -85,10 +85,15 @@ def is_smooth_network(module: nn.Module) -> bool:
 @functools.cache
 def adds_nothing(cls: type, base: type) -> bool:
     """Whether a class is `base` but for its `__init__`."""
-    if not issubclass(cls, base):
-        return False
+    return issubclass(cls, base) and not overridden(cls, base)
+
+
+@functools.cache
+def overridden(cls: type, base: type) -> tuple[str, ...]:
+    """Names of functions, besides `__init__`, that a subclass of `base` has of its own."""
     between = cls.__mro__[: cls.__mro__.index(base)]
-    return all(_is_harmless(name, value) for c in between for name, value in vars(c).items())
+    functions = [(name, value) for c in between for name, value in vars(c).items()]
+    return tuple(name for name, value in functions if not _is_harmless(name, value))
 
 
 def _is_harmless(name: str, value: object) -> bool:

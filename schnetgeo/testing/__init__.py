@@ -4,7 +4,8 @@
     print(schnetgeo.testing.check_potential(MyModel()))
 
 The first statement that does not hold raises `CheckFailed`, which says by how much, and what
-usually is the cause. Everything is computed on the CPU, on copies, and in float64.
+usually is the cause. A layer or model that is right, but runs without SchNet's fast path, passes
+with a note. Everything is computed on the CPU, on copies, and in float64.
 """
 
 from schnetgeo.testing.checks import CheckFailed, Report, Result

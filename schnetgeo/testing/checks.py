@@ -22,6 +22,13 @@ SUM = (
 )
 VECTORS = "Use positions through edge_vectors and distances of schnetgeo.geometry alone"
 ALONE = "Mix atoms only along edges and sum them by `batch`; normalize nothing over the batch"
+SAME = "Draw no random numbers in forward, and keep nothing from one call for the next"
+STEADY = "Leave out dropout, batch normalization and random activations"
+REPLACED = "Write it as a class of its own, instead of replacing functions on instances"
+KNOTS = (
+    "Make `filter` a smooth function of edge_attr alone, lower `spacing`, or build the model with "
+    'filters="exact"'
+)
 DERIVED = "Remove detach, .data and no_grad from the model; leave derivatives to Potential"
 
 
@@ -29,8 +36,12 @@ class CheckFailed(AssertionError):
     """A layer or model violates a statement; the message says which, by how much, and a remedy."""
 
 
+class Passed(str):
+    """What a check that passed has to say."""
+
+
 class Result(NamedTuple):
-    """One check: its name, "passed" or "skipped", and the reason for skipping."""
+    """One check: its name, "passed" or "skipped", and the reason for skipping, or a note."""
 
     name: str
     status: str
@@ -84,7 +95,7 @@ def slope(function: Callable[[float], Tensor]) -> Tensor:
 
 
 def check(remedy: str) -> Callable:
-    """Mark a method as a check: it raises, returns the reason why it does not apply, or nothing."""
+    """Mark a method as a check: it raises, or returns nothing, `Passed`, or why it is skipped."""
 
     def mark(method: Callable) -> Callable:
         method.remedy = remedy
@@ -104,18 +115,22 @@ class Checks:
 
     def run(self, subject: str) -> Report:
         results = []
-        for method in vars(type(self)).values():
-            if not hasattr(method, "remedy"):
-                continue
+        for method in self._methods():
             name, remedy = method.__name__.replace("_", " "), method.remedy
             try:
-                reason = method(self)
+                note = method(self)
             except CheckFailed as error:
                 raise CheckFailed(f"{subject}: {error}. {remedy}.") from error.__cause__
-            except InputError:
-                raise
+            except InputError as error:  # which says what to do
+                raise CheckFailed(f"{subject}: {name}: {error}") from error
             except Exception as error:
                 what = f"{type(error).__name__}: {error}"
                 raise CheckFailed(f"{subject}: cannot check {name}: {what}") from error
-            results.append(Result(name, "skipped" if reason else "passed", reason or ""))
+            skipped = note is not None and not isinstance(note, Passed)
+            results.append(Result(name, "skipped" if skipped else "passed", note or ""))
         return Report(subject, tuple(results))
+
+    def _methods(self) -> list[Callable]:
+        """Those that are checks, of the bases first."""
+        functions = [f for cls in reversed(type(self).__mro__) for f in vars(cls).values()]
+        return [f for f in functions if hasattr(f, "remedy")]

@@ -1,6 +1,7 @@
 """Checks of a message-passing layer."""
 
 import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -8,10 +9,14 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import RadialConv
+from schnetgeo.nn import Potential, RadialConv, SchNet
 from schnetgeo.testing.checks import (
+    KNOTS,
+    REPLACED,
+    SAME,
     SLOPE,
     SMALL,
+    STEADY,
     SUM,
     CheckFailed,
     Checks,
@@ -23,6 +28,9 @@ from schnetgeo.testing.checks import (
     normal,
     seeded,
 )
+from schnetgeo.testing.edges import EdgeChecks
+
+_NO_MODEL = "a SchNet has two basis functions or more"
 
 
 def check_conv(
@@ -47,7 +55,7 @@ def check_conv(
         )
     with seeded(seed):
         layer = conv_class(channels, num_basis)
-        return _ConvChecks(layer, channels, num_basis).run(conv_class.__name__)
+        return _ConvChecks(layer, channels, num_basis, seed).run(conv_class.__name__)
 
 
 class _Graph(NamedTuple):
@@ -63,7 +71,7 @@ class _Graph(NamedTuple):
 
 
 class _ConvChecks(Checks):
-    def __init__(self, layer: RadialConv, channels: int, num_basis: int):
+    def __init__(self, layer: RadialConv, channels: int, num_basis: int, seed: int):
         super().__init__(layer)
         pairs = torch.randint(7, (2, 30))  # of 8 atoms: one stays alone
         pairs = torch.cat([pairs, pairs.flip(0)], dim=1)
@@ -72,6 +80,17 @@ class _ConvChecks(Checks):
         graph = _Graph(normal(8, channels), pairs, weight, attr)
         self.graph = graph.edges(pairs[1].argsort(stable=True))
         self.no_edges = graph.edges(torch.arange(0))
+        self.seed = seed
+
+    @cached_property
+    def in_a_model(self) -> EdgeChecks | None:
+        """The layer as the only one of a SchNet, on molecules and a crystal."""
+        channels, num_basis = self.module.channels, self.module.num_basis
+        if num_basis < 2:
+            return None
+        model = SchNet(channels, num_layers=1, num_basis=num_basis)
+        model.interactions[0].conv = self.module
+        return EdgeChecks(Potential(model.double()), None, self.seed)
 
     def agree(self, graph: _Graph, expected: Tensor, change: str, floor: float = 0.0) -> None:
         agree(self.module(*graph), expected, f"{change} changed the output", floor=floor)
@@ -92,6 +111,15 @@ class _ConvChecks(Checks):
             self.module(*given)
         for name, after, before in zip(_Graph._fields, given, self.graph, strict=True):
             agree(after, before, f"{name} was modified in place,", tolerance=0.0)
+
+    @check(SAME)
+    def repetition(self) -> None:
+        self.agree(self.graph, self.module(*self.graph), "computing the same graph again")
+
+    @check(STEADY)
+    def training_mode(self) -> None:
+        trained = copy.deepcopy(self.module).train()(*self.graph)
+        agree(trained, self.module(*self.graph), "training mode changed the output")
 
     @check("Let `message` use x_i, x_j and edge_attr alone, and RadialConv do the sum")
     def order_of_edges(self) -> None:
@@ -145,3 +173,15 @@ class _ConvChecks(Checks):
                 what = f"{order} derivatives by x, edge_weight, edge_attr (inputs 0, 1, 2)"
                 reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
                 raise CheckFailed(f"{what} are wrong: {reason}") from error
+
+    @check("Let `message` use x_i, x_j, edge_attr and W alone, and RadialConv do the sum")
+    def order_of_edges_in_a_model(self) -> str | None:
+        return self.in_a_model.order_of_edges() if self.in_a_model else _NO_MODEL
+
+    @check(REPLACED)
+    def fast_path(self) -> str | None:
+        return self.in_a_model.fast_path() if self.in_a_model else _NO_MODEL
+
+    @check(KNOTS)
+    def filters_on_knots(self) -> str | None:
+        return self.in_a_model.filters_on_knots() if self.in_a_model else _NO_MODEL

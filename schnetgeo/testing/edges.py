@@ -1,0 +1,119 @@
+"""Checks of a model: edges, filters on knots, and the fast path."""
+
+import copy
+
+import torch
+from torch import nn
+from torch_geometric.data import Batch
+
+from schnetgeo.data import with_edges
+from schnetgeo.nn import CFConv, Prediction, SchNet
+from schnetgeo.nn.known import adds_nothing, overridden
+from schnetgeo.testing.checks import (
+    EXACT,
+    KNOTS,
+    REPLACED,
+    CheckFailed,
+    Passed,
+    agree,
+    check,
+    largest,
+)
+from schnetgeo.testing.structures import shuffled
+from schnetgeo.testing.subject import PotentialSubject
+
+_BEYOND = 1.0  # Å beyond the cutoff that edges reach, as a neighbor list with a skin does
+_EDGELESS = "the model has no cutoff, hence no edges"
+
+
+class EdgeChecks(PotentialSubject):
+    @check("Sum over edges and do not use their index")
+    def order_of_edges(self) -> str | None:
+        if self.cutoff is None:
+            return _EDGELESS
+        batch = self.connected()
+        for reverse in (True, False):
+            actual = self.module(shuffled(batch, reverse), stress=True)
+            change = "listing the same edges in another order"
+            change += "" if reverse else ", without edge_reverse,"
+            self.agree(actual, self.prediction, change)
+        return None
+
+    @check("Multiply the envelope by (distance < cutoff), as CosineEnvelope does")
+    def envelope_beyond_the_cutoff(self) -> str | None:
+        envelope = getattr(self.model, "envelope", None)
+        if self.cutoff is None or not isinstance(envelope, nn.Module):
+            return "the model has no envelope"
+        distance = self.cutoff * torch.linspace(1.0, 2.0, 101, dtype=torch.float64)
+        value = largest(envelope(distance))
+        if value != 0:
+            raise CheckFailed(f"the envelope is {value:.2g} beyond the cutoff of {self.cutoff} Å")
+        return None
+
+    @check("Begin `forward` with data = with_edges(data, self.cutoff), which leaves them out")
+    def edges_beyond_the_cutoff(self) -> str | None:
+        """Potential and Calculator leave them out; a model that is called alone counts them."""
+        if self.cutoff is None:
+            return _EDGELESS
+        batch = Batch.from_data_list(self.structures)
+        longer = with_edges(batch, self.cutoff + _BEYOND)
+        actual = self.module(longer, stress=True)
+        self.agree(actual, self.prediction, f"adding edges up to {_BEYOND} Å beyond the cutoff")
+        change = largest(self.model(longer) - self.model(self.connected()))
+        if change <= EXACT * largest(self.prediction.energy) + self.floor:
+            return None
+        return Passed(
+            f"called alone it counts edges beyond the cutoff, which change its output by "
+            f"{change:.2g}; Potential and Calculator leave them out"
+        )
+
+    @check(REPLACED)
+    def fast_path(self) -> str | None:
+        """What stands for the modules gives what they give, one after the other."""
+        if not isinstance(self.model, SchNet):
+            return "only SchNet has one"
+        slow = why_slow(self.model)
+        if slow:
+            return Passed(f"slow and right, layer by layer: {slow}")
+        batch = Batch.from_data_list(self.structures)
+        batch.pos.requires_grad_()  # which only differentiation of the modules can give
+        by_modules = self.module(batch, stress=True)
+        self.agree(by_modules, self.prediction, "running the modules one after the other")
+        return None
+
+    @check(KNOTS)
+    def filters_on_knots(self) -> str | None:
+        if getattr(self.model, "filters", None) != "spline" or not isinstance(self.model, SchNet):
+            return "the model has none"
+        exact = copy.deepcopy(self.module)
+        exact.model.filters = "exact"
+        expected = exact(Batch.from_data_list(self.structures), stress=True)
+        for name, a, b in zip(Prediction._fields, self.prediction, expected, strict=True):
+            agree(a, b, f"filters on knots instead of edges changed the {name}", 1e-3, self.floor)
+        return None
+
+
+def why_slow(model: SchNet) -> str | None:
+    """Why the modules of a SchNet run one after the other; `None` where a fast path replaces them.
+
+    Nothing is wrong then, but training takes three to five times as long.
+    """
+    if model.has_slopes:
+        return None
+    if not adds_nothing(type(model), SchNet):
+        return _names(type(model), SchNet)
+    if model.filters != "spline":
+        return f"filters={model.filters!r}"
+    for interaction in model.interactions:
+        conv = interaction.conv
+        if not isinstance(conv, CFConv):
+            return f"{type(conv).__name__} is not CFConv"
+        if not adds_nothing(type(conv), CFConv):
+            return _names(type(conv), CFConv)
+        if not conv.interpolates:
+            return f"the filter of {type(conv).__name__} has a part that may not run on knots"
+    return "a part is of a class of its own, replaced on the instance, or watched"
+
+
+def _names(cls: type, base: type) -> str:
+    return f"{cls.__name__} has {', '.join(overridden(cls, base))} of its own"

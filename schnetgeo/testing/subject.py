@@ -1,0 +1,103 @@
+"""A potential that is checked, and the checks that everything else relies on."""
+
+import copy
+from collections.abc import Iterable
+from functools import cached_property
+
+import torch
+from torch_geometric.data import Batch, Data
+
+from schnetgeo.data import Structure, with_edges
+from schnetgeo.data.neighbors import edge_cutoff
+from schnetgeo.data.validate import check_elements
+from schnetgeo.errors import InputError
+from schnetgeo.nn import Potential, Prediction
+from schnetgeo.testing.checks import (
+    EXACT,
+    ROUNDING,
+    SAME,
+    STEADY,
+    CheckFailed,
+    Checks,
+    agree,
+    check,
+    expect_tensor,
+    largest,
+)
+from schnetgeo.testing.structures import changed, examples, plain
+
+
+class PotentialSubject(Checks):
+    def __init__(self, potential: Potential, structures: Iterable[Structure] | None, seed: int):
+        super().__init__(potential)
+        self.module.references.energies.zero_()  # functions of z alone that drown the rest
+        self.model, self.cutoff = self.module.model, self.module.model.cutoff
+        chosen = examples(self.model.max_z, seed) if structures is None else structures
+        self.structures = [plain(data, f"structure {k}") for k, data in enumerate(chosen)]
+        if not self.structures:
+            raise InputError("structures must hold at least one structure; None takes examples")
+        for k, data in enumerate(self.structures):
+            check_elements(data, self.model.max_z, f"structure {k}")
+        first = self.structures[0]
+        pbc = torch.zeros_like(first.pbc)
+        self.atom = changed(first, z=first.z[:1], pos=first.pos[:1], pbc=pbc)
+        self.molecules = [data for data in self.structures if not bool(data.pbc.any())]
+        self.molecules.insert(0, self.atom)
+
+    def predict(self, structures: list[Structure]) -> Prediction:
+        return self.module(Batch.from_data_list(structures), stress=True)
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        return self.predict(self.structures)
+
+    @cached_property
+    def floor(self) -> float:
+        return ROUNDING * largest(self.prediction.energy)
+
+    def connected(self, margin: float = 0.0) -> Data:
+        """All structures with edges shorter than the cutoff minus a margin."""
+        batch = Batch.from_data_list(self.structures)
+        if self.cutoff is None:
+            return batch
+        batch = with_edges(batch, self.cutoff - margin)
+        # a model takes edges at their word: those within the margin are left out on purpose
+        batch.edge_cutoff = edge_cutoff(batch.num_graphs, self.cutoff)
+        return batch
+
+    def agree(
+        self, actual: Prediction, expected: Prediction, change: str, tolerance: float = EXACT
+    ) -> None:
+        for name, a, b in zip(Prediction._fields, actual, expected, strict=True):
+            agree(a, b, f"{change} changed the {name}", tolerance, self.floor)
+
+    @check("Return one energy per structure, in the type of data.pos")
+    def output(self) -> None:
+        batch = Batch.from_data_list(2 * self.structures)  # one alone would hide a shape (1, 1)
+        for dtype in (torch.float32, torch.float64):
+            energy, forces, stress = copy.deepcopy(self.module).to(dtype)(batch, stress=True)
+            expect_tensor("the energy", energy, (batch.num_graphs,), torch.float64)
+            expect_tensor("the forces", forces, tuple(batch.pos.shape), dtype)
+            expect_tensor("the stress", stress, tuple(batch.cell.shape), dtype)
+
+    @check("Work on a copy, such as copy.copy(data)")
+    def untouched_inputs(self) -> None:
+        for batch in (Batch.from_data_list(self.structures), self.connected()):
+            before = copy.deepcopy(batch.to_dict())
+            self.module(batch, stress=True)
+            if "edge_index" in before or self.cutoff is None:
+                self.model(batch)
+            for name, value in batch.to_dict().items():
+                if name not in before or (torch.is_tensor(value) and not value.equal(before[name])):
+                    raise CheckFailed(f"{name} of the batch was added or modified in place")
+
+    @check(SAME)
+    def repetition(self) -> None:
+        again = self.predict(self.structures)
+        self.agree(again, self.prediction, "computing the same structures again")
+
+    @check(STEADY)
+    def training_mode(self) -> None:
+        batch = Batch.from_data_list(self.structures)
+        trained = copy.deepcopy(self.module).train()(batch, stress=True)
+        self.agree(trained, self.prediction, "training mode")
