@@ -16,7 +16,12 @@ from schnetgeo.ops import reference
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
-from schnetgeo.ops.jit import match_threads, parallel, serial  # noqa: F401 `kernels` calls it
+from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
+    match_threads,
+    parallel,
+    serial,
+    standalone,
+)
 from schnetgeo.ops.reference import SMALLEST
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
@@ -204,16 +209,19 @@ def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out)
 
 @parallel
 def _slope(x, y, table, interval, slopes, source, start, out):
-    zero = x.dtype.type(0)
     for i in prange(x.shape[0]):
-        for e in range(start[i], start[i + 1]):
-            j, k = source[e], interval[e]
-            d0, d1, d2, d3 = slopes[e, 0], slopes[e, 1], slopes[e, 2], slopes[e, 3]
-            total = zero
-            for f in range(x.shape[1]):
-                c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
-                total += x[j, f] * y[i, f] * (d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3)
-            out[e] += total
+        _add_slopes(x, y, table, interval, slopes, source, i, (start[i], start[i + 1]), out)
+
+
+@standalone  # compiled once, so that sums have the same bits with and without threads
+def _add_slopes(x, y, table, interval, slopes, source, i, edges, out):
+    for e in range(edges[0], edges[1]):
+        j, k, total = source[e], interval[e], x.dtype.type(0)
+        d0, d1, d2, d3 = slopes[e, 0], slopes[e, 1], slopes[e, 2], slopes[e, 3]
+        for f in range(x.shape[1]):
+            c0, c1, c2, c3 = table[k, f], table[k + 1, f], table[k + 2, f], table[k + 3, f]
+            total += x[j, f] * y[i, f] * (d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3)
+        out[e] += total
 
 
 @parallel

@@ -1,5 +1,11 @@
-"""How functions of this package are compiled for the CPU, and how many threads run them."""
+"""How functions of this package are compiled for the CPU, and how many threads run them.
 
+Threads do not live on in a process made by `fork`, and GNU OpenMP, which looks after them, hangs
+there or ends the process. So a process whose parent had threads has one, for torch too.
+"""
+
+import functools
+import os
 from collections.abc import Callable
 
 import numba
@@ -9,9 +15,12 @@ from numba import njit
 from schnetgeo.ops.kernel_cache import KernelCache
 from schnetgeo.ops.symbols import by_symbol
 
+_has_lost_threads = False  # whether this process was forked from one that had started threads
+
 
 def match_threads() -> None:
     """Use as many threads as torch does."""
+    _watch_forks()
     wanted = torch.get_num_threads()
     threads = min(wanted, numba.config.NUMBA_NUM_THREADS)
     if threads != numba.get_num_threads():
@@ -26,13 +35,31 @@ OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract", "reassoc",
 def serial(function: Callable, parallel: bool = False) -> Callable:
     """Compile a function when it is first called, once for all processes."""
     kernel = njit(parallel=parallel, **OPTIONS)(function)
-    kernel._cache = KernelCache(function)
+    kernel._cache = KernelCache(function, parallel)
     return kernel
 
 
 def parallel(function: Callable) -> Callable:
-    """The same, with iterations of `prange` on several threads."""
-    return serial(function, parallel=True)
+    """The same, with iterations of `prange` on several threads where a process can have them."""
+    threaded, alone = serial(function, parallel=True), serial(function)
+
+    @functools.wraps(function)
+    def run(*arguments):
+        _watch_forks()
+        return (alone if _has_lost_threads else threaded)(*arguments)
+
+    return run
+
+
+@functools.cache
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_lose_threads)
+
+
+def _lose_threads() -> None:
+    global _has_lost_threads
+    _has_lost_threads = True
+    torch.set_num_threads(1)
 
 
 def standalone(function: Callable) -> Callable:

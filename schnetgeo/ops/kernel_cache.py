@@ -109,9 +109,9 @@ class KernelCache(Cache):
                 symbols.bind(symbol)
             return super().rebuild(target, kernel)
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, parallel: bool):
         super().__init__(function)
-        self._cache_file = _Files(self._impl.filename_base)
+        self._cache_file = _Files(self._impl.filename_base + ("-parallel" if parallel else ""))
 
     def load_overload(self, signature, target):
         kernel = None

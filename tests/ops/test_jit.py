@@ -1,0 +1,70 @@
+"""What a process computes whose parent had threads."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import multiprocessing, sys
+import torch
+from ase.build import molecule
+from torch.utils.data import DataLoader, Dataset
+from torch_geometric.data import Batch
+import schnetgeo as sg
+
+torch.set_num_threads(1)
+batch = Batch.from_data_list([sg.from_ase(molecule(name)) for name in ("C6H6", "CH3OH")])
+model = sg.SchNet(channels=16, num_layers=2, num_basis=20)
+potential = sg.Potential(model)
+
+def everything(seed):
+    potential.zero_grad()
+    result = potential(batch)
+    (result.energy.sum() + result.forces.square().sum()).backward()
+    return [result.energy.detach(), result.forces.detach(), *(p.grad for p in model.parameters())]
+
+class Results(Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, n):
+        return everything(n)
+
+def start_threads():
+    torch.set_num_threads(2)
+    everything(0)
+
+def same(results):
+    return all(torch.equal(a, b) for r in results for a, b in zip(wanted, r, strict=True))
+
+wanted = everything(0)
+start_threads()
+if sys.argv[1] == "pool":
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.map(everything, range(3))
+else:
+    loader = DataLoader(Results(), 1, num_workers=2, multiprocessing_context="fork")
+    results = [[t.squeeze(0) for t in r] for r in loader]
+print(len(results), same(results))
+"""
+
+
+@pytest.mark.parametrize("kind", ["pool", "loader"])
+def test_children_of_fork_compute_the_bits_of_one_thread(kind):
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, kind],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = child.communicate(timeout=200)
+    finally:
+        if child.poll() is None:  # with its own children, which hang
+            os.killpg(child.pid, signal.SIGKILL)
+    assert said.split() == ["3", "True"]
