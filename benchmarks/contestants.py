@@ -1,5 +1,6 @@
 """What a suite compares: two closed forms, the baseline, SchNet, its presets, and your models."""
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from schnetgeo.train.metrics import Predictions
 from schnetgeo.user_code import named_class
 
 _MAX_Z = 119
+_ARGUMENTS = frozenset(inspect.signature(SchNet).parameters)
 
 
 class ClosedForm(NamedTuple):
@@ -32,6 +34,7 @@ class Contestant(NamedTuple):
     closed_form: Callable[[PackedDataset, PackedDataset], ClosedForm] | None = None
     build: Callable[[dict, bool], nn.Module] | None = None
     classes: tuple[type, ...] = ()  # what a model file needs to load
+    takes: frozenset[str] = frozenset()  # of the options --model, those it is built with
 
 
 def mean_predictor(train: PackedDataset, test: PackedDataset) -> ClosedForm:
@@ -56,7 +59,9 @@ BUILT_IN = {
     "mean": Contestant("mean predictor", "mean", mean_predictor),
     "composition": Contestant("linear composition", "composition", composition_model),
     "baseline": Contestant("baseline", "baseline", build=lambda arguments, mean: Baseline()),
-    "SchNet": Contestant("SchNet", "", build=lambda arguments, mean: _schnet(mean, **arguments)),
+    "SchNet": Contestant(
+        "SchNet", "", build=lambda arguments, mean: _schnet(mean, **arguments), takes=_ARGUMENTS
+    ),
 }
 
 
@@ -64,8 +69,9 @@ def contestant(name: str) -> Contestant:
     """What a word of --models stands for.
 
     Args:
-        name: one of `BUILT_IN`, a preset of SchNet, or the dotted path of a class: a model that is
-            built without arguments, or a `RadialConv` that a SchNet is built with.
+        name: one of `BUILT_IN`, a preset of SchNet, or the dotted path of a class: a model, which
+            is built with the options --model that its constructor names, or a `RadialConv` that
+            a SchNet is built with.
 
     Raises:
         InputError: for another word; lists the known ones.
@@ -83,9 +89,17 @@ def contestant(name: str) -> Contestant:
         found = named_class(name)
     except InputError as error:
         raise InputError(f"models: {error}") from None
-    return Contestant(
-        name, name, build=lambda a, mean: _own(found, name, a, mean), classes=(found,)
-    )
+    build = lambda arguments, mean: _own(found, name, arguments, mean)  # noqa: E731
+    return Contestant(name, name, build=build, classes=(found,), takes=_taken(found))
+
+
+def _taken(found: type[nn.Module]) -> frozenset[str]:
+    """Which arguments of SchNet the constructor takes by name."""
+    if issubclass(found, RadialConv):
+        return _ARGUMENTS - {"conv"}
+    parameters = inspect.signature(found).parameters
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return _ARGUMENTS if passes_on and issubclass(found, SchNet) else _ARGUMENTS & set(parameters)
 
 
 def _schnet(mean: bool, **arguments) -> SchNet:
@@ -96,11 +110,14 @@ def _schnet(mean: bool, **arguments) -> SchNet:
 def _own(found: type[nn.Module], name: str, arguments: dict, mean: bool) -> nn.Module:
     if issubclass(found, RadialConv):
         return _schnet(mean, **{**arguments, "conv": found})
+    if mean and "readout" in arguments:
+        arguments = {**arguments, "readout": MeanReadout}
     try:
-        model = found()
+        model = found(**arguments)
     except TypeError as error:
         raise InputError(
-            f"models: {name} cannot be built without arguments ({error}); give each a default"
+            f"models: {name} cannot be built ({error}); give each argument that is none of "
+            "SchNet's a default"
         ) from None
     for attribute in ("cutoff", "max_z", "arguments"):
         if not hasattr(model, attribute):

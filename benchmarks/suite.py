@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from benchmarks.cases import OWN, Case, Subject, cases
-from benchmarks.contestants import contestant
+from benchmarks.contestants import BUILT_IN, contestant
 from benchmarks.learning_curve import fits, over_seeds
 from benchmarks.page import page
 from benchmarks.protocol import protocol
@@ -19,7 +19,7 @@ from schnetgeo._version import __version__
 from schnetgeo.cli import add_model, check_device, is_first_process
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
-from schnetgeo.notes import notes_in_one_line
+from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
 from schnetgeo.train.fit import MODEL
@@ -35,7 +35,8 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
     parser.add_argument("--models", type=str, nargs="+",
                         default=["mean", "composition", "baseline", "SchNet"],
                         help="mean, composition, baseline, SchNet (of the options --model), its "
-                        "presets, or dotted paths of your own models and layers")  # fmt: skip
+                        "presets, or dotted paths of your own models and layers, which are "
+                        "built with the options --model that they take")  # fmt: skip
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     parser.add_argument("--num_train", type=int, nargs="+", default=[950],
                         help="structures to train on, one number or several")  # fmt: skip
@@ -68,7 +69,10 @@ def command(
     """Run a benchmark; an `InputError` becomes one line and exit code 2."""
 
     def run(options: Namespace) -> None:
-        _check_protocol(options, parser.get_defaults())
+        defaults = parser.get_defaults()
+        _check_protocol(options, defaults)
+        if not options.protocol:
+            _note_without_effect(options, defaults)
         (protocol if options.protocol else run_suite)(options, subjects(options))
 
     run_command(parser, run, arguments)
@@ -95,6 +99,15 @@ def _check_protocol(options: Namespace, defaults: Namespace) -> None:
         if options[name] != defaults[name]:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} has no effect {beside} --protocol; leave it away")
+
+
+def _note_without_effect(options: Namespace, defaults: Namespace) -> None:
+    """Say which options --model a preset or a model of one's own is not built with."""
+    given = [k for k, value in vars(options.model).items() if value != defaults.model[k]]
+    for name in options.models:
+        lost = [f"--model.{k}".replace("_", "-") for k in given if k not in contestant(name).takes]
+        if lost and name not in BUILT_IN:
+            note(f"{name} is built without {', '.join(lost)}, which it does not take")
 
 
 def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:

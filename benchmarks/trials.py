@@ -30,7 +30,7 @@ class Trial(NamedTuple):
 
     case: Case
     model: Contestant
-    arguments: dict  # of SchNet, where they are those of --model
+    arguments: dict  # those of --model that the model takes
     training: Training
     key: str
     rows: dict[str, str]  # the key of each row by what is tested
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 def new_trial(case: Case, model: Contestant, options: Namespace) -> Trial:
     """A contestant with the options that have an effect on it."""
-    arguments = vars(options.model) if model.name == "SchNet" or model.classes else {}
+    arguments = {k: v for k, v in vars(options.model).items() if k in model.takes}
     training = case.training
     if model.name == "baseline":
         minutes = training.max_minutes or options.baseline_minutes

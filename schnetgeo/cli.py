@@ -111,9 +111,13 @@ def print_errors(errors: Errors, count: int) -> None:
 def _train_parser(preset: str | None) -> Parser:
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    parser.add_argument("--dataset", type=str, default="Demo", help=f"of {', '.join(TAKES)}")
+    parser.add_argument(
+        "--dataset", type=str | None, help=f"of {', '.join(TAKES)}; Demo unless given"
+    )
     add_named(parser)
-    parser.add_argument("--data", type=str, nargs="+", help="your own files instead")
+    parser.add_argument(
+        "--data", type=str, nargs="+", help="your own files, or those of --dataset at hand"
+    )
     parser.add_argument("--val_data", type=str, nargs="+", default=[], help="files to validate on")
     parser.add_argument("--test_data", type=str, nargs="+", default=[], help="files to test on")
     add_units(parser)
@@ -151,10 +155,9 @@ def _train(options: Namespace) -> None:
     check_device(training.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.data:
-        dataset, how = read_to_split(options)
-    else:
-        dataset, how = open_to_split(options)
+    is_own = options.data and not options.dataset
+    options.dataset = options.dataset or "Demo"
+    dataset, how = (read_to_split if is_own else open_to_split)(options)
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
     split = split_named(how, dataset, *counts, training.seed)
@@ -232,10 +235,12 @@ def _check_effect(options: Namespace) -> None:
     """Refuse options of `train` that differ from the default but would have no effect."""
     defaults = _train_parser(None).get_defaults()
     model = [f"model.{name}" for name in vars(defaults.model)]
+    of_files = [*UNITS, "val_data", "test_data"]
     lost = {
         "beside --init, which brings its model": [*model, "preset"] if options.init else [],
-        "beside --data": ["dataset", *CHOICES] if options.data else [],
-        "without --data": [] if options.data else [*UNITS, "val_data", "test_data"],
+        "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
+        "beside --dataset": of_files if options.data and options.dataset else [],
+        "without --data": [] if options.data else of_files,
     }
     for why, names in lost.items():
         for name in names:

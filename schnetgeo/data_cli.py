@@ -9,7 +9,6 @@ from jsonargparse import Namespace
 from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import is_trajectory
-from schnetgeo.data.store import Store
 from schnetgeo.data_options import (
     ROOT,
     TAKES,
@@ -50,7 +49,7 @@ def add_data(parser: Parser) -> None:
         commands.add_subcommand(name, own, help=help)
     own = Parser(description="Fetch the files of a data set; those that are there are checked.")
     _add_named(own, needed=True)
-    own.add_argument("--from_file", type=str | None, help="a copy brought here in another way")
+    own.add_argument("--data", type=str | None, help="a copy brought here in another way")
     commands.add_subcommand("download", own, help="fetch a data set")
     own = Parser(description="Write structures to a file of another kind, or to a store.")
     own.add_argument("files", type=str, nargs="+", help="stores, or anything ASE reads, .npz")
@@ -66,6 +65,7 @@ def _add_named(parser: Parser, needed: bool = False) -> None:
     parser.add_argument("--dataset", type=kind, required=needed, help=names)
     if not needed:
         add_named(parser)
+        parser.add_argument("--data", type=str, nargs="+", help="files of --dataset at hand")
         return
     parser.add_argument("--molecule", type=str | None, help="of MD17 and RevisedMD17")
     parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
@@ -81,14 +81,16 @@ def run_data(options: Namespace) -> None:
 def _opened(options: Namespace) -> PackedDataset | None:
     if bool(options.files) == bool(options.dataset):
         raise InputError("give either files or --dataset")
-    lost = chosen(options) if options.files else [name for name in UNITS if options[name]]
+    names = [*chosen(options), "data"] if options.files else UNITS
+    lost = [name for name in names if options[name]]
     if lost:
         option, beside = min(lost).replace("_", "-"), "files" if options.files else "--dataset"
         raise InputError(f"--{option} has no effect beside {beside}; leave one of them away")
     if options.files:
         return read_files(options.files, options)
     named_arguments(options)
-    if options.dataset in SOURCES and not _is_there(_source(options.dataset), options):
+    at_hand = options.data or options.dataset not in SOURCES
+    if not at_hand and not _is_there(_source(options.dataset), options):
         return None
     every = options.dataset == "ISO17" and not options.fold
     return open_named(options, **({"fold": list(iso17.FOLDS)} if every else {}))
@@ -161,7 +163,7 @@ def _published(name: str) -> list[dict]:
 
 def _units(dataset: PackedDataset) -> tuple[dict[str, str], dict[str, str]]:
     """Units and meanings that only the data set knows."""
-    units = dict(dataset.notes.get("units", {})) if isinstance(dataset, Store) else {}
+    units = dict(getattr(dataset, "notes", {}).get("units", {}))
     if isinstance(dataset, qm9.QM9):
         return {k: p.unit for k, p in qm9.TARGETS.items()}, {
             k: p.meaning for k, p in qm9.TARGETS.items()
@@ -279,10 +281,10 @@ def _download(options: Namespace) -> None:
     wanted = [options.molecule] if options.molecule else list(source.files)
     if options.molecule and options.molecule not in source.files:
         raise _unknown_molecule(source, options.molecule)
-    if options.from_file and len(wanted) > 1:
-        raise InputError("--from-file is one file: say with --molecule which one it is")
+    if options.data and len(wanted) > 1:
+        raise InputError("--data is one file: say with --molecule which one it is")
     for key in wanted:
-        print(fetch(source.files[key], Path(options.root) / source.name, options.from_file))
+        print(fetch(source.files[key], Path(options.root) / source.name, options.data))
     print(f"cite {source.citation}; {source.license}")
 
 

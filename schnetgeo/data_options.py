@@ -126,7 +126,22 @@ def add_named(parser: Parser) -> None:
 
 def open_named(options: Namespace, **more) -> PackedDataset:
     """The data set that the options name; `more` are further arguments of its class."""
-    return open_dataset(options.dataset, **named_arguments(options), **more)
+    arguments = named_arguments(options)
+    if options.data:
+        more["file"] = _at_hand(options)
+    return open_dataset(options.dataset, **arguments, **more)
+
+
+def _at_hand(options: Namespace) -> str | list[str]:
+    """The files of --data as the class of the data set takes them: one, of QM9 several."""
+    if options.dataset == "Demo":
+        raise InputError("--data has no effect on Demo, which ships with the package; leave it out")
+    if options.dataset != "QM9" and len(options.data) > 1:
+        raise InputError(
+            f"--data names {len(options.data)} files, but {options.dataset} is read from one; name "
+            "that"
+        )
+    return options.data if options.dataset == "QM9" else options.data[0]
 
 
 def named_arguments(options: Namespace) -> dict[str, str | list[str]]:
@@ -160,7 +175,8 @@ def open_to_split(options: Namespace) -> tuple[PackedDataset, str]:
         dataset = open_named(options)
         _check_energy(dataset)
         return dataset, how or ("random" if _pools(dataset) is None else "published")
-    how = how or str(SPLITS[0])
+    single = options.data and Path(options.data[0]).suffix == ".npz"  # without the split lists
+    how = how or ("random" if single else str(SPLITS[0]))
     number = int(how) if how in map(str, SPLITS) else None
     return open_named(options, split=number), how
 

@@ -122,7 +122,7 @@ def test_train_on_a_store_by_time(capsys):
 
 def test_download_from_a_file(capsys):
     Path("brought.npz").write_bytes(b"frames")
-    run("data download --dataset MD17 --molecule ethanol --from-file brought.npz")
+    run("data download --dataset MD17 --molecule ethanol --data brought.npz")
     assert Path("data/MD17/md17_ethanol.npz").read_bytes() == b"frames"
     out = capsys.readouterr().out
     assert out.startswith("data/MD17/md17_ethanol.npz\ncite Chmiela")
@@ -141,7 +141,7 @@ def test_download_from_a_file(capsys):
         ("stats --dataset MD17", "MD17 is not in data; fetch it with schnetgeo data download"),
         ("stats frames.extxyz --picture a.txt", "a.txt: cannot be written: Format 'txt' is not"),
         ("download --dataset MD17 --molecule gold", "MD17 has no molecule 'gold'; known: benzene"),
-        ("download --dataset MD17 --from-file a.npz", "--from-file is one file: say with --molec"),
+        ("download --dataset MD17 --data a.npz", "--data is one file: say with --molec"),
         ("convert frames.extxyz --out a.cif", "a.cif: cannot write .cif; known: .extxyz, .xyz"),
         ("convert frames.extxyz --out mixed.npz", "mixed.npz: exists already; remove it or choo"),
         ("convert frames.extxyz mixed.npz --out a.store", "mixed.npz: lacks 'cell', unlike the 30"),

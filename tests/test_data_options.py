@@ -161,3 +161,21 @@ def test_folds_of_iso17(capsys):
 )
 def test_options_without_effect(capsys, options, message):
     assert message in refused(capsys, f"train --out out {STEPS} {options}")
+
+
+def test_files_at_hand_beside_a_data_set(molecules, revised, coupled_cluster, isomers):
+    """`--data` is what `file=` is in Python, and the data set reads it as it is published."""
+    Path("data").rename("elsewhere")
+    for command, copy in (
+        ("--dataset QM9 --task energy", "QM9/dsgdb9nsd.xyz.tar.bz2"),
+        ("--dataset MD17 --molecule ethanol_ccsd_t", "MD17/ethanol_ccsd_t.zip"),
+        ("--dataset RevisedMD17", "RevisedMD17/rmd17.tar.bz2"),
+        ("--dataset ISO17", "ISO17/iso17.tar.gz"),
+    ):
+        Path("data/QM9").mkdir(parents=True, exist_ok=True)
+        Path("data/QM9/uncharacterized.txt").write_bytes(uncharacterized_txt([2, 3, 30]))
+        out = command.split()[1]
+        run(f"train {command} --data elsewhere/{copy} {COUNTS} {STEPS} --out {out}")
+        assert len(Split.load(f"{out}/split.npz").train) == 6
+        if "ISO17" not in command:  # of which it asks for all folds
+            run(f"data info {command.replace(' --task energy', '')} --data elsewhere/{copy}")

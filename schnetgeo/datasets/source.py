@@ -137,7 +137,7 @@ def _download(file: File, path: Path, timeout: float) -> None:
             reasons.append(f"{url} ({error})")
     raise InputError(
         f"{file.name}: cannot be downloaded from {'; nor from '.join(reasons)}; fetch it elsewhere "
-        f"and put it into {path.parent}, or name it with file= or --from-file"
+        f"and put it into {path.parent}, or name it with file= or --data"
     )
 
 

@@ -227,10 +227,39 @@ class Layer(sg.RadialConv):
 
 
 class Wide(nn.Module):
-    """Cannot be built without arguments."""
+    """Needs an argument that is none of SchNet's."""
 
-    def __init__(self, channels):
+    def __init__(self, size):
         super().__init__()
+
+
+class Deep(sg.SchNet):
+    """Passes all arguments on."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+
+
+class Narrow(sg.SchNet):
+    """Names two of the arguments."""
+
+    def __init__(self, channels=32, num_basis=6):
+        super().__init__(channels, 1, num_basis)
+        self.arguments = {"channels": channels, "num_basis": num_basis}
+
+
+def test_own_models_are_built_with_the_options_that_they_take(tmp_path, capsys):
+    names = [f"{__name__}.{model.__name__}" for model in (Deep, Narrow)]
+    rows = run(f"--models SchNet {' '.join(names)} schnetpack --num-train 20", tmp_path)
+    same = sg.nn.num_parameters(sg.SchNet(channels=8, num_layers=1, num_basis=8))
+    assert [row["parameters"] for row in rows[:3]] == [same] * 3
+    first, second = capsys.readouterr().err.splitlines()[:2]
+    assert f"{names[1]} is built without --model.num-layers, which" in first
+    assert "schnetpack is built without --model.channels, --model.num-layers, --mo" in second
+    entries = [json.loads(path.read_text()) for path in (tmp_path / "rows").iterdir()]
+    options = {e["row"]["model"]: e["details"]["options"] for e in entries}
+    assert "num_basis 8" in options[names[1]]
+    assert "num_layers" not in options[names[1]]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +269,7 @@ class Wide(nn.Module):
         ("--models lost.Net", "there is no class lost.Net"),
         ("--models json.dumps", "json.dumps is no torch.nn.Module"),
         ("--models torch.nn.ReLU", "torch.nn.ReLU has no attribute 'cutoff'"),
-        (f"--models {__name__}.Wide", "cannot be built without arguments"),
+        (f"--models {__name__}.Wide", "cannot be built ("),
         (
             "--models mean --num-train 40 9999",
             "Demo ethanol: cannot split 1200 structures into num_train=9999",
@@ -253,8 +282,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, options, mes
         run(options, tmp_path / "out")
     error = capsys.readouterr().err
     assert exit.value.code == 2
-    assert message in error
-    assert error.count("\n") == 1
+    *notes, line = error.splitlines()
+    assert message in line
+    assert all(" is built without --model." in said for said in notes)
     assert not (tmp_path / "out").exists()
 
 
