@@ -14,10 +14,10 @@ from schnetgeo.data.store import Store
 from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
 from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.published import Pools, check_limit, default_split
-from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
+from schnetgeo.train.checks import check_target
 
 ROOT = "data"
 UNITS = (
@@ -173,7 +173,7 @@ def open_to_split(options: Namespace) -> tuple[PackedDataset, str]:
     how = options.split
     if options.dataset != "RevisedMD17":
         dataset = open_named(options)
-        _check_energy(dataset)
+        check_target(dataset)
         return dataset, how or ("random" if _pools(dataset) is None else "published")
     single = options.data and Path(options.data[0]).suffix == ".npz"  # without the split lists
     how = how or ("random" if single else str(SPLITS[0]))
@@ -202,14 +202,6 @@ def split_named(how: str, dataset: PackedDataset, *numbers: int | None) -> Split
             "a file"
         )
     return default_split(dataset, *numbers)
-
-
-def _check_energy(dataset: PackedDataset) -> None:
-    if isinstance(dataset, QM9) and not dataset.has("energy"):
-        raise InputError(
-            f"--target {dataset.target} is in {dataset.unit}, but models learn energies here; take "
-            "another target, or python -m benchmarks.qm9 for properties of any unit"
-        )
 
 
 def _pools(dataset: PackedDataset):

@@ -584,3 +584,24 @@ def test_evaluate_reads_with_the_keys_and_units_of_the_training(here, capsys):
     assert "read with --energy-key U0 --energy-unit Hartree" in capsys.readouterr().err
     run(f"evaluate out/model.safetensors odd.npz {units} --json given.json")
     assert Path("plain.json").read_text() == Path("given.json").read_text()
+
+
+def test_a_training_of_few_steps_says_so_and_redraws_no_line_in_a_file(here, capsys):
+    run(f"train --data good.npz --out few --max-minutes 0.0001 {COUNTS} {SMALL} --progress true")
+    out, err = capsys.readouterr()
+    assert re.search(r"^only \d\d? steps were done: .* raise --max-minutes$", out, re.MULTILINE)
+    assert "\r" not in out + err
+    assert "it/s" not in out + err
+    errors = json.loads(Path("few/errors.json").read_text())
+    assert errors["force_mae_kcal_mol_A"] > 0
+    run(f"train --data good.npz --out enough --max-steps 2 {COUNTS} {SMALL}")
+    assert "were done" not in capsys.readouterr().out  # two were asked for
+
+
+def test_output_that_nobody_reads_on_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)  # as head does after its lines
+    command = [sys.executable, "-m", "schnetgeo", "data", "info", "--dataset", "Demo"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

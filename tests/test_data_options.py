@@ -88,7 +88,7 @@ def test_qm9(capsys):
     assert "errors on 19 structures" in out
     assert "split random, " in out
     line = refused(capsys, f"train --dataset QM9 --target mu --task energy --out m {STEPS}")
-    assert "--target mu is in Debye, but models learn energies here; take another target" in line
+    assert "QM9: target mu is in Debye, but models learn energies here; take another target" in line
 
 
 @pytest.mark.usefixtures("coupled_cluster")

@@ -69,8 +69,9 @@ def check_potential_trains(potential: Potential, val: PackedDataset) -> None:
 
 
 def check_set(name: str, part: PackedDataset) -> None:
-    """Raise `InputError` for loaders, lists and whatever else is no data set."""
+    """Raise `InputError` for what is no data set, and for QM9 with a target that is no energy."""
     if isinstance(part, PackedDataset):
+        check_target(part)
         return
     if isinstance(part, torch.utils.data.Subset):
         remedy = "index the data set itself, as in dataset[subset.indices]"
@@ -80,6 +81,16 @@ def check_set(name: str, part: PackedDataset) -> None:
         f"{name} must be a data set, such as Demo('ethanol')[:1000], got a "
         f"{type(part).__name__}; {remedy}"
     )
+
+
+def check_target(part: PackedDataset) -> None:
+    """Raise `InputError` for QM9 with a target that is no energy, which is what models learn."""
+    unit = getattr(part, "unit", "eV")
+    if unit != "eV":
+        raise InputError(
+            f"{part.where}: target {part.target} is in {unit}, but models learn energies here; "
+            "take another target, or python -m benchmarks.qm9 for properties of any unit"
+        )
 
 
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
 from schnetgeo.data.store import write_store
-from schnetgeo.datasets import Demo, load_data
+from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, compiled, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
+from tests.shared_data import shared
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -283,6 +284,17 @@ def test_loaders_instead_of_data_sets_are_refused(tmp_path):
         new_potential(SchNet(8, 1), loaders.train)
     with pytest.raises(InputError, match="val must be a data set, .* got a Loader"):
         fit(Potential(SchNet(8, 1)), Demo()[:20], loaders.val, Training(max_steps=1), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("start", [
+    lambda data, out: new_potential(small_model(), data),
+    lambda data, out: fit(Potential(small_model()), data, data[:0], Training(max_steps=1), out),
+])  # fmt: skip
+def test_a_target_of_qm9_that_is_no_energy_is_refused_at_once(tmp_path, start):
+    data = QM9(target="mu", file=shared("qm9_all_properties.npz"))[:20]
+    with pytest.raises(InputError, match="target mu is in Debye, .* take another target, or pyth"):
+        start(data, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
