@@ -22,7 +22,7 @@ from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
 from schnetgeo.nn.whole import Weights
-from schnetgeo.ops import bspline
+from schnetgeo.ops import bspline, memory
 from schnetgeo.ops.cpu import first_edges
 
 _SMALL = 96  # atoms, up to which one compiled function is fastest
@@ -143,13 +143,26 @@ class FrozenPotential:
         self.spacing, self.error = tables.spacing, tables.error
         self.model = potential.model = _Tabulated(model, tables)
         self._potential = potential
+        self._intensive = is_intensive(model)
+        self._copy_weights()
+
+    def _copy_weights(self) -> None:
+        model, scale = self.model.model, float(self._potential.scale)
         self._weights = None
         if _is_plain(model):
-            self._weights = _weights(model, tables.coefficients, float(potential.scale))
+            self._weights = _weights(model, self.model.tables, scale)
             self._embedding = _array(model.embedding.weight)
             self._silu = type(model.readout.activation) is nn.SiLU
-        self._references = potential.references.energies.numpy()
-        self._intensive = is_intensive(model)
+        self._references = _array(self._potential.references.energies)
+
+    def __getstate__(self) -> dict:
+        """Without the arrays, which would come out elsewhere on a cache line."""
+        arrays = "_weights", "_embedding", "_references"
+        return {name: value for name, value in vars(self).items() if name not in arrays}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._copy_weights()
 
     @torch.no_grad()
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
@@ -241,9 +254,13 @@ def _weights(model: SchNet, tables: Tensor, scale: float) -> Weights:
         stack("lin1"), biases("lin1"), stack("lin2"), biases("lin2"), stack("lin3"), biases("lin3"),
         stack("lin1", False), stack("lin2", False), stack("lin3", False), _array(tables),
         _array(first.weight.t()), _array(first.bias), _array(first.weight),
-        scale * _array(last.weight[0]), scale * _array(last.bias),
+        _array(scale * last.weight[0]), _array(scale * last.bias),
     )  # fmt: skip
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+    """A copy that nothing else moves or frees, as sending a tensor to another process does."""
+    values = tensor.detach().numpy()
+    out = memory.empty(values.shape, values.dtype)
+    out[...] = values
+    return out

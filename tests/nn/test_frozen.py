@@ -1,4 +1,6 @@
 import copy
+import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import numba
 import numpy as np
@@ -387,3 +389,30 @@ def test_dynamics_with_frozen_tables_conserve_energy_as_well():
     assert exact.std() > 0  # the integrator's own
     assert fast_drift < drift + 0.1 * exact.std()
     assert fast.std() == pytest.approx(exact.std(), rel=0.1)
+
+
+@pytest.mark.parametrize("send", [ForkingPickler.dumps, lambda p: p._potential.share_memory()])
+def test_it_owns_its_memory(send):
+    """Whatever moves the tensors of the model, as sending it to another process does."""
+    potential = potential_of(channels=32).freeze(1e-6)
+    data = from_ase(rattled("CH3OH"))
+    wanted = potential(data)
+    send(potential)
+    rest = [torch.full((n,), 7.0) for n in (16, 32, 128, 1024, 2048, 4096) for _ in range(100)]
+    result = potential(data)
+    assert torch.equal(result.energy, wanted.energy)
+    assert torch.equal(result.forces, wanted.forces)
+    assert all(bool((t == 7).all()) for t in rest)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
+)
+def test_copies_have_the_same_bits(copied):
+    potential = potential_of(channels=12).freeze(1e-6)
+    data = from_ase(rattled("CH3OH"))
+    wanted, other = potential(data), copied(potential)
+    result = other(data)
+    assert torch.equal(result.energy, wanted.energy)
+    assert torch.equal(result.forces, wanted.forces)
+    assert all(array.ctypes.data % 64 == 0 for array in other._weights)
