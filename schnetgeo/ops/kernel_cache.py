@@ -45,8 +45,8 @@ def folder() -> Path:
     processor = llvmlite.binding.get_host_cpu_features().flatten()
     for text in (numba.__version__, llvmlite.__version__, sys.version, processor):
         digest.update(b"\0" + text.encode())
-    root = numba.config.CACHE_DIR or platformdirs.user_cache_dir("schnetgeo")
-    return Path(root) / "kernels" / digest.hexdigest()[:16]
+    root = Path(numba.config.CACHE_DIR or platformdirs.user_cache_dir())
+    return root / "schnetgeo" / "kernels" / digest.hexdigest()[:16]
 
 
 class _Files:
@@ -59,7 +59,10 @@ class _Files:
         self._stem = stem
 
     def load(self, key: tuple):
-        content = self._path(key).read_bytes()
+        path = self._path(key)
+        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+            return None  # code of somebody else
+        content = path.read_bytes()
         digest, text = content[:32], content[32:]
         if hashlib.sha256(text).digest() != digest:
             return None
@@ -149,8 +152,11 @@ def _announce() -> None:
 def _remove_old_folders() -> None:
     """Keep this state and those others that were compiled last."""
     os.utime(folder())
-    others = [path for path in folder().parent.iterdir() if path != folder()]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_FOLDERS - 1)]:
+    ages = {}
+    for path in folder().parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # by another process
+            ages[path] = path.stat().st_mtime
+    for path in sorted(ages, key=ages.get, reverse=True)[_FOLDERS:]:
         shutil.rmtree(path, ignore_errors=True)
 
 

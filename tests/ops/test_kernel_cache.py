@@ -49,7 +49,7 @@ def run(home, cache="cache"):
 
 
 def folders(home):
-    return list((home / "cache" / "kernels").iterdir())
+    return list((home / "cache" / "schnetgeo" / "kernels").iterdir())
 
 
 def change(home, line):
@@ -122,7 +122,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(home):
 
 
 def test_folders_of_old_states_are_removed(home):
-    old = [home / "cache" / "kernels" / name for name in "abcdefghi"]
+    old = [home / "cache" / "schnetgeo" / "kernels" / name for name in "abcdefghi"]
     for age, folder in enumerate(old):
         folder.mkdir(parents=True)
         os.utime(folder, (1e9 - age, 1e9 - age))
