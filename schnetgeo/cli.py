@@ -128,9 +128,9 @@ def _train_parser(preset: str | None) -> Parser:
     )
     parser.add_argument(
         "--split", type=str | None,
-        help="random, blocks (of time), group:NAME (keeps those with one NAME together), published "
-        "(1 to 5 of RevisedMD17), or an .npz with the indices train, val and test; as published, "
-        "else random unless given",
+        help="random, blocks (of time), group:NAME (keeps those with one NAME together; group:file "
+        "those of a file), published (1 to 5 of RevisedMD17), or an .npz with the indices train, "
+        "val and test; as published, else random unless given",
     )  # fmt: skip
     parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
     defaults = (

@@ -267,7 +267,8 @@ def split_by(
 
     Args:
         how: "random"; "blocks", stretches of time; "group:NAME", structures with the same value of
-            the attribute NAME together; or a file that `Split.load` reads, with all its indices.
+            the attribute NAME together; "group:file", those of each file of an `AtomsFile`; or a
+            file that `Split.load` reads, with all its indices.
         dataset: what to split.
         num_train: structures to train on.
         num_val: structures to validate on.
@@ -284,6 +285,10 @@ def split_by(
         return block_split(len(dataset), *numbers)
     if how.startswith("group:"):
         name = how.removeprefix("group:")
+        counts = getattr(dataset, "counts", None)  # of the files that it was read from
+        if name == "file" and not dataset.has(name) and isinstance(counts, list):
+            files = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+            return group_split(files[dataset.indices()], *numbers)
         known = [key for key in dataset.packed.keys() if key not in (*PER_ATOM, *PER_EDGE, "ptr")]
         if name not in known:
             raise InputError(

@@ -1,11 +1,13 @@
 import zipfile
 
+import ase.io
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import schnetgeo as sg
 from schnetgeo.data.split import (
     Split,
     block_split,
@@ -16,7 +18,7 @@ from schnetgeo.data.split import (
     random_split,
     split_by,
 )
-from schnetgeo.datasets import Demo
+from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
 from tests.shared_data import shared
@@ -289,3 +291,18 @@ def test_a_member_that_is_no_array(tmp_path):
         archive.writestr("train", b"text")
     with pytest.raises(InputError, match="a split has arrays of indices"):
         Split.load(tmp_path / "a.npz")
+
+
+def test_structures_of_a_file_stay_together(tmp_path):
+    numbers = (5, 3, 4, 6)
+    frames = [sg.to_ase(data) for data in Demo("ethanol")[: sum(numbers)]]
+    file_of = np.repeat(range(4), numbers)
+    for k in range(4):
+        chosen = [atoms for atoms, file in zip(frames, file_of, strict=True) if file == k]
+        ase.io.write(tmp_path / f"{k}.xyz", chosen, format="extxyz")
+    data = AtomsFile([tmp_path / f"{k}.xyz" for k in range(4)])
+    for part, order in ((data, range(18)), (data[::-1], range(17, -1, -1))):
+        split = split_by("group:file", part, 5, 1, None, 3)
+        files = [{int(file_of[order[i]]) for i in indices.tolist()} for indices in split]
+        assert all(files)
+        assert sum(map(len, files)) == 4  # no file is in two parts
