@@ -149,7 +149,7 @@ class PackedDataset(Dataset):
         out.packed, sizes = self.gathered()
         out.packed.ptr = offsets(sizes)
         out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
-        for key in edges[0].keys() - {"count"}:
+        for key in filter(edges[0].__contains__, PER_EDGE):
             axis = out.packed.__cat_dim__(key, None)
             out.packed[key] = torch.cat([block[key] for block in edges], dim=axis)
         out._edge_ptr = offsets(torch.cat([block["count"] for block in edges]))
@@ -247,7 +247,7 @@ class PackedDataset(Dataset):
             edges = self._runs(self._edge_ptr, index)
             first_atom, first_edge = atoms.ptr[:-1], edges.ptr[:-1]
             own = {"edge_index": first_atom, "edge_reverse": first_edge, "edge_shift": none}
-            for key in own.keys() & self.packed.keys():
+            for key in filter(self.packed.__contains__, PER_EDGE):
                 axis = 1 if key == "edge_index" else 0
                 fields[key] = edges.take_shifted(self.packed[key], own[key], axis)
                 slices[key], increments[key] = edges.ptr, own[key]

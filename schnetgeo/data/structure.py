@@ -39,3 +39,7 @@ class Structure(Data):
         if torch.is_tensor(value) and value.shape == (1,):
             return 0  # a scalar called "config_index" or "batch_id" is none of PyG's indices
         return super().__inc__(key, value, *args, **kwargs)
+
+    def keys(self) -> list[str]:
+        """Names of the attributes in the order in which they were set; PyG's differs by process."""
+        return list(self._store.keys())

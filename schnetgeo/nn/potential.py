@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.neighbors import sorted_edges, with_edges
+from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
@@ -123,6 +124,7 @@ class Potential(nn.Module):
         self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
+        self.states_noted = False  # whether it was said that charge and spin are not read
 
     @torch.compiler.disable  # which cannot differentiate twice
     def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
@@ -156,6 +158,8 @@ class Potential(nn.Module):
         free = data.pos.requires_grad and torch.is_grad_enabled()
         differentiable = (self.training or free) and torch.is_grad_enabled()
         self._check_coverage(data)
+        if not (self.states_noted or self.training) and is_ours(self.model):
+            self.states_noted = note_states(data, type(self.model).__name__)
         fast = self._has_slopes and not free
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff, longer=fast and self._masks_edges)
@@ -338,6 +342,11 @@ def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
 def is_intensive(model: nn.Module) -> bool:
     """Whether what the model predicts is a mean over atoms."""
     return isinstance(getattr(model, "readout", None), MeanReadout)
+
+
+def is_ours(model: nn.Module) -> bool:
+    """Whether a model is of this package, none of which reads charge and spin."""
+    return type(model).__module__.startswith("schnetgeo.")
 
 
 def check_model(model: object) -> None:

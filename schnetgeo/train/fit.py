@@ -12,11 +12,12 @@ import torch
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.states import note_states_of
 from schnetgeo.data.statistics import fit_composition, fit_normalization, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import read_model
-from schnetgeo.nn.potential import Potential, check_model, is_intensive
+from schnetgeo.nn.potential import Potential, check_model, is_intensive, is_ours
 from schnetgeo.train.checks import (
     CHECKPOINT,
     MODEL,
@@ -91,6 +92,8 @@ def cover(potential: Potential, train: PackedDataset) -> None:
     """Note that a potential is trained on these structures too."""
     more, before = Coverage.of(train), potential.trained_on
     potential.trained_on = more if before is None else before.union(more)
+    if is_ours(potential.model):
+        potential.states_noted = note_states_of(train, type(potential.model).__name__)
 
 
 def fit(

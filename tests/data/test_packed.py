@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -269,6 +272,30 @@ def test_batches_own_their_memory():
     before = dataset[0].pos.clone()
     dataset.batch([0, 1]).pos.zero_()
     assert torch.equal(dataset[0].pos, before)
+
+
+def test_attributes_have_one_order_in_every_process():
+    code = """
+from ase.build import bulk
+from schnetgeo.data import from_ase
+from schnetgeo.data.packed import PackedDataset
+item = from_ase(bulk("Cu"))
+for name in ("gap", "spin", "dipole", "charge", "volume"):
+    item[name] = item.pos.new_ones(1)
+dataset = PackedDataset.from_list([item] * 3).with_edges(3.0)
+print(dataset[0].keys(), dataset.batch([0, 1]).keys(), dataset.packed.keys())
+"""
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(orders) == 1
 
 
 def test_travels_to_other_processes():

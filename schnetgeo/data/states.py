@@ -1,0 +1,69 @@
+"""Charges and spins that structures state, for models that do not read them."""
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from schnetgeo.data.copies import fingerprints
+from schnetgeo.data.packed import PackedDataset
+from schnetgeo.notes import note
+
+_USUAL = {"charge": (0,), "spin": (0, 1)}  # of closed shells; as a sum, or as the multiplicity
+
+
+def note_states(data: Data, model: str) -> bool:
+    """Note that a model of this name does not read a charge or spin; whether there was one."""
+    stated = [_unusual(name, data.get(name)) for name in _USUAL]
+    if any(stated):
+        note(
+            f"structure: {_listed(stated)} {_are(stated)} no input of {model}, whose energy is "
+            "that of the charges and spins it was trained on; use a potential of that state alone"
+        )
+    return any(stated)
+
+
+def note_states_of(dataset: PackedDataset, model: str) -> bool:
+    """The same for training structures, with the geometries that have several energies."""
+    stated = [_unusual(k, dataset.values(k)) for k in _USUAL if dataset.has(k)]
+    if any(stated):
+        number = _ambiguous(dataset)
+        several = f" (several energies for {number:,} of the geometries)" if number else ""
+        note(
+            f"{dataset.where}: {_listed(stated)} {_are(stated)} no input of {model}, which gives "
+            f"one energy to structures that differ in nothing else{several}; train on one charge "
+            "and spin at a time"
+        )
+    return any(stated)
+
+
+def _unusual(name: str, value: object) -> str | None:
+    """Such as "charge -1, 1"; not looked at on a GPU, which would have to be waited for."""
+    if not torch.is_tensor(value) or value.device.type != "cpu":
+        return None
+    others = [v for v in _distinct(value) if v not in _USUAL[name]]
+    shown = ", ".join(f"{v:g}" for v in others[:5]) + (", …" if len(others) > 5 else "")
+    return f"{name} {shown}" if others else None
+
+
+def _distinct(value: Tensor) -> list:
+    return value.unique().tolist() if value.numel() > 1 else value.flatten().tolist()
+
+
+def _listed(stated: list[str | None]) -> str:
+    return " and ".join(filter(None, stated))
+
+
+def _are(stated: list[str | None]) -> str:
+    return "are" if all(stated) and len(stated) > 1 else "is"
+
+
+def _ambiguous(dataset: PackedDataset) -> int:
+    """Geometries with energies that differ, which no function of the geometry gives."""
+    energies = defaultdict(set)
+    if dataset.has("energy"):
+        part = dataset[dataset.mask("energy")]
+        for mark, energy in zip(fingerprints(part), part.values("energy").tolist(), strict=True):
+            energies[mark].add(energy)
+    return sum(len(values) > 1 for values in energies.values())
