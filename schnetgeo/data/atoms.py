@@ -1,5 +1,6 @@
 """ASE atoms to structures and back, without loss."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +93,7 @@ def read_atoms(atoms: Atoms, drop: tuple[str, ...] = (), keys: Keys = Keys()) ->
         data[name] = torch.from_numpy(value)
     _add_results(data, entries.results, left_out)
     _add_arrays(data, entries.arrays, left_out)
-    _add_info(data, entries.info, left_out)
+    add_scalars(data, entries.info, left_out)
     if atoms.get_celldisp().any() and "celldisp" not in drop:
         left_out.append("the cell displacement")
     return Reading(data, left_out, names, labels.from_virial)
@@ -204,9 +205,20 @@ def _add_arrays(data: Structure, arrays: dict, left_out: list[str]) -> None:
         left_out.append(f"the per-atom array {name!r}")
 
 
-def _add_info(data: Structure, info: dict, left_out: list[str]) -> None:
-    for name, value in sorted(info.items(), key=lambda item: str(item[0])):
-        if isinstance(name, str) and name.lower() in _GEOMETRY:
+def add_scalars(data: Structure, values: Mapping, left_out: list[str], what: str = "info") -> None:
+    """Add text and single numbers to a structure under their names.
+
+    Args:
+        data: the structure.
+        values: by name.
+        left_out: is told what a structure has no place for, and why.
+        what: what the values are called there.
+
+    Raises:
+        InputError: for a second cell, and for positions or numbers of atoms.
+    """
+    for name, value in sorted(values.items(), key=lambda item: str(item[0])):
+        if isinstance(name, str) and _is_geometry(name, value):
             raise _second_geometry(name)
         try:
             check_name(name, "atoms")
@@ -214,13 +226,18 @@ def _add_info(data: Structure, info: dict, left_out: list[str]) -> None:
         except InputError:
             why = "not one of a field"
         if why:
-            left_out.append(f"info[{name!r:.50}] (its name is {why})")
+            left_out.append(f"{what}[{name!r:.50}] (its name is {why})")
             continue
         kept = _scalar(value)
         if kept is None:
-            left_out.append(f"info[{name!r:.50}] (neither text nor a number of 64 bits)")
+            left_out.append(f"{what}[{name!r:.50}] (neither text nor a number of 64 bits)")
         else:
             data[name] = kept
+
+
+def _is_geometry(name: str, value) -> bool:
+    """Whether an entry repeats the geometry; Z=4 in a cell are formula units."""
+    return name.lower() in _GEOMETRY and not (name == "Z" and np.isscalar(value))
 
 
 def _scalar(value) -> torch.Tensor | str | None:

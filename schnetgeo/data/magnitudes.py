@@ -42,11 +42,11 @@ def doubts(dataset: PackedDataset) -> Iterator[Doubt]:
     if sample.has("energy"):
         yield from _energies(sample)
     if sample.has("forces"):
-        force = float(torch.linalg.vector_norm(sample.values("forces").double(), dim=1).median())
+        force = _median(torch.linalg.vector_norm(_known(sample, "forces"), dim=1))
         if force > HIGH_FORCE:
             yield Doubt("force", f"half of the forces are above {force:.3g} eV/Å")
     if sample.has("stress"):
-        stress = float(sample.values("stress").double().abs().amax((1, 2)).median())
+        stress = _median(_known(sample, "stress").abs().amax((1, 2)))
         if stress > HIGH_STRESS:
             yield Doubt("stress", f"half of the stresses are above {stress:.3g} eV/Å³")
 
@@ -100,12 +100,20 @@ def _median_density(sample: PackedDataset) -> float:
     mass = masses.new_zeros(sizes.numel()).index_add(0, owner, masses)
     full = structures.pbc.all(1)
     volume = torch.linalg.det(structures.cell.double()).abs()
-    density = (_DALTON_PER_CUBIC_ANGSTROM * mass / volume)[full]
-    return float(density.median()) if density.numel() else 0.0
+    return _median((_DALTON_PER_CUBIC_ANGSTROM * mass / volume)[full])
+
+
+def _known(sample: PackedDataset, label: str) -> Tensor:
+    """A label of those structures that have it."""
+    return sample.values(label)[sample.mask(label)].double()
+
+
+def _median(values: Tensor) -> float:
+    return float(values.median()) if values.numel() else 0.0
 
 
 def _energies(sample: PackedDataset) -> Iterator[Doubt]:
-    structures, sizes = sample.gathered()
+    structures, sizes = sample[sample.mask("energy")].gathered()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     electrons = _all_electron_energy(structures.z.double())
     bound = electrons.new_zeros(sizes.numel()).index_add(0, owner, electrons)

@@ -70,8 +70,8 @@ def from_pyg(
     Raises:
         InputError: if there are no structures, no positions, or a unit is not known.
     """
-    name = _class_name(dataset)
-    facts = _KNOWN.get(name, _Facts())
+    kind = _class_of(dataset)
+    name, facts = kind.__name__, _KNOWN[kind.__name__] if _is_known(kind) else _Facts()
     columns = facts.columns if columns is None else columns
     usual = Units(facts.energy_unit, facts.force_unit, length="Angstrom")
     given = Units(energy_unit, force_unit, length=length_unit)
@@ -95,21 +95,27 @@ def from_pyg(
     return packed
 
 
-def _class_name(dataset: Any) -> str:
-    """Name of the class of the data set that this is a part of, or several parts of."""
+def _class_of(dataset: Any) -> type:
+    """Class of the data set that this is a part of, or several parts of."""
     if isinstance(dataset, Subset):
-        return _class_name(dataset.dataset)
+        return _class_of(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
-        names = {_class_name(part) for part in dataset.datasets}
-        if len(names) == 1:
-            return names.pop()
-        known = sorted(names & _KNOWN.keys())
+        classes = {_class_of(part) for part in dataset.datasets}
+        if len(classes) == 1:
+            return classes.pop()
+        known = next((one for one in classes if _is_known(one)), None)
         if known:
+            others = sorted(one.__qualname__ for one in classes - {known})
             raise InputError(
-                f"from_pyg: {known[0]} is concatenated with {', '.join(sorted(names - {known[0]}))}"
-                ", whose units differ; convert each, then PackedDataset.from_list([*a, *b])"
+                f"from_pyg: {known.__name__} is concatenated with {', '.join(others)}, whose "
+                "units differ; convert each, then PackedDataset.from_list([*a, *b])"
             )
-    return type(dataset).__name__
+    return type(dataset)
+
+
+def _is_known(kind: type) -> bool:
+    """Whether it is one of PyG's own classes, and not one of the same name."""
+    return kind.__module__.startswith("torch_geometric.") and kind.__name__ in _KNOWN
 
 
 def _values(data: Data, columns: Sequence[str], where: str) -> dict:
@@ -125,6 +131,11 @@ def _values(data: Data, columns: Sequence[str], where: str) -> dict:
         y = values.get("y")
         if not torch.is_tensor(y) or y.numel() != len(columns):
             raise InputError(f"{where}: y must have {len(columns)} columns, {', '.join(columns)}")
+        twice = [name for name in columns if name in values]
+        if twice:
+            raise InputError(
+                f"{where}: has {twice[0]!r} already; name that column of y differently in columns"
+            )
         values |= {name: y.reshape(-1)[[k]].double() for k, name in enumerate(columns)}
     return values
 

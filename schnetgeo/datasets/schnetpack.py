@@ -10,7 +10,9 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch.utils.data import ConcatDataset, Subset
 
 from schnetgeo import units
+from schnetgeo.data.atoms import add_scalars
 from schnetgeo.data.labels import Keys
+from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import FileUnits, Units
 from schnetgeo.data.structure import PER_ATOM, Structure
@@ -180,21 +182,20 @@ def _dataset(
     factors = {key: _energy_factor(unit) for key, unit in stated.items()}
     for field, label in labels.items():
         if label:
-            kind = {"forces": "force", "virial": "energy"}.get(field, field)
-            factors[label.name] = label.sign * file_units.factor(kind)
+            factors[label.name] = label.sign * _factor(field, stated[label.name], file_units)
     renamed = {label.name: field for field, label in labels.items() if label}
     per_atom = _per_atom(records, stated, renamed)
     scale = file_units.factor("length")
-    structures = []
+    structures, remarks = [], Remarks()
     for row in records:
         data = _geometry(row, scale)
         for name in stated:
             if name not in per_atom:
                 _add(data, row, name, renamed.get(name, name), factors[name])
-        for name, value in row.pairs.items():
-            data[name] = value if isinstance(value, str) else torch.tensor([value])
+        remarks.left_out.update(_add_pairs(data, row))
         structures.append(data)
-    dataset = PackedDataset.from_list(structures, where)
+    dataset = PackedDataset.from_list(structures, where, remarks)
+    remarks.say(where, len(dataset))
     file_units.review(dataset)
     if per_atom:
         note(f"{where}: left out {', '.join(sorted(per_atom))}, with a value for each atom")
@@ -208,8 +209,16 @@ def _stated_units(
         label = labels[field]
         return None if label is None else _text(stated[label.name], kind)
 
-    energy = unit("energy", "energy") or unit("virial", "energy")
+    energy = unit("energy" if labels["energy"] else "virial", "energy")
     return Units(energy, unit("forces", "force"), unit("stress", "stress"), _text(length, "length"))
+
+
+def _factor(field: str, stated: Any, file_units: FileUnits) -> float:
+    """What brings a label to eV and Å; a virial may state another unit than the energy."""
+    unit = _text(stated, "energy") if field == "virial" else None
+    if unit is not None:
+        return FileUnits(file_units.where, Units(energy=unit)).factor("energy")
+    return file_units.factor({"forces": "force", "virial": "energy"}.get(field, field))
 
 
 def _text(unit: str | float | None, kind: str) -> str | None:
@@ -234,6 +243,16 @@ def _geometry(row: _Row, scale: float) -> Structure:
         cell=torch.from_numpy(np.array(row.cell, dtype=np.float64).reshape(1, 3, 3) * scale),
         pbc=torch.from_numpy(np.array(row.pbc, dtype=bool).reshape(1, 3)),
     )
+
+
+def _add_pairs(data: Structure, row: _Row) -> list[str]:
+    """Add the key-value pairs of a row; returns what a structure has no place for."""
+    left_out: list[str] = []
+    try:
+        add_scalars(data, row.pairs, left_out, "key_value_pairs")
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from None
+    return left_out
 
 
 def _per_atom(records: list[_Row], stated: Mapping, renamed: Mapping[str, str]) -> set[str]:

@@ -253,6 +253,12 @@ def test_geometry_under_another_name_is_refused(name):
         from_ase(atoms)
 
 
+def test_formula_units_of_a_cell_are_no_atomic_numbers():
+    assert from_ase(Atoms("H", info={"Z": 4})).Z.tolist() == [4]
+    with pytest.raises(InputError, match="'Z' seems to hold geometry"):
+        from_ase(Atoms("H", info={"Z": [1]}))
+
+
 def fixed(atoms):
     atoms.set_constraint(FixAtoms([0]))
 

@@ -1,6 +1,7 @@
 """Magnitudes of real data are not doubted, those of wrong units are."""
 
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.data import chemical_symbols, reference_states
@@ -50,6 +51,20 @@ def test_real_data(name):
     assert not [*doubts(dataset)]
     for length in (BOHR, 1 / BOHR):
         assert {doubt.kind for doubt in doubts(scaled(dataset, length=length))} == {"length"}
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_structures_without_a_label_do_not_hide_those_that_have_it(label):
+    crystal = from_ase(bulk("Al"))
+    high = {"energy": torch.tensor([1e5]).double(), "forces": torch.full((1, 3), 1e5)}
+    high["stress"] = torch.full((1, 3, 3), 1e5)
+    labeled = crystal.clone()
+    labeled[label] = high[label]
+    kinds = {"forces": "force"}
+    for rows in ([labeled, labeled, crystal], [crystal, crystal, labeled]):
+        dataset = PackedDataset.from_list(rows)
+        assert [doubt.kind for doubt in doubts(dataset)] == [kinds.get(label, label)]
+        assert not [*doubts(dataset[[k for k in range(3) if rows[k] is crystal]])]
 
 
 def test_elements_in_their_usual_crystals():

@@ -81,6 +81,17 @@ def test_columns_of_y():
     assert dataset.values("energy").tolist() == [2, 2, 2]
 
 
+def test_users_class_of_the_name_of_a_known_one(tmp_path):
+    packed_qm9 = QM9(file=shared("qm9_all_properties.npz"))[:2]
+    own = type("QM9", (list,), {})(molecules(y=torch.ones(1, 19)))
+    with pytest.raises(InputError, match="QM9: does not state the unit of its energies"):
+        from_pyg(own, energy="E")
+    units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr")
+    assert not from_pyg(own, energy="E", **units).has("gap")
+    with pytest.raises(InputError, match="QM9 is concatenated with .*QM9, whose units differ"):
+        from_pyg(ConcatDataset([pyg_qm9(tmp_path, packed_qm9), own]))
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
@@ -88,6 +99,11 @@ def test_columns_of_y():
         ({}, dict(), "list: does not state the unit of its forces; give force_unit"),
         ({}, dict(energy="U0"), "structure 0: has no energy named 'U0'; it has "),
         ({}, dict(forces="F"), "structure 0: has no forces named 'F'"),
+        (
+            dict(y=torch.ones(1, 2)),
+            dict(columns=("a", "force")),
+            "structure 0: has 'force' already; name that column of y differently in columns",
+        ),
         (dict(z=None), dict(), "structure 0: has no z or no pos; it is no molecule"),
         ({}, dict(columns=("a",)), "structure 0: y must have 1 columns, a"),
         ({}, dict(energy="E", energy_unit="erg"), "unknown energy unit 'erg'"),

@@ -1,6 +1,9 @@
 """Files and objects of SchNetPack, and its readers beside ours on the same published files."""
 
+import contextlib
+import json
 import shutil
+import sqlite3
 import sys
 from types import SimpleNamespace
 
@@ -18,6 +21,7 @@ from schnetgeo.datasets import rmd17 as rmd17_module
 from schnetgeo.datasets.schnetpack import read_schnetpack
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
+from schnetgeo.units import HARTREE
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, KCAL_MOL, ethanol
 from tests.datasets.published import (
     index_csv,
@@ -187,6 +191,35 @@ def test_virial(tmp_path):
     np.testing.assert_allclose(data.stress[0], -STRESS * KCAL_MOL / 125, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("unit", "options"), [
+    ("eV", {}), (1.0, {}), (None, {"energy_unit": "eV"}),
+])  # fmt: skip
+def test_virial_in_another_unit_than_the_energy(tmp_path, unit, options):
+    units = {"energy": "Hartree" if unit else None, "virial": unit}
+    path = crystals(tmp_path / "own.db", units, virial=STRESS, energy=np.array([-1.0]))
+    data = read_schnetpack(path, virial_key="virial", **options)[1]
+    np.testing.assert_allclose(data.stress[0], -STRESS / 125, rtol=1e-12)
+    assert float(data.energy) == pytest.approx(-HARTREE if unit else -1.0)
+
+
+def test_virial_of_the_energys_unit(tmp_path):
+    units = {"energy": "Hartree", "virial": None}
+    path = crystals(tmp_path / "own.db", units, virial=STRESS, energy=np.array([-1.0]))
+    data = read_schnetpack(path, virial_key="virial")[1]
+    np.testing.assert_allclose(data.stress[0], -STRESS * HARTREE / 125, rtol=1e-12)
+
+
+def test_silent_energy_is_not_in_the_unit_of_the_virial(tmp_path):
+    path = crystals(
+        tmp_path / "own.db", {"energy": None, "virial": "eV"}, virial=STRESS, energy=np.array([-1])
+    )
+    with pytest.raises(InputError, match="does not state the unit of its energies"):
+        read_schnetpack(path, virial_key="virial")
+    data = read_schnetpack(path, virial_key="virial", energy_unit="Hartree")[0]
+    assert float(data.energy) == pytest.approx(-HARTREE)
+    np.testing.assert_allclose(data.stress[0], -STRESS / 125, rtol=1e-12)
+
+
 def test_units_as_numbers_are_those_of_ase(tmp_path):
     units = {"energy": KCAL_MOL, "gap": None, "forces": 1.0}
     path = database(tmp_path / "own.db", units, length=1.0)
@@ -213,6 +246,44 @@ def test_key_value_pairs_are_kept(tmp_path):
     assert (last.number.tolist(), last.source) == ([3], "calculation 3")
     assert "label" not in last
     assert AtomsFile(path).values("label").tolist() == [0.5, 1.0, 1.5]
+
+
+def pairs(path, **pairs):
+    """A hydrogen atom with key-value pairs as SQLite has them; `ase.db` refuses some."""
+    with connect(path) as out:
+        out.metadata = {"_property_unit_dict": {"energy": "eV"}, "_distance_unit": "Ang"}
+        out.write(Atoms("H"), data={"energy": np.array([-13.6])})
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE systems SET key_value_pairs = ?", (json.dumps(pairs),))
+        database.commit()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("forces", 2), ("tags", 1.0), ("batch", 3), ("void", None), ("id", 2**63)],
+)
+def test_pairs_without_a_place_are_left_out(tmp_path, name, value):
+    path = pairs(tmp_path / "own.db", **{name: value, "spin": 2})
+    with pytest.warns(DataNote, match=rf"own.db: left out key_value_pairs\['{name}'\] \("):
+        data = AtomsFile(path)[0]
+    assert (data.z.tolist(), float(data.energy), data.spin.tolist()) == ([1], -13.6, [2])
+    assert set(data.keys()) == {"z", "pos", "cell", "pbc", "energy", "spin"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("z", 8), ("box", 12.5)])
+def test_pairs_that_repeat_the_geometry_are_refused(tmp_path, name, value):
+    path = pairs(tmp_path / "own.db", **{name: value})
+    with pytest.raises(InputError, match=f"own.db, row 1: '{name}' seems to hold geometry"):
+        AtomsFile(path)
+    data = AtomsFile(path, drop=(name,))[0]
+    assert (data.z.tolist(), "box" in data) == ([1], False)
+
+
+def test_numbers_of_pairs_keep_their_digits(tmp_path):
+    data = AtomsFile(pairs(tmp_path / "own.db", score=0.1234567890123, converged=True))[0]
+    assert data.score.tolist() == [0.1234567890123]
+    assert data.converged.tolist() == [True]
 
 
 def test_property_of_all_atoms_is_left_out_with_a_note(tmp_path):
