@@ -14,6 +14,7 @@ from schnetgeo.units import BOHR, HARTREE
 
 SAMPLE = 32  # structures that are looked at
 SHORT, LONG = 0.62, 1.5  # nearest neighbors in bond lengths
+BONDS = (0.8, SHORT / BOHR)  # the middle one in Å; the same numbers in Bohr would be too short
 HIGH_FORCE = 15.0  # eV/Å, median
 HIGH_STRESS = 3.0  # eV/Å³, 480 GPa
 HIGH_DENSITY = 40.0  # g/cm³; osmium has 22.6
@@ -51,9 +52,19 @@ def doubts(dataset: PackedDataset) -> Iterator[Doubt]:
             yield Doubt("stress", f"half of the stresses are above {stress:.3g} eV/Å³")
 
 
+def bonds_in_angstrom(dataset: PackedDataset) -> bool:
+    """Whether nearest neighbors are bond lengths apart in Å, and would be too close in Bohr."""
+    sample = dataset[:: max(1, len(dataset) // SAMPLE)]
+    ratios = torch.cat([_nearest(structure) for structure in sample])
+    if not ratios.numel():
+        return False
+    low, middle = np.quantile(ratios.numpy(), (0.1, 0.5)).tolist()
+    return low > SHORT and BONDS[0] < middle < BONDS[1]
+
+
 def _lengths(sample: PackedDataset) -> Iterator[Doubt]:
     ratios = torch.cat([_nearest(structure) for structure in sample])
-    if ratios.numel():
+    if ratios.numel() > 2:  # one pair of atoms may be at any distance
         low, middle = np.quantile(ratios.numpy(), (0.1, 0.5)).tolist()
         if middle < SHORT:
             yield Doubt(

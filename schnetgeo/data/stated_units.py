@@ -2,14 +2,15 @@
 
 What a file states wins. What the user gives comes next and must not contradict it. The convention
 of a layout applies only where nothing stated or given speaks against it, and a note says so. A
-unit that nobody states must be given. Magnitudes that no molecule has are questioned.
+unit that nobody states must be given, but that lengths which can only be bonds in Å are taken in Å,
+with a note. Magnitudes that no molecule has are questioned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from schnetgeo import units
-from schnetgeo.data.magnitudes import doubts
+from schnetgeo.data.magnitudes import bonds_in_angstrom, doubts
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
@@ -92,6 +93,7 @@ class FileUnits:
         convention: Convention = NONE,
     ):
         self.where, self.stated, self.given, self.convention = where, stated, given, convention
+        self._bonds_tell = False
         for kind in Units._fields:
             said, wished = getattr(stated, kind), getattr(given, kind)
             values = [self._value(kind, unit) for unit in (said, wished) if unit]
@@ -108,13 +110,26 @@ class FileUnits:
         Raises:
             InputError: where the unit is unknown; says how to give it.
         """
-        unit = self.known(kind) or self._conventional(kind) or self._derived(kind)
+        unit = self._unit(kind)
         if unit is None:
             raise InputError(
                 f"{self.where}: does not state the unit of its {_QUANTITY[kind]}; give "
                 f"{_option(kind)}, such as {_EXAMPLES[kind]}"
             )
         return self._value(kind, unit)
+
+    def length_factor(self, geometry: Callable[[], PackedDataset]) -> float:
+        """`factor` of lengths, which bonds may tell where nothing else does.
+
+        Args:
+            geometry: gives the structures as the file stores them.
+
+        Raises:
+            InputError: where the unit is unknown; says how to give it.
+        """
+        if self._unit("length") is None:
+            self._bonds_tell = bonds_in_angstrom(geometry())
+        return self.factor("length")
 
     def known(self, kind: str) -> str | None:
         """The unit that the file states or the user gives."""
@@ -147,6 +162,9 @@ class FileUnits:
     def _of_format(self) -> bool:
         return self.convention.of_format
 
+    def _unit(self, kind: str) -> str | None:
+        return self.known(kind) or self._conventional(kind) or self._derived(kind)
+
     def _value(self, kind: str, unit: str) -> float:
         try:
             return _CONVERT[kind](unit)
@@ -165,13 +183,19 @@ class FileUnits:
         return unit
 
     def _derived(self, kind: str) -> str | None:
-        """The unit that follows from others: e_unit/r_unit, and lengths from forces in eV/Å."""
+        """The unit that follows: e_unit/r_unit; lengths from eV/Å, eV, or bonds."""
         energy, length = self.stated.energy, self.stated.length
         if kind in ("force", "stress") and energy and length:
             return f"{energy}/{length}" + ("^3" if kind == "stress" else "")
         force = self.known("force")
         # forces per Bohr often come with positions in Å, those per Å hardly with others
-        if kind == "length" and force and units.length_in_force(force) == 1.0:
+        if kind != "length":
+            return None
+        if force:
+            follows = units.length_in_force(force) == 1.0
+        else:
+            follows = bool(self.known("energy")) and self.factor("energy") == 1.0
+        if follows or self._bonds_tell:
             return "Angstrom"
         return None
 
@@ -190,14 +214,16 @@ class FileUnits:
         parts, reasons = [], set()
         for kind in kinds:
             unit = self._conventional(kind)
-            reasons.add(
-                f"as {self.convention.name} is published"
-                if unit
-                else "as follows from "
-                f"its {'unit of forces' if kind == 'length' else 'e_unit and r_unit'}"
-            )
+            reasons.add(f"as {self.convention.name} is published" if unit else self._reason(kind))
             parts.append(f"its {_QUANTITY[kind]} are taken in {unit or self._derived(kind)}")
         return f"{', '.join(parts)}, {' and '.join(sorted(reasons))}"
+
+    def _reason(self, kind: str) -> str:
+        if kind != "length":
+            return "as follows from its e_unit and r_unit"
+        if self._bonds_tell:
+            return "in which its nearest neighbors are a bond length apart"
+        return f"as follows from its unit of {'forces' if self.known('force') else 'energies'}"
 
 
 def stated_in(where: str, texts: Mapping[str, object]) -> Units:

@@ -44,14 +44,20 @@ class ArrayReader:
         """All structures, with labels of these names and further arrays as attributes."""
         arrays, layout = self.arrays, self.layout
         positions = name_in(arrays, POSITIONS)
-        pos = self._per_atom(positions, (3,)) * self.units.factor("length")
-        data = Structure(z=layout.z, pos=pos)
+        data = Structure(z=layout.z, pos=self._per_atom(positions, (3,)))
         used = {positions, name_in(arrays, NUMBERS), name_in(arrays, COUNTS)}
-        used |= self._add_cell(data) | self._add_labels(data, names)
+        used |= self._add_cell(data)
+        scale = self.units.length_factor(lambda: self._packed(data.clone()))
+        for name in ("pos", "cell") if "cell" in data else ("pos",):
+            data[name] = data[name] * scale
+        used |= self._add_labels(data, names)
         for name in arrays:
             if name not in used and name.lower() not in UNIT_NAMES:
                 self._add_other(data, name)
-        return PackedDataset(data, torch.from_numpy(layout.sizes), where=self.where)
+        return self._packed(data)
+
+    def _packed(self, data: Structure) -> PackedDataset:
+        return PackedDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
 
     def _add_cell(self, data: Structure) -> set[str | None]:
         cells = [name for name in CELLS if name in self.arrays]
@@ -62,7 +68,7 @@ class ArrayReader:
         if not cells:
             return set()
         cell = self._cells(cells[0])
-        data.cell = torch.from_numpy(cell) * self.units.factor("length")
+        data.cell = torch.from_numpy(cell)
         periodic = np.tile(cell.any((1, 2))[:, None], (1, 3))
         if "pbc" in self.arrays:
             values = self.arrays["pbc"]

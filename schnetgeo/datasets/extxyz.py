@@ -90,6 +90,11 @@ def _read_frames(file: TextIO, path: Path) -> Iterator[_Frame]:
         if not line.strip():
             continue
         where = f"{path.name}, structure {index} (line {number})"
+        if index == 1 and comment.startswith("gdb ") and not line.strip().isdecimal():
+            raise InputError(
+                f"{path.name}: is one of the small files of QM9; QM9(file=) reads the archive of "
+                "all, dsgdb9nsd.xyz.tar.bz2"
+            )
         count = _count(line, where, most)
         comment = next(file, None)
         atoms = list(itertools.islice(file, count))

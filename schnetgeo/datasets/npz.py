@@ -23,6 +23,7 @@ KCAL_MOL = Units(
 )  # of sGDML's files, MD17's among them
 MD17_CONVENTION = Convention("MD17", KCAL_MOL)
 REVISED_MD17_CONVENTION = Convention("revised MD17", KCAL_MOL)
+_ABOUT_MD17 = {"name", "theory", "md5"}  # of which every file of MD17 has some
 _OLD_LABELS = ("old_energies", "old_forces")  # of revised MD17: another level of theory
 
 
@@ -46,7 +47,8 @@ def read_npz(
     * fixed composition: `z` (n,) or `Z` (T, n), `R` (T, n, 3), `E` (T,), `F` (T, n, 3);
     * padded: the same, with atomic numbers 0 behind the atoms of each structure, or with `N` (T,);
     * ragged: `N` (T,), `Z` (ΣN,), `R` (ΣN, 3), `E` (T,), `F` (ΣN, 3);
-    * MD17 as published: fixed composition with `E` (T, 1), kcal/mol and kcal/mol/Å;
+    * MD17 as published: fixed composition with `E` (T, 1), and `name`, `theory` or `md5`, which is
+      in kcal/mol and kcal/mol/Å;
     * revised MD17 as published: `nuclear_charges`, `coords`, `energies`, `forces`, likewise; its
       `old_energies` and `old_forces`, those of MD17, are left out.
 
@@ -70,7 +72,8 @@ def read_npz(
         energy_unit: needed unless the file states it.
         force_unit: likewise.
         stress_unit: likewise.
-        length_unit: likewise, but that forces per Å come with positions in Å.
+        length_unit: likewise, but that positions beside forces per Å or energies in eV, or whose
+            nearest neighbors are a bond length apart in Å, are taken in Å, with a note.
         drop: arrays to leave out.
         convention: of a published data set, where the user says that this is one.
 
@@ -102,7 +105,8 @@ def npz_units(path: str | os.PathLike, convention: Convention) -> FileUnits:
 def is_revised_md17(path: str | os.PathLike) -> bool | None:
     """Whether an .npz is of revised MD17, by its names or theory; `None` where it does not say.
 
-    MD17 has `E` (T, 1), or says PBE+vdW-TS; revised MD17 has `nuclear_charges`, or says def2-SVP.
+    MD17 has `E` (T, 1) and `name`, or says PBE+vdW-TS; revised MD17 has `nuclear_charges`, or says
+    def2-SVP.
     """
     if os.path.splitext(path)[1] != ".npz":
         return None
@@ -123,6 +127,7 @@ def _convention(shapes: dict[str, tuple[int, ...]]) -> Convention:
     """What the names and shapes of the arrays tell about their units."""
     if {"nuclear_charges", "coords"} <= shapes.keys():
         return REVISED_MD17_CONVENTION
-    if "z" in shapes and len(shapes.get("E", ())) == 2:
+    column = len(shapes.get("E", ())) == 2
+    if "z" in shapes and column and not _ABOUT_MD17.isdisjoint(shapes):
         return MD17_CONVENTION
     return NONE

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +79,19 @@ def fetch(
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Hold the folder against other processes; make it where it is not there."""
-    lock = FileLock(Path(folder) / ".lock")
+    """Hold the folder against other processes; make it where it is not there.
+
+    If the block fails and leaves nothing in a folder that was made for it, the folder goes again.
+    """
+    folder = Path(folder)
+    lock, new = FileLock(folder / ".lock"), [f for f in (folder, *folder.parents) if not f.exists()]
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        while not folder.exists():  # removed by the process before, which failed
+            lock.release()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except OSError as error:
         if not os.access(folder, os.R_OK | os.X_OK):
             raise unwritable(folder, error) from None
@@ -90,6 +99,13 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         return
     try:
         yield
+    except BaseException:
+        if new and os.listdir(folder) == [".lock"]:
+            with contextlib.suppress(OSError):  # Windows keeps what is open
+                os.remove(lock.lock_file)
+                for empty in new:
+                    empty.rmdir()
+        raise
     finally:
         lock.release()
 
@@ -148,7 +164,17 @@ def _get(url: str, part: Path, timeout: float) -> None:
     except Exception as error:  # whatever the network can do
         if isinstance(error, OSError) and error.errno:  # those of the network have no number
             raise
-        raise _Unusable(str(error) or type(error).__name__) from None
+        raise _Unusable(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost of what the libraries of the network say, without the address."""
+    text = " ".join(str(error).split()).split(" for url")[0] or type(error).__name__
+    if text.startswith("('"):  # a text and the error that it is about
+        text = text.split("', ")[0]
+    if "(" in text:  # one error in another
+        text = text.rpartition(": ")[2]
+    return re.sub(r"""['"]\)+$""", "", text)[:100]
 
 
 def _copy(file: File, origin: Path, path: Path) -> None:

@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.data import chemical_symbols, reference_states
 
 from schnetgeo.data import from_ase
-from schnetgeo.data.magnitudes import doubts
+from schnetgeo.data.magnitudes import bonds_in_angstrom, doubts
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.datasets.npz import read_npz
@@ -32,6 +32,12 @@ def scaled(dataset, length=1.0, energy=1.0, force=1.0):
     if structures.get("forces") is not None:
         structures.forces = structures.forces * force
     return PackedDataset(structures, sizes, dataset.where)
+
+
+def with_energy(symbol):
+    crystal = from_ase(bulk(symbol))
+    crystal.energy = torch.zeros(1, dtype=torch.float64)
+    return crystal
 
 
 @pytest.mark.parametrize("part", ["ethanol", "molecules"])
@@ -72,6 +78,23 @@ def test_elements_in_their_usual_crystals():
     doubted = {z: [*doubts(PackedDataset.from_list([c]))] for z, c in crystals.items()}
     assert len(doubted) > 50
     assert not any(doubted.values()), doubted
+
+
+def test_bonds_tell_angstrom():
+    """No data set in another unit looks as if it were in Å."""
+    files = ("ni_crystal", "si_crystal", "qm7x_sample")
+    data = [Demo("ethanol"), Demo("molecules"), *(read_npz(shared(f"{f}.npz")) for f in files)]
+    crystals = [PackedDataset.from_list([with_energy(symbol)]) for symbol in ("Cu", "W", "Si")]
+    for dataset in data + crystals:
+        assert bonds_in_angstrom(dataset)
+        for length in (BOHR, 1 / BOHR, 0.1, 10.0, 0.01, 100.0):
+            assert not bonds_in_angstrom(scaled(dataset, length=length))
+
+
+@pytest.mark.parametrize("symbols", ["H", "He2", "Ar2"])
+def test_no_bonds_tell_nothing(symbols):
+    atoms = Atoms(symbols, [[0, 0, 1.0 * k] for k in range(len(Atoms(symbols)))])
+    assert not bonds_in_angstrom(PackedDataset.from_list([from_ase(atoms)]))
 
 
 def test_atoms_alone_have_no_neighbors():

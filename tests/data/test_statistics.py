@@ -122,7 +122,7 @@ def test_forces_alone():
 
 def test_composition_explains_qm9_but_for_0_86_ev():
     path = shared("qm9_u0_part1.npz")
-    qm9 = AtomsFile(path, energy_key="U0", energy_unit="Hartree", length_unit="Angstrom")
+    qm9 = AtomsFile(path, energy_key="U0", energy_unit="Hartree")
     counts, energy = compositions(qm9, MAX_Z), qm9.values("energy")
     error = counts.double() @ fit_composition(counts, energy) - energy
     assert float(error.abs().mean()) == pytest.approx(0.86, abs=0.01)

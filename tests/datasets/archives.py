@@ -47,7 +47,7 @@ def md17(**changes) -> dict:
     arrays = ethanol()
     energy = arrays["E"].reshape(-1, 1) / KCAL_MOL
     out = {"z": arrays["z"], "R": arrays["R"], "E": energy, "F": arrays["F"] / KCAL_MOL}
-    return {**out, **changes}
+    return {**out, "name": "ethanol", **changes}
 
 
 def revised_md17(**changes) -> dict:

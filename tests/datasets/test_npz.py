@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
 from schnetgeo.data import from_ase, to_ase
 from schnetgeo.datasets.npz import read_npz
@@ -71,9 +72,8 @@ def test_shared_md17_in_ev():
 
 def test_shared_qm9_in_ev():
     options = dict(energy_key="U0", energy_unit="Hartree")
-    with pytest.raises(InputError, match="does not state the unit of its positions; give length_"):
-        read_npz(shared("qm9_u0_part1.npz"), **options)
-    dataset = read_npz(shared("qm9_u0_part1.npz"), **options, length_unit="Angstrom")
+    with pytest.warns(DataNote, match="positions are taken in Angstrom, in which its nearest"):
+        dataset = read_npz(shared("qm9_u0_part1.npz"), **options)
     assert len(dataset) == 36248
     assert float(dataset[0].energy) == pytest.approx(-56.525887 * 27.211386245988, abs=1e-9)
     assert dataset[0].z.tolist() == [7, 1, 1, 1]
@@ -176,6 +176,37 @@ def test_lengths_in_bohr_are_asked_for(tmp_path):
         InputError, match="1.8 bond lengths .* as where Bohr are taken for Å .* give"
     ):
         read(tmp_path, arrays, energy_unit="eV", force_unit="eV/Angstrom")
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.6, 1.3, 1 / BOHR, 100])
+def test_lengths_that_may_be_in_other_units_are_asked_for(tmp_path, scale):
+    arrays = fixed(r_unit=None, e_unit=None, f_unit=None, R=fixed()["R"] * scale)
+    options = dict(energy_unit="eV", force_unit="eV/Bohr")
+    refuses(tmp_path, "unit of its positions; give length_unit", arrays, **options)
+
+
+def test_lengths_of_crystals_are_known_by_their_bonds(tmp_path):
+    """Also those of two atoms a cell, which have their neighbors in other cells."""
+    silicon = bulk("Si")
+    arrays = dict(z=silicon.numbers, R=silicon.positions[None], E=[-9.0], e_unit="Hartree")
+    with pytest.warns(DataNote, match="its positions are taken in Angstrom, in which"):
+        read(tmp_path, arrays | dict(cell=silicon.cell.array))
+    refuses(tmp_path, "give length_unit", arrays | dict(cell=silicon.cell.array, R=arrays["R"] * 2))
+    argon = dict(z=[18, 18], R=[[[0, 0, 0], [0, 0, 2.1]]], E=[0.1], e_unit="Hartree")
+    refuses(tmp_path, "give length_unit", argon)
+
+
+def test_lengths_beside_electronvolts_are_in_angstrom(tmp_path):
+    """As far as they can be: no program has eV and Bohr."""
+    arrays = dict(z=[1, 1], R=[[[0, 0, 0], [0, 0, 1.8]]], E=[-20.0], e_unit="eV")
+    with pytest.warns(DataNote, match="taken in Angstrom, as follows from its unit of energies"):
+        assert float(read(tmp_path, arrays)[0].pos[1, 2]) == pytest.approx(1.8)
+    arrays = fixed(r_unit=None, f_unit=None, F=None, R=fixed()["R"] / BOHR)
+    refuses(tmp_path, "as where Bohr are taken for Å .* give length_unit", arrays)
+
+
+def test_a_column_of_energies_is_not_yet_md17(tmp_path):
+    refuses(tmp_path, "does not state the unit of its energies", md17(name=None), length_unit="Ang")
 
 
 def test_units_that_have_no_effect_are_refused(tmp_path):

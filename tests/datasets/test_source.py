@@ -99,6 +99,23 @@ def test_cut_connection_without_known_size(tmp_path):
     assert files_in(tmp_path) == []
 
 
+def test_a_download_that_fails_leaves_no_folders(tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        fetch(File("data.bin", "http://127.0.0.1:9/"), tmp_path / "data" / "MD17" / "more")
+    assert [path.name for path in tmp_path.rglob("*")] == ["data"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://no-such-host.invalid/a?b=c"])
+def test_failure_of_a_network_is_one_short_line(tmp_path, url):
+    with pytest.raises(InputError) as caught:
+        fetch(File("data.bin", url, (url,)), tmp_path)
+    text = str(caught.value).replace(str(tmp_path), "").replace(url, "")
+    assert len(text) < 350
+    assert "\n" not in text
+    assert not any(word in text for word in ("Pool", "Max retries", "object at 0x", "Caused"))
+
+
 def test_no_server(tmp_path):
     with pytest.raises(InputError, match="cannot be downloaded from http://127.0.0.1:9/ .*refused"):
         fetch(File("data.bin", "http://127.0.0.1:9/"), tmp_path)
