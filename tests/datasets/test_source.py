@@ -87,7 +87,7 @@ def test_failure_leaves_nothing(tmp_path, name):
         with pytest.raises(
             InputError,
             match=rf"(?s)data.bin: cannot be downloaded from {server.url}a \(.*{message}.*; nor "
-            rf"from {server.url}b \(403.*put it into {tmp_path}, or name it with file= or --from",
+            rf"from {server.url}b \(403.*put it into {tmp_path}, or name it with file= or --data",
         ):
             fetch(file, tmp_path, timeout=0.3)
     assert files_in(tmp_path) == []
