@@ -2,7 +2,8 @@
 
 The working folder is no place that Python looks through by itself: a folder of downloaded data may
 hold a file called like a module that something imports later. So the folder is appended to the
-path, where it hides nothing, for the import of what the user named and for nothing else.
+path, where it hides nothing, for the import of what the user named and for nothing else; and only
+if that lies nowhere else, for installed modules try to import others that may be absent.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ def named_class(path: str) -> type[nn.Module]:
         raise InputError(f"there is no class {path}; give a dotted path like my_layers.Gate")
     module, _, name = path.rpartition(".")
     try:
-        with _working_folder_last():
+        with _working_folder_last(module):
             found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"there is no class {path}: {error}") from None
@@ -51,8 +52,9 @@ def checked_class(found: object, path: str) -> type[nn.Module]:
 def import_named(path: object) -> None:
     """Import the module of a dotted path, if it is one and there is such a module."""
     if isinstance(path, str) and _DOTTED.fullmatch(path):
-        with contextlib.suppress(ModuleNotFoundError), _working_folder_last():
-            importlib.import_module(path.rpartition(".")[0])
+        module = path.rpartition(".")[0]
+        with contextlib.suppress(ModuleNotFoundError), _working_folder_last(module):
+            importlib.import_module(module)
 
 
 def leave_working_folder() -> None:
@@ -66,11 +68,23 @@ def leave_working_folder() -> None:
 
 
 @contextlib.contextmanager
-def _working_folder_last() -> Iterator[None]:
+def _working_folder_last(module: str) -> Iterator[None]:
+    """Append the working folder to the path, if the module lies in none of the others."""
+    importlib.invalidate_caches()
+    if _is_installed(module.partition(".")[0]):
+        yield
+        return
     folder = os.getcwd()
     sys.path.append(folder)
-    importlib.invalidate_caches()
     try:
         yield
     finally:
         del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def _is_installed(package: str) -> bool:
+    """Whether there is such a module on the path, loaded or not; a folder of others is none."""
+    specs = (
+        finder.find_spec(package, None) for finder in sys.meta_path if hasattr(finder, "find_spec")
+    )
+    return any(spec is not None and spec.origin is not None for spec in specs)

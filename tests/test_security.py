@@ -18,11 +18,15 @@ from ase.build import molecule
 import schnetgeo as sg
 from benchmarks.cases import _check_folder
 from benchmarks.contestants import contestant
+from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
+from schnetgeo.data import store as data_store
 from schnetgeo.data.columns import read_header
-from schnetgeo.datasets import md17, qm9, rmd17
+from schnetgeo.data.store import Store, write_store
+from schnetgeo.datasets import Demo, md17, qm9, rmd17
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import read_model, write_model
+from schnetgeo.train import Training, fit, new_potential
 from schnetgeo.train.resume import check_resume
 from schnetgeo.user_code import checked_class, import_named, named_class
 
@@ -165,6 +169,38 @@ def test_5_flipped_bits(tmp_path):
     assert refused > 50
 
 
+def flipped(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["z", "pos", "edges_3.0/edge_index"])
+@pytest.mark.parametrize("large", [False, True])
+def test_5_flipped_bits_of_a_store(tmp_path, monkeypatch, name, large):
+    monkeypatch.setattr(data_store, "_LARGE", 0 if large else 2**28)
+    whole = Demo("ethanol")[:20]
+    store = write_store(tmp_path / "a", [whole])
+    store.with_edges(3.0, on_disk=True)
+    flipped(tmp_path / "a" / name, -3)
+    model = sg.SchNet(channels=4, num_layers=1, num_basis=4, cutoff=3.0)
+    training = Training(max_steps=1, progress=False)
+    with pytest.raises(InputError, match=f"{name}: was changed after writing"):
+        fit(new_potential(model, whole), store[:9], store[9:12], training, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    if not large:
+        with pytest.raises(InputError, match="was changed after|edges of other structures"):
+            Store(tmp_path / "a").with_edges(3.0)
+
+
+def test_5_flipped_bits_of_a_row(tmp_path):
+    write_entry(tmp_path, Entry("a|b", "c", "d", {"mae": 0.125}, {"unit": "eV"}))
+    (path,) = (tmp_path / "rows").glob("*.json")
+    flipped(path, path.read_bytes().index(b"125"))
+    with pytest.raises(InputError, match="row|changed after writing"):
+        read_entries(tmp_path)
+
+
 def test_6_sources_are_secure_where_they_can_be():
     for module in (qm9, rmd17):
         for file in module.SOURCE.files.values():
@@ -242,6 +278,29 @@ def test_11_the_working_folder_is_searched_last(here):
         assert done.returncode == 0, done.stderr
     assert not list(here.glob("RAN_*"))
     assert "lab_layers.Gate" in done.stdout
+
+
+def test_11_nor_for_what_installed_modules_import(here, monkeypatch):
+    """An optional import of an installed module does not reach the working folder."""
+    installed = here / "site-packages"
+    installed.mkdir()
+    (installed / "installed_layers.py").write_text(
+        "from torch.nn import Linear\ntry:\n    import cupyx_absent\n"
+        "except ImportError:\n    pass\n"
+    )
+    Path("cupyx_absent.py").write_text("open('RAN', 'w')\n")
+    Path("installed_layers.py").write_text("open('RAN', 'w')\n")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.delitem(sys.modules, "installed_layers", raising=False)
+    assert named_class("installed_layers.Linear") is torch.nn.Linear
+    monkeypatch.delitem(sys.modules, "installed_layers")
+    import_named("installed_layers.Linear")
+    assert not Path("RAN").exists()
+    Path("own_layers.py").write_text("import cupyx_absent\nfrom torch.nn import Linear\n")
+    assert named_class("own_layers.Linear") is torch.nn.Linear
+    assert Path("RAN").exists()
+    for name in ("installed_layers", "own_layers", "cupyx_absent"):
+        sys.modules.pop(name, None)
 
 
 def test_json_of_every_kind_is_refused(tmp_path):

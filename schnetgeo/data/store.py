@@ -38,9 +38,9 @@ class Store(PackedDataset):
     """A data set in a folder that `write_store` made, read from there when it is looked at.
 
     It does all that a `PackedDataset` does and gives the same batches. Opening reads a header and,
-    of up to 256 MB, all bytes once to compare their CRC-32; `check` does so for larger stores. The
-    structures were validated when they were written. In other processes, such as the workers of a
-    `DataLoader`, it opens the same files again.
+    of up to 256 MB, all bytes once to compare their CRC-32; `check` does so for larger stores, and
+    every training begins with it. The structures were validated when they were written. In other
+    processes, such as the workers of a `DataLoader`, it opens the same files again.
 
     Args:
         path: the folder.
@@ -62,8 +62,10 @@ class Store(PackedDataset):
             check_elements(self.packed, _MAX_Z, self.where)
 
     def check(self) -> None:
-        """Raise `InputError` unless every byte is as it was written, at some 2.5 GB/s."""
+        """Raise `InputError` unless every byte, edges too, is as it was written; at 2.5 GB/s."""
         check_content(self.path, read_header(self.path))
+        for folder in sorted(self.path.glob("edges_*")):
+            check_content(folder, read_header(folder))
         check_elements(self.packed, _MAX_Z, self.where)
 
     @property

@@ -7,6 +7,7 @@ import torch
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.store import Store
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model_file import encode
 from schnetgeo.nn.potential import Potential
@@ -66,6 +67,13 @@ def check_potential_trains(potential: Potential, val: PackedDataset) -> None:
         encode(value)
     covered: Coverage = potential.trained_on
     covered.check_dataset(val)
+
+
+def check_stores(*parts: PackedDataset) -> None:
+    """Raise `InputError` unless the stores that these are parts of are as they were written."""
+    stores = {part.path: part for part in parts if isinstance(part, Store) and not part.in_memory}
+    for store in stores.values():
+        store.check()
 
 
 def check_set(name: str, part: PackedDataset) -> None:

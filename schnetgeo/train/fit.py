@@ -24,6 +24,7 @@ from schnetgeo.train.checks import (
     check_potential_trains,
     check_set,
     check_start,
+    check_stores,
 )
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.folder import reserve
@@ -130,15 +131,16 @@ def fit(
         notes: JSON values for the notes of the model file, beside task, seed and data.
 
     Raises:
-        InputError: if labels that the task needs are missing, nothing can be trained or saved,
-            validation structures have elements that no training structure has, or `out` holds
-            another training, one that is running, or one to resume that was begun with another
-            model, options or structures.
+        InputError: if labels that the task needs are missing, a store was changed, nothing can be
+            trained or saved, validation structures have elements that no training structure has, or
+            `out` holds another training, one that is running, or one to resume that was begun with
+            another model, options or structures.
         Diverged: if the training diverges before a validation; an `InputError`.
         KeyboardInterrupt: after Ctrl-C.
     """
     out = Path(out)
     check_start(train, val, training, out, resume, overwrite)
+    check_stores(train, val)
     cover(potential, train)
     check_potential_trains(potential, val)
     begun = settings(potential.model, training, train, val)
