@@ -192,3 +192,12 @@ def test_text_of_a_data_set_comes_back(tmp_path):
     write_dataset(tmp_path / "own.extxyz", [PackedDataset.from_list(structures)])
     assert AtomsFile(tmp_path / "own.extxyz").values("name") == texts
     assert [atoms.info["name"] for atoms in ase.io.read(tmp_path / "own.extxyz", ":")] == texts
+
+
+def test_a_small_file_of_qm9_is_named(tmp_path):
+    path = tmp_path / "dsgdb9nsd_000003.xyz"
+    path.write_text(
+        "1\ngdb 3\t1.0\t2.0\t\nO\t0.0\t0.0\t0.1*^-6\t-0.5\n1.5\t2.5\nO\tO\nInChI=1S/O\n"
+    )
+    with pytest.raises(InputError, match=r"one of the small files of QM9; QM9\(file=\)"):
+        AtomsFile(path)
