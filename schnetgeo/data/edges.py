@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import distances, edge_vectors
+from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 
 _TIE = 1e-5  # of the cutoff: whether an edge so near to it is there is a matter of rounding
 _REMEDY = (
@@ -113,11 +113,12 @@ def check_graph(data: Data, graph: tuple[Tensor, Tensor], cutoff: float) -> None
     looped = (data.edge_index[0] == data.edge_index[1]) & (shift == 0).all(1)
     if bool(looped.any()):
         atom = int(data.edge_index[0][looped][0])
-        _refuse(f"edge_index joins atom {atom} to itself", cutoff)
+        _refuse(f"edge_index joins atom {atom}{_within(data, atom)} to itself", cutoff)
     doubled = (ordered[1:] == ordered[:-1]).nonzero()
     if doubled.numel():
         edge = int((key == ordered[doubled[0, 0]]).nonzero()[0, 0])
-        _refuse(f"edge_index has the edge {_name(data, edge)} more than once", cutoff)
+        name = _name(data, edge) + _within(data, int(data.edge_index[1, edge]))
+        _refuse(f"edge_index has the edge {name} more than once", cutoff)
     safe = cutoff * (1 - _TIE)
     foreign = (_lengths(data) < safe) & ~torch.isin(key, expected)
     if bool(foreign.any()):
@@ -133,9 +134,10 @@ def check_graph(data: Data, graph: tuple[Tensor, Tensor], cutoff: float) -> None
     missing = (length < safe) & ~torch.isin(expected, key)
     if bool(missing.any()):
         edge = int(missing.nonzero()[0, 0])
+        name = _name(complete, edge) + _within(data, int(graph[0][1, edge]))
         _refuse(
             f"edge_index lacks {int(missing.sum())} of the {expected.numel()} edges of the radius "
-            f"graph within {cutoff} Å, such as {_name(complete, edge)}, {float(length[edge]):.3f} "
+            f"graph within {cutoff} Å, such as {name}, {float(length[edge]):.3f} "
             "Å long; bonds do, lists cut at a number of neighbors, and crystals without edge_shift",
             cutoff,
         )
@@ -143,6 +145,11 @@ def check_graph(data: Data, graph: tuple[Tensor, Tensor], cutoff: float) -> None
 
 def _refuse(what: str, cutoff: float) -> None:
     raise InputError(f"{what}; {_REMEDY.format(cutoff=cutoff)}")
+
+
+def _within(data: Data, atom: int) -> str:
+    """The structure of an atom in words, if there are several."""
+    return f" of structure {int(batch_index(data)[atom])}" if num_structures(data) > 1 else ""
 
 
 def _name(data: Data, edge: int) -> str:

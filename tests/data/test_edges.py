@@ -118,6 +118,20 @@ def test_edges_between_structures_are_refused():
         SPLINE(batch)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (bonds, "such as 7 → 6 of structure 1, "),
+        (doubled, "has the edge 6 → 5 of structure 1 more than once"),
+        (looped, "joins atom 5 of structure 1 to itself"),
+    ],
+)
+def test_the_structure_of_a_batch_is_named(change, message):
+    parts = [with_own_edges(METHANE), with_own_edges(METHANE, change)]
+    with pytest.raises(InputError, match=message):
+        SPLINE(Batch.from_data_list(parts))
+
+
 def test_molecules_of_pyg_with_their_bonds():
     """As QM9 of PyG has them; its loader makes batches of them."""
     data = Data(z=METHANE.z, pos=METHANE.pos, edge_index=bonds(*edges_of(METHANE))[0], y=None)
