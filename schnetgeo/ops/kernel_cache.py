@@ -104,7 +104,7 @@ class KernelCache(Cache):
         _locator_classes = [_Locator]
 
         def reduce(self, kernel):
-            return self.symbols, super().reduce(kernel)
+            return symbols.needed_by(kernel.library), super().reduce(kernel)
 
         def rebuild(self, target, parts):
             needed, kernel = parts
@@ -122,11 +122,9 @@ class KernelCache(Cache):
             kernel = super().load_overload(signature, target)
         if kernel is None:
             _announce()
-            symbols.begin(self)
         return kernel
 
     def save_overload(self, signature, kernel):
-        self._impl.symbols = symbols.end(self)
         try:
             folder().mkdir(parents=True, exist_ok=True, mode=0o700)
             _remove_old_folders()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import llvmlite.binding
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import CPUCodeLibrary
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
@@ -31,7 +32,7 @@ class Symbol(NamedTuple):
 
 
 _functions: dict[str, Dispatcher] = {}
-_callers: list[tuple[object, list[Symbol]]] = []  # functions being compiled, the innermost last
+_bound: dict[str, Symbol] = {}  # by name
 
 
 def bind(symbol: Symbol) -> None:
@@ -41,29 +42,13 @@ def bind(symbol: Symbol) -> None:
     result = kernel.overloads[symbol.arguments]
     address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
     llvmlite.binding.add_symbol(symbol.name, address)
-    _add([symbol])
+    _bound[symbol.name] = symbol
 
 
-def begin(caller: object) -> None:
-    """Begin to note which symbols a function needs."""
-    _callers.append((caller, []))
-
-
-def end(caller: object) -> list[Symbol]:
-    """The symbols that the function needs, as does each function that contains it."""
-    symbols: list[Symbol] = []
-    while _callers:  # those whose compilation failed never come to their end
-        last, symbols = _callers.pop()
-        if last is caller:
-            break
-    _add(symbols)
-    return symbols
-
-
-def _add(symbols: list[Symbol]) -> None:
-    if _callers:
-        needed = _callers[-1][1]
-        needed += [symbol for symbol in symbols if symbol not in needed]
+def needed_by(library: CPUCodeLibrary) -> list[Symbol]:
+    """The symbols that compiled code jumps to, its own and those of all that it contains."""
+    functions = library._final_module.functions
+    return [_bound[f.name] for f in functions if f.is_declaration and f.name in _bound]
 
 
 def by_symbol(kernel: Dispatcher) -> Callable:

@@ -66,6 +66,34 @@ def test_the_second_process_compiles_nothing(home):
     assert run(home) == (9.0, 1, "")
 
 
+def test_what_two_kernels_contain_is_loaded_for_each(home):
+    """The second one, compiled when its part was there already, is right in a process of its own."""
+    text = PROGRAM.replace("@serial\ndef outer", "@serial\ndef inner")
+    text = (
+        text.partition("print(")[0]
+        + """
+@serial
+def first(row, out):
+    return inner(row, out)
+
+@serial
+def second(row, out):
+    return 2 * inner(row, out)
+
+import sys
+for name in sys.argv[1:]:
+    outer = globals()[name]
+    print(outer(np.array([1.0, 2.0]), np.zeros((3, 2))))
+"""
+    )
+    (home / "program.py").write_text(text)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(home / "cache"), "PYTHONPATH": str(home)}
+    program = [sys.executable, str(home / "program.py")]
+    for names, printed in ((["first", "second"], "9.0\n18.0\n"), (["second"], "18.0\n")):
+        done = subprocess.run([*program, *names], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, printed)
+
+
 def test_a_changed_kernel_changes_what_calls_it(home):
     run(home)
     change(home, "            out[i, f] = 2 * x[f]\n")
