@@ -67,7 +67,7 @@ def test_the_second_process_compiles_nothing(home):
 
 
 def test_what_two_kernels_contain_is_loaded_for_each(home):
-    """The second one, compiled when its part was there already, is right in a process of its own."""
+    """The second, compiled when its part was there already, is right in a process of its own."""
     text = PROGRAM.replace("@serial\ndef outer", "@serial\ndef inner")
     text = (
         text.partition("print(")[0]
