@@ -1,37 +1,37 @@
 """Whether a SchNet is as it was built, so that functions written for it may stand for modules."""
 
+from operator import is_
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from schnetgeo.errors import InputError
 from schnetgeo.nn.conv import CFConv
 from schnetgeo.nn.interaction import Interaction
-from schnetgeo.nn.known import all_are_watched, has_options, is_known, is_plain, is_smooth
+from schnetgeo.nn.known import (
+    Written,
+    all_are_watched,
+    are_written,
+    has_options,
+    is_known,
+    is_plain,
+    is_smooth,
+)
 from schnetgeo.nn.readout import MeanReadout, SumReadout
+
+_WRITTEN = {cls: Written(cls) for cls in (Interaction, SumReadout, MeanReadout)}
 
 
 class Built(NamedTuple):
     """The parts of a SchNet that fused functions compute with."""
 
-    modules: list[nn.Module]  # all; while they and their classes stay, what follows is found once
+    modules: list[nn.Module]  # all; while they, their children and classes stay, so does the rest
+    children: list[nn.Module | None]  # those of each module, one after the other
     classes: list[type]
     convs: list[CFConv]
     layers: list[nn.Linear]  # five of each interaction, in the order of `fused.LayerWeights`
     activations: tuple  # of the filter networks, of the interactions, of the readout
+    parameters: list[Tensor | None]  # of the embedding, then weight and bias of each layer
     optional: list[nn.Module]  # activations whose options may change
-
-    @property
-    def parameters(self) -> list[Tensor | None]:
-        """Weight and bias of each layer."""
-        kept = [layer._parameters for layer in self.layers]
-        try:
-            return [p for own in kept for p in (own["weight"], own["bias"])]
-        except KeyError as error:
-            raise InputError(
-                f"the {error.args[0]} of a layer is no parameter any more; register it as one, or "
-                "build the model with filters='exact'"
-            ) from None
 
 
 def built(model: nn.Module, last: Built | None) -> Built | None:
@@ -39,42 +39,63 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
 
     Args:
         model: a SchNet.
-        last: what this function found the last time, to be quick where nothing changed.
+        last: what this function returned the last time, to be quick where nothing changed.
     """
-    modules = _as_written(model)
-    if modules is None:
+    parts = last
+    if last is None or last.modules[0] is not model or not _is_same(last):
+        parts = _parts(model)
+    if parts is None or all_are_watched() or not _is_plain(model.embedding):
         return None
-    classes = [type(m) for m in modules]
-    same = last is not None and last.modules == modules and last.classes == classes
-    found = last if same else _parts(model, modules, classes)
-    if found is None or not _is_plain(model.embedding):
+    if not _are_written(set(parts.classes)) or not all(map(is_smooth, parts.optional)):
         return None
-    if not all(map(is_smooth, found.optional)):
-        return None
-    return found if all(conv.is_unobserved for conv in found.convs) else None
+    return parts if all(conv.is_unobserved for conv in parts.convs) else None
 
 
-def _as_written(model: nn.Module) -> list[nn.Module] | None:
-    """All modules, unless one is watched or patched, which fused functions would pass by."""
-    modules = [model]
-    for m in modules:
-        if not is_plain(m):
+def _is_same(last: Built) -> bool:
+    """Whether no module was replaced, nor its class, and none is watched or patched."""
+    children = []
+    for module, cls in zip(last.modules, last.classes, strict=True):
+        if type(module) is not cls or not is_plain(module):
+            return False
+        children += module._modules.values()
+    parameters = _parameters(last.modules[0].embedding, last.layers)
+    same = parameters is not None and all(map(is_, parameters, last.parameters))
+    return same and children == last.children
+
+
+def _parameters(embedding: nn.Embedding, layers: list[nn.Linear]) -> list[Tensor | None] | None:
+    """Weights and biases, or `None` if one is no parameter, such as of a parametrized layer."""
+    names = [layer._parameters for layer in layers]
+    try:
+        pairs = [p for layer in names for p in (layer["weight"], layer["bias"])]
+        return [embedding._parameters["weight"], *pairs]
+    except KeyError:
+        return None
+
+
+def _are_written(classes: set[type]) -> bool:
+    """Whether nobody replaced a function of a class."""
+    return are_written(classes) and all(_WRITTEN[c].has(c) for c in classes & _WRITTEN.keys())
+
+
+def _parts(model: nn.Module) -> Built | None:
+    """Those of a model of the usual classes and shapes, none of which is watched or patched."""
+    modules, children = [model], []
+    for module in modules:
+        if not is_plain(module):
             return None
-        modules.extend(child for child in m._modules.values() if child is not None)
-    return None if all_are_watched() else modules
-
-
-def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> Built | None:
+        children += module._modules.values()
+        modules += (child for child in module._modules.values() if child is not None)
     readout, layers, convs = model.readout, [], []
     if type(readout) not in (SumReadout, MeanReadout) or not is_known(
         model.embedding, nn.Embedding
     ):
         return None
     for interaction in model.interactions:
-        own = _layers(interaction)
-        if own is None:
+        five = _layers(interaction)
+        if five is None:
             return None
-        layers += own
+        layers += five
         convs.append(interaction.conv)
     activations = [(i.conv.activations, i.activation) for i in model.interactions]
     kinds = {(*map(type, filters), type(inner)) for filters, inner in activations}
@@ -84,9 +105,13 @@ def _parts(model: nn.Module, modules: list[nn.Module], classes: list[type]) -> B
         return None
     optional = [a for a in smooth if has_options(a)]
     layers += readout.lin1, readout.lin2
-    if not all(is_known(layer, nn.Linear) for layer in layers) or not _fit(model.embedding, layers):
+    if not all(is_known(layer, nn.Linear) for layer in layers):
         return None
-    return Built(modules, classes, convs, layers, (filters, inner, outer), optional)
+    parameters = _parameters(model.embedding, layers)
+    if parameters is None or not _fit(model.embedding, layers):
+        return None
+    classes, functions = [type(module) for module in modules], (filters, inner, outer)
+    return Built(modules, children, classes, convs, layers, functions, parameters, optional)
 
 
 def _layers(interaction: nn.Module) -> list[nn.Linear] | None:

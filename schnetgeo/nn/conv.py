@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.known import adds_nothing, is_patched, is_smooth_network, overridden
+from schnetgeo.nn.known import Written, adds_nothing, is_patched, is_smooth_network
 from schnetgeo.nn.mlp import ShiftedSoftplus, dense
 from schnetgeo.nn.spline import PlacedFilters
 
@@ -92,9 +92,7 @@ class RadialConv(MessagePassing):
     @property
     def takes_basis(self) -> bool:
         """Whether the layer looks at the basis functions on every edge."""
-        if type(self).forward not in (RadialConv.forward, CFConv.forward):
-            return True
-        if "propagate" in vars(self) or "propagate" in overridden(type(self), RadialConv):
+        if type(self).forward not in _FORWARDS or not self._propagates_as_built:
             return True
         functions = self.message, self.aggregate, self.update
         named = any(_takes_basis(getattr(f, "__func__", f)) for f in functions)
@@ -104,6 +102,13 @@ class RadialConv(MessagePassing):
     def fused(self) -> bool:
         """Whether a fused operator may stand in for `propagate`: it is CFConv's, unobserved."""
         return False
+
+    @property
+    def _propagates_as_built(self) -> bool:
+        """Whether PyG wrote `propagate`, which it puts on the instance after explaining."""
+        function = getattr(self.propagate, "__func__", None)
+        generated = function is type(self)._jinja_propagate
+        return generated and function.__module__.endswith("_propagate")
 
 
 class CFConv(RadialConv):
@@ -143,23 +148,25 @@ class CFConv(RadialConv):
 
     @property
     def fused(self) -> bool:
-        known = adds_nothing(type(self), CFConv) and not is_patched(self)
-        return known and self.interpolates and self.is_unobserved
+        return not is_patched(self) and self.interpolates and self.is_unobserved
 
     @property
     def is_unobserved(self) -> bool:
-        """Whether messages are what the layer says, in PyG's usual way, and nobody sees them."""
+        """Whether messages are what CFConv says, in PyG's usual way, and nobody sees them."""
         if self._explain or self.flow != "source_to_target" or not self._propagates_as_built:
+            return False
+        if not (_CFCONV.has(type(self)) and _RADIAL_CONV.has(RadialConv)):
+            return False
+        if not adds_nothing(type(self), CFConv):
             return False
         return not any(map(vars(self).get, _HOOKS))
 
-    @property
-    def _propagates_as_built(self) -> bool:
-        replaced = vars(self).get("propagate")  # PyG puts it there after explaining
-        return replaced is None or replaced.__func__ is type(self)._jinja_propagate
-
     def message(self, x_j: Tensor, W: Tensor) -> Tensor:
         return x_j * W
+
+
+_CFCONV, _RADIAL_CONV = Written(CFConv), Written(RadialConv)
+_FORWARDS = RadialConv.forward, CFConv.forward
 
 
 @functools.lru_cache(256)

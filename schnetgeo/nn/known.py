@@ -5,6 +5,7 @@ function put on an instance or a class, a hook, or an option that is not the usu
 """
 
 import functools
+from operator import attrgetter
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
@@ -24,10 +25,28 @@ _ACTIVATIONS = {
     nn.SiLU: {"inplace": False},
     nn.Softplus: {"beta": 1.0, "threshold": 20.0},
 }
-_FORWARD = {cls: cls.forward for cls in (*_ACTIVATIONS, nn.Embedding, nn.Linear, nn.Sequential)}
 _FUNCTIONS = frozenset(
     ("forward", "__call__", "_call_impl", "message", "aggregate", "update", "per_atom", "shares")
 )
+
+
+class Written:
+    """The functions of a class as they are now, to tell later whether somebody replaced one.
+
+    Args:
+        cls: a class of modules that a fast path stands for.
+    """
+
+    def __init__(self, cls: type[nn.Module]):
+        self._functions_of = attrgetter(*(name for name in _FUNCTIONS if hasattr(cls, name)))
+        self._functions = self._functions_of(cls)
+
+    def has(self, cls: type[nn.Module]) -> bool:
+        """Whether the class, or a subclass, has the same functions."""
+        return self._functions_of(cls) == self._functions
+
+
+_WRITTEN = {cls: Written(cls) for cls in (*_ACTIVATIONS, nn.Embedding, nn.Linear, nn.Sequential)}
 
 
 def is_patched(module: nn.Module) -> bool:
@@ -53,7 +72,12 @@ def all_are_watched() -> bool:
 
 def is_known(module: nn.Module, cls: type[nn.Module]) -> bool:
     """Whether a layer of torch is exactly of this class, which nobody changed."""
-    return type(module) is cls and cls.forward is _FORWARD[cls]
+    return type(module) is cls and _WRITTEN[cls].has(cls)
+
+
+def are_written(classes: set[type[nn.Module]]) -> bool:
+    """Whether nobody replaced a function of those of the classes that are torch's."""
+    return all(_WRITTEN[cls].has(cls) for cls in classes & _WRITTEN.keys())
 
 
 def has_options(module: nn.Module) -> bool:
@@ -65,7 +89,7 @@ def is_smooth(module: nn.Module) -> bool:
     """Whether a module is a smooth activation that acts on each number alone."""
     cls = type(module)
     options = _ACTIVATIONS.get(cls)
-    if options is None or cls.forward is not _FORWARD[cls]:
+    if options is None or not _WRITTEN[cls].has(cls):
         return False
     return all(getattr(module, name) == value for name, value in options.items())
 
@@ -84,11 +108,10 @@ def is_smooth_network(module: nn.Module) -> bool:
 
 @functools.cache
 def adds_nothing(cls: type, base: type) -> bool:
-    """Whether a class is `base` but for its `__init__`."""
+    """Whether a class was defined as `base` but for its `__init__`."""
     return issubclass(cls, base) and not overridden(cls, base)
 
 
-@functools.cache
 def overridden(cls: type, base: type) -> tuple[str, ...]:
     """Names of functions, besides `__init__`, that a subclass of `base` has of its own."""
     between = cls.__mro__[: cls.__mro__.index(base)]

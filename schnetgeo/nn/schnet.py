@@ -18,7 +18,7 @@ from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
-from schnetgeo.nn.known import adds_nothing
+from schnetgeo.nn.known import Written, adds_nothing
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import SumReadout
@@ -195,7 +195,9 @@ class SchNet(nn.Module):
     @property
     def has_slopes(self) -> bool:
         """Whether `energy_and_slope` may stand for `forward`: nobody changed or watches a part."""
-        if torch.compiler.is_compiling() or not adds_nothing(type(self), SchNet):
+        if torch.compiler.is_compiling():
+            return False
+        if not adds_nothing(type(self), SchNet) or not _WRITTEN.has(type(self)):
             return False
         self._built = built(self, self._built) if self._has_knots else None
         return self._built is not None
@@ -234,4 +236,7 @@ class SchNet(nn.Module):
         shares = self.readout.shares(*batch, placed.distance.dtype)
         plan = Plan(placed, *parts.activations, shares, with_slope, tables, self._graphs)
         atoms = Atoms(data.z, *batch, data.get("ptr"))
-        return energy_and_slope(plan, atoms, self.embedding.weight, *parts.parameters)
+        return energy_and_slope(plan, atoms, *parts.parameters)
+
+
+_WRITTEN = Written(SchNet)

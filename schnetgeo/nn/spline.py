@@ -2,6 +2,7 @@
 
 import math
 from functools import cached_property
+from numbers import Real
 from types import ModuleType
 
 import torch
@@ -12,12 +13,13 @@ from torch_geometric.data import Data
 from schnetgeo import ops
 from schnetgeo.data.neighbors import reverse_edges
 from schnetgeo.errors import InputError
-from schnetgeo.nn.known import is_patched
+from schnetgeo.nn.known import Written, is_patched
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope, with_slope
 from schnetgeo.ops import bspline
 
 _MOST = 1_000_000  # knots
 _ALIGN = 16  # knots; ranges of few lengths let memory of one be used for another
+_WRITTEN = {cls: Written(cls) for cls in (GaussianBasis, CosineEnvelope, NoEnvelope)}
 
 
 class Knots:
@@ -53,14 +55,14 @@ class Knots:
     def serve(self, basis: nn.Module, envelope: nn.Module) -> bool:
         """Whether filters on these knots are those of a basis, in training too.
 
-        That is so for the basis they were built for, without parameters and as it was then, and
-        for an envelope that is 0 where the knots end.
+        That is so for the basis they were built for, as it was then, and for an envelope that is
+        0 where the knots end, both functions of numbers, none of which is trained.
         """
-        if basis is not self.basis or _numbers(basis) != self._numbers or self._numbers is None:
+        if basis is not self.basis or self._numbers is None or _numbers(basis) != self._numbers:
             return False
-        if type(envelope) not in (CosineEnvelope, NoEnvelope) or is_patched(envelope):
+        if type(envelope) not in (CosineEnvelope, NoEnvelope) or not _is_as_written(envelope):
             return False
-        return envelope.cutoff <= self.cutoff
+        return isinstance(envelope.cutoff, Real) and envelope.cutoff <= self.cutoff
 
     def range(self, distance: Float[Tensor, "E"]) -> range:
         """Numbers m of the coefficients that the distances below the cutoff need."""
@@ -84,9 +86,14 @@ class Knots:
 
 def _numbers(basis: nn.Module) -> tuple | None:
     """What a Gaussian basis is a function of, besides the distance; `None` for another basis."""
-    if type(basis) is not GaussianBasis or is_patched(basis):
+    if type(basis) is not GaussianBasis or not _is_as_written(basis):
         return None
-    return basis.num_basis, basis.cutoff, basis.gamma
+    numbers = basis.num_basis, basis.cutoff, basis.gamma
+    return numbers if all(isinstance(number, Real) for number in numbers) else None
+
+
+def _is_as_written(part: nn.Module) -> bool:
+    return not is_patched(part) and _WRITTEN[type(part)].has(type(part))
 
 
 class PlacedFilters:

@@ -112,7 +112,7 @@ def why_slow(model: SchNet) -> str | None:
             return _names(type(conv), CFConv)
         if not conv.interpolates:
             return f"the filter of {type(conv).__name__} has a part that may not run on knots"
-    return "a part is of a class of its own, replaced on the instance, or watched"
+    return "a part is of a class of its own, replaced on instance or class, or watched"
 
 
 def _names(cls: type, base: type) -> str:

@@ -113,6 +113,23 @@ def doubled_readout(model):
     model.readout.lin2 = DoubledLinear(4, 1).double()
 
 
+def output_without_bias(model):
+    model.readout.lin2.bias = None
+
+
+def weight_that_is_no_parameter(model):
+    layer = model.interactions[0].lin2
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.weight = weight
+
+
+def other_shape(model):
+    for layer, shape in ((model.readout.lin1, (6, 8)), (model.readout.lin2, (1, 6))):
+        layer.weight = nn.Parameter(torch.rand(shape).double())
+    model.readout.lin1.bias = nn.Parameter(torch.rand(6).double())
+
+
 class Doubled(nn.Module):
     def forward(self, x):
         return 2 * x
@@ -125,7 +142,7 @@ def other_state(model):
 @pytest.mark.parametrize("change", [weights_in_place, new_parameter, new_layer, new_filter,
     new_embedding, padded_embedding, other_activation, other_state, pruned, parametrized,
     parametrized_for_a_while, small_embeddings, narrow_filter, wide_layers, readout_without_bias,
-    doubled_readout])  # fmt: skip
+    doubled_readout, output_without_bias, weight_that_is_no_parameter, other_shape])  # fmt: skip
 def test_changes_after_a_call_count(change):
     potential = potential_of()
     before = potential(data_of()).energy

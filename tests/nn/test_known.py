@@ -1,6 +1,7 @@
 """The fast path is taken only by what it provably computes: all else equals filters='exact'."""
 
 import copy
+import functools
 import types
 
 import pytest
@@ -8,11 +9,14 @@ import torch
 from ase.build import molecule
 from torch import nn
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
+from torch_geometric.nn import MessagePassing
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.nn import CFConv, CosineEnvelope, GaussianBasis, Potential, RadialConv, SchNet
+from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.known import is_smooth_network
+from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 from tests.nn.weights import randomize
 
@@ -178,6 +182,18 @@ def trained_envelope(model):
     model.envelope = TrainedEnvelope()
 
 
+def trained_gamma(model):
+    model.basis.gamma = nn.Parameter(torch.tensor(model.basis.gamma, dtype=torch.float64))
+
+
+def trained_cutoff(model):
+    model.envelope.cutoff = nn.Parameter(torch.tensor(4.0, dtype=torch.float64))
+
+
+def tensor_gamma(model):
+    model.basis.gamma = torch.tensor(model.basis.gamma, dtype=torch.float64)
+
+
 def longer_envelope(model):
     model.envelope, model.cutoff = CosineEnvelope(5.0), 5.0
 
@@ -228,7 +244,8 @@ def of_activation(cls):
 CHANGES = [
     message_of_instance, update_of_instance, forward_of_conv, forward_of_layer, forward_in_filter,
     shares_of_readout, flow, other_gamma, other_basis, trained_basis, trained_envelope,
-    longer_envelope, mean, sharp_softplus, written_to_later, in_place,
+    trained_gamma, trained_cutoff, tensor_gamma, longer_envelope, mean, sharp_softplus,
+    written_to_later, in_place,
     *map(of_activation, [SoftmaxGate, Normalized, nn.ReLU, nn.ELU, nn.Dropout, nn.Hardswish]),
 ]  # fmt: skip
 
@@ -240,6 +257,59 @@ def test_what_was_changed_counts(change, training):
     Potential(model).train(training)(data_of())  # what is remembered from it must not outlive
     change(model)
     assert_as_exact(model, training)
+
+
+@pytest.mark.parametrize("change", [trained_gamma, trained_cutoff])
+def test_a_trained_width_or_cutoff_gets_its_gradient(change):
+    model = small()
+    change(model)
+    Potential(model).train()(data_of(), forces=False).energy.sum().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+class Mine(CFConv):
+    pass
+
+
+class MineOfSchNet(SchNet):
+    pass
+
+
+def times(factor, function):
+    return lambda *arguments, **named: factor * function(*arguments, **named)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("cls", "name", "conv"), [
+    (CFConv, "message", None), (CFConv, "update", None), (CFConv, "propagate", None),
+    (CFConv, "aggregate", Options), (RadialConv, "aggregate", None), (RadialConv, "forward", None),
+    (Mine, "message", Mine), (Mine, "propagate", Mine), (Mine, "forward", Mine),
+    (MessagePassing, "update", Mine), (SumReadout, "per_atom", None), (SumReadout, "shares", None),
+    (Interaction, "forward", None), (GaussianBasis, "forward", None),
+    (CosineEnvelope, "forward", None), (nn.Linear, "forward", None), (nn.Tanh, "forward", Options),
+    (ShiftedSoftplus, "forward", None), (nn.Embedding, "forward", None), (SchNet, "forward", None),
+])  # fmt: skip
+def test_a_function_put_on_a_class_counts(cls, name, conv, training, monkeypatch):
+    model = small(conv=conv)
+    before = results(model, False)[1]
+    with monkeypatch.context() as patch:
+        # PyG looks at the arguments of message and update when a layer is built
+        double = functools.wraps(getattr(cls, name))(times(2, getattr(cls, name)))
+        patch.setattr(cls, name, double)
+        assert not model.has_slopes
+        assert_as_exact(model, training)
+        assert not torch.allclose(results(model, False)[1], before, rtol=0.05)
+    assert model.has_slopes
+
+
+def test_a_function_put_on_a_subclass_of_the_model_counts(monkeypatch):
+    arguments = dict(channels=8, num_layers=2, num_basis=12, cutoff=4.0)
+    model = randomize(MineOfSchNet(**arguments).double(), seed=1)
+    assert model.has_slopes
+    monkeypatch.setattr(MineOfSchNet, "forward", times(2, SchNet.forward))
+    doubled = Potential(model).eval()(data_of()).forces
+    monkeypatch.undo()
+    torch.testing.assert_close(doubled, 2 * Potential(model)(data_of()).forces)
 
 
 class DropoutGate(RadialConv):
