@@ -88,7 +88,7 @@ def read_atoms(atoms: Atoms, drop: tuple[str, ...] = (), keys: Keys = Keys()) ->
             f"the constraint {type(atoms.constraints[0]).__name__} cannot be kept; forces here are "
             "those without constraints: pass drop=('constraints',) to go on without it"
         )
-    data, left_out = geometry(atoms), []
+    data, left_out = geometry(atoms), labels.left_out
     for name, value in labels.values.items():
         data[name] = torch.from_numpy(value)
     _add_results(data, entries.results, left_out)

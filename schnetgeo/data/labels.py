@@ -56,6 +56,7 @@ class Labels(NamedTuple):
 
     values: dict[str, np.ndarray]
     from_virial: bool  # the stress is −virial / volume
+    left_out: list[str]
 
 
 def take_labels(atoms: Atoms, entries: Entries, keys: Keys) -> Labels:
@@ -74,23 +75,34 @@ def take_labels(atoms: Atoms, entries: Entries, keys: Keys) -> Labels:
             value, sign = (None if keys.virial and name == "stress" else entries.pop(name)), 1.0
         if value is not None:
             labels[name] = sign * convert(value, key or name, len(atoms))
-    key = keys.virial or "virial"
-    if "stress" in labels or not (keys.virial or "virial" in entries.info):
-        return Labels(labels, False)
+    key = keys.virial or ("virial" if keys.stress is None and "virial" in entries.info else None)
+    if "stress" in labels or key is None:
+        return Labels(labels, False, [])
     value, sign = _named(entries, key)
-    if value is not None:
-        labels["stress"] = -sign * _stress(value, key, len(atoms)) / _volume(atoms, key)
-    return Labels(labels, value is not None)
+    if value is None:
+        return Labels(labels, False, [])
+    virial = _stress(value, key, len(atoms))
+    if not atoms.pbc.all() or atoms.cell.rank != 3:
+        return Labels(labels, False, [f"{key.removeprefix('-')!r} without a periodic cell"])
+    labels["stress"] = -sign * virial / atoms.get_volume()
+    return Labels(labels, True, [])
 
 
 def check_keys(keys: Keys, present: Iterable[str], names: Iterable[str]) -> None:
     """Raise `InputError` where a label that the user names is nowhere; list what there is."""
+    names = set(names)
     for kind, key in zip(Keys._fields, keys, strict=True):
         label = "stress" if kind == "virial" else kind
-        if key is not None and label not in present:
+        missing = key is not None and label not in present
+        if missing and kind == "virial" and key.removeprefix("-") in names:
+            raise InputError(
+                f"{key.removeprefix('-')} needs a periodic cell, whose volume makes it a stress; "
+                f"set cell and pbc, or leave {kind}_key out"
+            )
+        if missing:
             raise InputError(
                 f"has no {kind} named {key.removeprefix('-')!r}; it has "
-                f"{', '.join(sorted(set(names))) or 'none'}"
+                f"{', '.join(sorted(names)) or 'none'}"
             )
 
 
@@ -153,12 +165,3 @@ def _stress(value: Any, key: str, size: int) -> np.ndarray:
             f"{array.shape}; correct it, or leave it out with drop=({key.removeprefix('-')!r},)"
         )
     return array.reshape(1, 3, 3).copy()
-
-
-def _volume(atoms: Atoms, key: str) -> float:
-    if not atoms.pbc.all() or not atoms.cell.rank == 3:
-        raise InputError(
-            f"{key} needs a periodic cell, whose volume makes it a stress, but pbc is "
-            f"{atoms.pbc.tolist()}; set cell and pbc, or pass drop=({key.removeprefix('-')!r},)"
-        )
-    return atoms.get_volume()

@@ -14,6 +14,7 @@ from schnetgeo.notes import note
 
 _ZEROS = ("tags", "momenta", "initial_charges", "initial_magmoms")  # where ASE has none
 _FIXED = {*PER_ATOM, *MASKS, "cell", "pbc"}  # which have one shape, or are wrong
+_EXACT = 2**53  # up to which float64 has all whole numbers
 _SKIPPED = {"ptr", *MASKS.values()}
 
 
@@ -23,6 +24,7 @@ class Remarks:
     def __init__(self):
         self.left_out: Counter[str] = Counter()
         self.lacking: Counter[str] = Counter()
+        self.texts: set[str] = set()
 
     def say(self, where: str, total: int) -> None:
         """Give one note for what was left out, and one for what some structures lack."""
@@ -42,6 +44,11 @@ class Remarks:
                 f"{where}: of {total:,} structures {', '.join(others)}; there text is empty and a "
                 "number is nan, or ASE's default"
             )
+        if self.texts:
+            note(
+                f"{where}: {', '.join(map(repr, sorted(self.texts)))} became text, as whole "
+                "numbers above 2^53 are no exact fractions"
+            )
 
 
 def merged(
@@ -51,7 +58,8 @@ def merged(
 
     A label that some lack is nan there, with a mask such as `forces_mask` (B,); other attributes
     that some lack are empty text, nan or ASE's default, or left out where there is no such value.
-    Whole numbers and fractions become fractions, numbers and text become text.
+    Whole numbers and fractions become fractions, or text where they are above 2^53; numbers and
+    text become text.
 
     Args:
         parts: structures, or packed ones, without `ptr` and edges.
@@ -68,6 +76,9 @@ def merged(
     for key in fields:
         values = [row.get(key) for row in rows]
         _check_rows(key, values, rows, counts, lambda k: _place(where, k))
+        if key not in PER_ATOM and _is_rounded(values):
+            remarks.texts.add(key)
+            values = [_written(v) if torch.is_tensor(v) else v for v in values]
         column = _column(key, values, rows, counts)
         if column is None:
             remarks.left_out[f"{key!r} (not in all structures, or of different types)"] += sum(
@@ -145,6 +156,15 @@ def _column(key: str, values: list, rows: list[dict], counts: Sequence[int]):
     if kinds == {"int", "float"}:
         tensors = [value.double() for value in tensors]
     return torch.cat(tensors)
+
+
+def _is_rounded(values: list) -> bool:
+    """Whether whole numbers would become fractions that differ from them."""
+    numbers = [value for value in values if torch.is_tensor(value)]
+    mixed = len(numbers) < len(values) or len({_kind(value) for value in numbers}) > 1
+    return mixed and any(
+        _kind(v) == "int" and bool(((v > _EXACT) | (v < -_EXACT)).any()) for v in numbers
+    )
 
 
 def _absent(key: str, row: dict, count: int, like: Tensor) -> Tensor | None:

@@ -7,6 +7,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
+from schnetgeo.datasets.label_names import only_name_in
 from schnetgeo.errors import InputError
 
 NUMBERS = ("z", "Z", "nuclear_charges", "atomic_numbers", "numbers", "species", "atNUM")
@@ -50,7 +51,7 @@ def layout_of(where: str, arrays: dict[str, np.ndarray]) -> Layout:
         InputError: where one of them is missing, or they do not agree.
     """
     for kind, names in (("positions", POSITIONS), ("atomic numbers", NUMBERS)):
-        if name_in(arrays, names) is None:
+        if only_name_in(where, arrays, names) is None:
             raise InputError(
                 f"{where}: has no {kind}, called {' or '.join(names)}, only "
                 f"{', '.join(sorted(arrays))}; see read_npz for the layouts"
@@ -62,7 +63,7 @@ def layout_of(where: str, arrays: dict[str, np.ndarray]) -> Layout:
             f"{where}: {name} must have shape (structures, atoms, 3), or (all atoms, 3) beside N, "
             f"got {positions.shape}"
         )
-    counts = name_in(arrays, COUNTS)
+    counts = only_name_in(where, arrays, COUNTS)
     sizes = None if counts is None else _counts(where, counts, arrays[counts])
     if positions.ndim == 3:
         return _fixed(where, name, positions.shape[:2], z, sizes)

@@ -11,7 +11,7 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
 from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
-from schnetgeo.datasets.label_names import label_in
+from schnetgeo.datasets.label_names import label_in, only_name_in
 from schnetgeo.errors import InputError
 
 ENERGIES = ("E", "energy", "energies")
@@ -60,14 +60,10 @@ class ArrayReader:
         return PackedDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
 
     def _add_cell(self, data: Structure) -> set[str | None]:
-        cells = [name for name in CELLS if name in self.arrays]
-        if len(cells) > 1:
-            raise InputError(
-                f"{self.where}: has {' and '.join(cells)}; drop one of them (--drop {cells[1]})"
-            )
-        if not cells:
+        name = only_name_in(self.where, self.arrays, CELLS)
+        if name is None:
             return set()
-        cell = self._cells(cells[0])
+        cell = self._cells(name)
         data.cell = torch.from_numpy(cell)
         periodic = np.tile(cell.any((1, 2))[:, None], (1, 3))
         if "pbc" in self.arrays:
@@ -79,7 +75,7 @@ class ArrayReader:
                 )
             periodic = np.broadcast_to(values.astype(bool), (self.count, 3)).copy()
         data.pbc = torch.from_numpy(periodic)
-        return {cells[0], "pbc"}
+        return {name, "pbc"}
 
     def _cells(self, name: str) -> np.ndarray:
         """Cells (T, 3, 3), lattice vectors in rows, also of one cell for all, or of lengths."""

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, stated_in
-from schnetgeo.datasets.array_layout import NUMBERS, POSITIONS, name_in
+from schnetgeo.data.structure import PER_ATOM
+from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader
 from schnetgeo.datasets.label_names import label_in
 from schnetgeo.errors import InputError
@@ -158,8 +159,10 @@ def _read_group(
         and isinstance(item := group[key], h5py.Dataset)
         and key not in drop
     }
+    if not (name_in(items, NUMBERS) and name_in(items, POSITIONS)):
+        return None  # dropped
     known = next((one for one in _SETS if one.energy in items), None)
-    names, convention = _completed(names, known), known.convention if known else NONE
+    names, convention = _completed(names, known, items), known.convention if known else NONE
     arrays = _arrays(place, items, names, left_out)
     labels = _label_arrays(place, arrays, names)
     kept = _with_labels(arrays, labels, left_out)
@@ -175,10 +178,11 @@ def _read_group(
     return dataset
 
 
-def _completed(names: Keys, known: _Published | None) -> Keys:
+def _completed(names: Keys, known: _Published | None, items: dict) -> Keys:
     if known is None or known.energy == "energiesHE":
         return names
-    return names._replace(energy=names.energy or known.energy, forces=names.forces or known.forces)
+    forces = known.forces if (known.forces or "").removeprefix("-") in items else None
+    return names._replace(energy=names.energy or known.energy, forces=names.forces or forces)
 
 
 def _label_arrays(place: str, arrays: dict, names: Keys) -> dict[str, str]:
@@ -193,23 +197,33 @@ def _label_arrays(place: str, arrays: dict, names: Keys) -> dict[str, str]:
 
 def _arrays(place: str, items: dict, names: Keys, left_out: Counter[str]) -> dict[str, np.ndarray]:
     """Geometry, labels, and numbers and texts of structures; a single structure as one of many."""
-    wanted = {*NUMBERS, *POSITIONS, *CELLS, *ENERGIES, *FORCES, "pbc", "stress"}
+    wanted = {*NUMBERS, *POSITIONS, *COUNTS, *CELLS, *ENERGIES, *FORCES, "pbc", "stress"}
     wanted |= {key.removeprefix("-") for key in names if key}
-    positions = items[name_in(items, POSITIONS)]
-    single = positions.ndim == 2
-    count = 1 if single else len(positions)
+    of_atoms = {*POSITIONS, *FORCES, (names.forces or "").removeprefix("-")}
+    count = _count(items)
+    single = count == 1 and items[name_in(items, POSITIONS)].ndim == 2
     arrays = {}
     for key, item in items.items():
-        if key not in wanted and item.shape not in ((), (1,), (count,)):
+        fits = item.shape in ((), (1,), (count,)) and key not in PER_ATOM
+        if key not in wanted and not fits:
             left_out[key] += count
             continue
         values = _values(place, key, item)
-        if key not in NUMBERS and single and values.shape[:1] != (1,):
+        lacks_axis = values.ndim == 2 if key in of_atoms else values.shape[:1] != (1,)
+        if key not in NUMBERS and single and lacks_axis:
             values = values[None]
         elif key not in wanted and values.shape in ((), (1,)):
             values = np.repeat(values.reshape(1), count)
         arrays[key] = values
     return arrays
+
+
+def _count(items: Mapping) -> int:
+    """Structures of a group: as many as counts of atoms, or one without, or rows of positions."""
+    positions, counts = items[name_in(items, POSITIONS)], name_in(items, COUNTS)
+    if positions.ndim != 2:
+        return len(positions)
+    return 1 if counts is None else items[counts].size
 
 
 def _values(place: str, key: str, item) -> np.ndarray:
@@ -233,24 +247,39 @@ def _with_labels(
     arrays: dict[str, np.ndarray], labels: dict[str, str], left_out: Counter[str]
 ) -> dict[str, np.ndarray] | None:
     """The arrays of those structures whose labels are numbers; `None` where there are none."""
-    count = len(arrays[name_in(arrays, POSITIONS)])
+    count, owner = _count(arrays), _owner(arrays)
     whole = np.ones(count, bool)
     for name in labels.values():
         values = arrays[name]
         if values.dtype.kind == "f" and len(values) == count:
             whole &= np.isfinite(values.reshape(count, -1)).all(1)
+        elif values.dtype.kind == "f" and len(values) == len(owner):
+            whole[owner[~np.isfinite(values.reshape(len(owner), -1)).all(1)]] = False
     if whole.all():
         return arrays
     left_out["structures without a label"] += int((~whole).sum())
     if not whole.any():
         return None
-    numbers = name_in(arrays, NUMBERS)
+    numbers, per_atom = name_in(arrays, NUMBERS), whole[owner]
+    of_atoms = {numbers, name_in(arrays, POSITIONS), labels.get("forces")} if owner.size else set()
     return {
-        name: values[whole]
+        name: values[per_atom]
+        if name in of_atoms
+        else values[whole]
         if values.shape[:1] == (count,) and (name != numbers or values.ndim == 2)
         else values
         for name, values in arrays.items()
     }
+
+
+def _owner(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Of ragged arrays the structure that each atom belongs to; empty for other layouts."""
+    positions, counts = arrays[name_in(arrays, POSITIONS)], name_in(arrays, COUNTS)
+    sizes = np.empty(0, np.int64) if counts is None else arrays[counts].reshape(-1)
+    whole = sizes.dtype.kind in "iu" and bool((sizes >= 0).all())
+    if positions.ndim != 2 or not whole or sizes.sum() != len(positions):
+        return np.empty(0, np.int64)
+    return np.repeat(np.arange(sizes.size), sizes)
 
 
 def _stated(place: str, group, items: dict, labels: dict[str, str]) -> Units:

@@ -14,6 +14,26 @@ class Label(NamedTuple):
     sign: float
 
 
+def only_name_in(where: str, names: Collection[str], usual: Iterable[str]) -> str | None:
+    """The one of some names that an array has, or `None`.
+
+    Args:
+        where: name of the file.
+        names: of all arrays.
+        usual: what the array may be called.
+
+    Raises:
+        InputError: where there are two of them.
+    """
+    present = [name for name in usual if name in names]
+    if len(present) > 1:
+        raise InputError(
+            f"{where}: has {' and '.join(present)}, of which only one is read; drop the other as "
+            f"in drop=({present[1]!r},) (--drop {present[1]})"
+        )
+    return present[0] if present else None
+
+
 def label_in(
     names: Collection[str], keys: Keys, label: str, usual: Iterable[str], where: str
 ) -> Label | None:
@@ -27,11 +47,11 @@ def label_in(
         where: name of the file.
 
     Raises:
-        InputError: if the user names one that is not there.
+        InputError: if the user names one that is not there, or none where there are two.
     """
     key = getattr(keys, label)
     if key is None:
-        name = next((name for name in usual if name in names), None)
+        name = only_name_in(where, names, usual)
         return None if name is None else Label(name, 1.0)
     for name, sign in ((key, 1.0), (key.removeprefix("-"), -1.0)):
         if name in names:

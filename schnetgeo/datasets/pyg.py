@@ -166,7 +166,7 @@ def _structure(
     data = Structure(z=values["z"], pos=values["pos"] * length)
     if torch.is_tensor(values.get("cell")):
         data.cell = values["cell"].reshape(1, 3, 3) * length
-        periodic = torch.ones(1, 3, dtype=torch.bool)
+        periodic = data.cell.any().expand(1, 3)
         data.pbc = torch.as_tensor(values.get("pbc", periodic)).reshape(1, 3).bool()
     for name, value in labels.items():
         if value is not None:

@@ -60,6 +60,24 @@ def test_a_number_that_is_missing_without_a_mask_is_refused():
         PackedDataset.from_list([pair(1.0, energy=-1.0), pair(1.1, energy=np.nan)])
 
 
+@pytest.mark.parametrize(
+    ("other", "text"), [(None, ""), (torch.tensor([0.5]).double(), "0.5")], ids=["lacking", "mixed"]
+)
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)])
+def test_large_whole_numbers_keep_their_digits(number, other, text):
+    more = {} if other is None else {"key": other}
+    with pytest.warns(DataNote, match="'key' became text, as whole numbers above 2.53"):
+        dataset = PackedDataset.from_list([pair(key=torch.tensor([number])), pair(**more)])
+    assert dataset.values("key") == [str(number), text]
+
+
+def test_large_whole_numbers_of_all_structures_and_exact_ones_are_numbers():
+    dataset = PackedDataset.from_list([pair(key=torch.tensor([2**53 + 1])) for _ in range(2)])
+    assert dataset.values("key").tolist() == [2**53 + 1] * 2
+    dataset = PackedDataset.from_list([pair(key=torch.tensor([2**53])), pair()])
+    assert dataset.values("key")[0] == 2**53
+
+
 def test_statistics_look_at_the_labels_that_are_there():
     normalization = fit_normalization(partly_labeled(), 5)
     assert normalization.references.tolist() == pytest.approx([0, -1, 0, 0, 0])

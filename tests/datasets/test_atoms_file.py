@@ -38,6 +38,30 @@ def bare(**info):
     return atoms
 
 
+def test_virial_does_not_stand_for_a_stress_that_is_named(tmp_path):
+    stress, virial = np.diag([0.01, 0.02, 0.03]), np.diag([1.0, 2.0, 3.0])
+    with_name, without = bare(energy=-1.0, my=stress), bare(energy=-1.0, virial=virial)
+    ase.io.write(tmp_path / "own.xyz", [with_name, without])
+    with pytest.warns(DataNote, match="left out info.'virial'"):
+        dataset = AtomsFile(tmp_path / "own.xyz", stress_key="my")
+    assert dataset.values("stress_mask").tolist() == [True, False]
+    dataset = AtomsFile(tmp_path / "own.xyz", stress_key="my", virial_key="virial")
+    np.testing.assert_allclose(dataset[0].stress[0], stress)
+    np.testing.assert_allclose(dataset[1].stress[0], -virial / 990)
+
+
+def test_molecule_with_a_virial_among_crystals_has_no_stress(tmp_path):
+    crystal, molecule = bare(energy=-1.0, virial=np.eye(3)), bare(energy=-2.0, virial=np.eye(3))
+    molecule.pbc = False
+    ase.io.write(tmp_path / "own.xyz", [crystal, molecule])
+    with pytest.warns(DataNote, match="left out 'virial' without a periodic cell of 1 of 2"):
+        dataset = AtomsFile(tmp_path / "own.xyz")
+    assert dataset.values("stress_mask").tolist() == [True, False]
+    ase.io.write(tmp_path / "own.xyz", [molecule])
+    with pytest.raises(InputError, match="own.xyz: virial needs a periodic cell, .* or leave vir"):
+        AtomsFile(tmp_path / "own.xyz", virial_key="virial")
+
+
 def assert_labels(dataset):
     first = dataset[0]
     assert len(dataset) == 3

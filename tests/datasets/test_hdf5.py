@@ -111,6 +111,56 @@ def test_single_structures(tmp_path):
     assert float(data.forces[0, 0]) == pytest.approx(FORCE)
 
 
+RAGGED = {
+    "Z": [1, 1, 8, 1, 1],
+    "R": np.eye(5, 3) * 9 + np.arange(5)[:, None],
+    "N": [2, 3],
+    "F": np.arange(15.0).reshape(5, 3),
+}
+UNITS = dict(energy_unit="eV", force_unit="eV/Angstrom", length_unit="Angstrom")
+
+
+def test_ragged_without_energies_is_several_structures(tmp_path):
+    path = write(tmp_path / "own.h5", {"a": RAGGED})
+    dataset = AtomsFile(path, force_unit="eV/Angstrom", length_unit="Angstrom")
+    assert dataset.num_atoms.tolist() == [2, 3]
+    assert dataset[1].z.tolist() == [8, 1, 1]
+    np.testing.assert_array_equal(dataset[1].forces, RAGGED["F"][2:])
+
+
+@pytest.mark.parametrize("change", [{"E": [np.nan, -2.0]}, {"E": [-1.0, -2.0], "F": "nan"}])
+def test_ragged_structure_without_a_label_is_left_out(tmp_path, change):
+    forces = RAGGED["F"].copy()
+    if change.get("F"):
+        forces[0, 0] = np.nan
+    path = write(tmp_path / "own.h5", {"a": RAGGED | change | {"F": forces}})
+    with pytest.warns(DataNote, match=r"structures without a label \(1\)"):
+        dataset = AtomsFile(path, **UNITS)
+    assert dataset.num_atoms.tolist() == [3]
+    np.testing.assert_array_equal(dataset[0].forces, RAGGED["F"][2:])
+
+
+def test_group_of_one_atom(tmp_path):
+    """A single structure of one atom has arrays like those of one conformation, an axis less."""
+    atom = {"Z": [8], "R": np.ones((1, 3)), "E": [-5.0], "F": np.zeros((1, 3)), "charges": [0.5]}
+    water = {"Z": [8, 1, 1], "R": np.eye(3), "E": [-7.0], "F": np.eye(3), "charges": np.ones(3)}
+    path = write(tmp_path / "own.h5", {"a": atom, "b": water})
+    with pytest.warns(DataNote, match=r"left out charges \(2\)"):
+        dataset = AtomsFile(path, **UNITS)
+    assert dataset.num_atoms.tolist() == [1, 3]
+    assert dataset[0].pos.tolist() == [[1, 1, 1]]
+    assert dataset.values("energy").tolist() == [-5, -7]
+
+
+def test_known_set_without_its_forces(tmp_path):
+    path = spice(tmp_path / "spice.hdf5")
+    dataset = AtomsFile(path, drop=("dft_total_gradient",))
+    assert float(dataset[0].energy) == pytest.approx(ENERGY)
+    assert not dataset.has("forces")
+    with pytest.raises(InputError, match="no group of this HDF5 file holds both atomic numbers"):
+        AtomsFile(path, drop=("conformations",))
+
+
 def test_flat_file_with_names_and_units_given(tmp_path):
     path = write(tmp_path / "own.h5", {"/all": molecule(z="z", R="R", U="E", grad="F")})
     options = dict(energy_key="U", forces_key="-grad")

@@ -74,6 +74,12 @@ def test_any_objects_with_units_given():
     assert float(dataset[1].cell[0, 0, 0]) == pytest.approx(9 * 0.529177210903)
 
 
+def test_cell_of_zeros_is_that_of_a_molecule():
+    units = dict(energy_unit="eV", force_unit="eV/Angstrom")
+    dataset = from_pyg(molecules(cell=torch.zeros(3, 3)), energy="E", **units)
+    assert not bool(dataset[0].pbc.any())
+
+
 def test_columns_of_y():
     own = molecules(y=torch.tensor([[1.0, 2.0]]), force=None)
     dataset = from_pyg(own, energy="b", energy_unit="eV", columns=("a", "b"))
