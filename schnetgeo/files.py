@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 
 from schnetgeo.errors import InputError
 
+MOST_PACKED = 1100  # bytes that one byte of the deflate format can stand for
+
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file completely or not at all; an `InputError` says why it could not be written."""

@@ -1,22 +1,23 @@
 """Elements and compositions that a model was trained on."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
-from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Bool, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.statistics import compositions
+from schnetgeo.data.statistics import compositions, formula
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import num_structures
 from schnetgeo.notes import note
 
 _NUMBER = len(chemical_symbols)  # of rows of a table by atomic number
+_MOST = 10**6  # atoms of an element in a structure
 _DEPENDENT = 1e-6  # relative length of what is left of a vector that others add up to
 
 
@@ -75,7 +76,7 @@ class Coverage:
         """The inverse of `as_json`.
 
         Raises:
-            InputError: for anything else.
+            InputError: for anything else, and for counts of atoms outside 1 … 1,000,000.
         """
         try:
             seen = torch.zeros(_NUMBER, dtype=torch.bool)
@@ -83,7 +84,7 @@ class Coverage:
             rows = torch.zeros(len(content["compositions"]), _NUMBER, dtype=torch.long)
             for row, composition in zip(rows, content["compositions"], strict=True):
                 for symbol, number in composition.items():
-                    row[atomic_numbers[symbol]] = number
+                    row[atomic_numbers[symbol]] = _whole(number)
         except (TypeError, KeyError, ValueError, RuntimeError, AttributeError):
             raise InputError(
                 "trained_on does not list elements and compositions; get a fresh copy"
@@ -164,9 +165,9 @@ class Coverage:
         if not new:
             return
         self._said |= new.keys()
-        names = ", ".join(formula(row) for row in list(new.values())[:3])
+        names = _formulas(new.values())
         more = f" and {len(new) - 3} more" if len(new) > 3 else ""
-        trained = ", ".join(formula(row) for row in self.rows[:3]) or "no energies"
+        trained = _formulas(self.rows) or "no energies"
         more_trained = " and more" if len(self.rows) > 3 else ""
         note(
             f"{where}: training on {trained}{more_trained} does not determine the energy of "
@@ -192,7 +193,12 @@ def independent_rows(counts: Int[Tensor, "B Z"]) -> Int[Tensor, "R Z"]:
     return rows[chosen]
 
 
-def formula(row: Int[Tensor, "Z"]) -> str:
-    """Such as C2H6O."""
-    numbers = torch.arange(len(row)).repeat_interleave(row)
-    return Atoms(numbers.tolist()).get_chemical_formula()
+def _formulas(rows: Iterable[Int[Tensor, "Z"]]) -> str:
+    """The first three, such as C2H6O, CH4, H2O."""
+    return ", ".join(formula(dict(enumerate(row.tolist()))) for row in itertools.islice(rows, 3))
+
+
+def _whole(number: object) -> int:
+    if type(number) is not int or not 0 < number <= _MOST:
+        raise ValueError(number)
+    return number

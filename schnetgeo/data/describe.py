@@ -11,7 +11,7 @@ from torch import Tensor
 
 from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.statistics import compositions, fit_normalization
+from schnetgeo.data.statistics import compositions, fit_normalization, formula
 from schnetgeo.data.structure import GRAPH, PER_ATOM
 
 UNITS = {
@@ -94,15 +94,8 @@ def formulas(dataset: PackedDataset) -> Counter[str]:
     for block in dataset.blocks():
         rows, count = compositions(block, _MAX_Z).unique(dim=0, return_counts=True)
         for row, number in zip(rows, count.tolist(), strict=True):
-            found[_formula(row)] += number
+            found[formula(dict(enumerate(row.tolist())))] += number
     return found
-
-
-def _formula(counts: Tensor) -> str:
-    present = {chemical_symbols[z]: int(counts[z]) for z in counts.nonzero().flatten().tolist()}
-    first = [s for s in ("C", "H") if s in present] if "C" in present else []
-    order = first + sorted(present.keys() - set(first))
-    return "".join(s + (str(present[s]) if present[s] > 1 else "") for s in order)
 
 
 def elements(dataset: PackedDataset) -> dict[str, int]:
@@ -233,7 +226,8 @@ def geometry(dataset: PackedDataset) -> Geometry:
                 shortest, longest = min(shortest, near), max(longest, far)
         if block.has("cell") and block.has("pbc"):
             mark[:, 4:] = _lattice(block)
-        mark[:, 0] = torch.tensor([hash(_formula(c)) % 2**48 for c in compositions(block, _MAX_Z)])
+        rows = compositions(block, _MAX_Z).numpy()
+        mark[:, 0] = torch.tensor([hash(row.tobytes()) % 2**48 for row in rows])
         marks.append(mark)
     lone = math.isinf(shortest)
     return Geometry(

@@ -1,9 +1,12 @@
 """Reference energies and scale, fitted in float64 on the training split."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from ase.data import chemical_symbols
+from ase.formula import Formula
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -23,6 +26,12 @@ def compositions(dataset: PackedDataset, max_z: int) -> Int[Tensor, "B Z"]:
     structure = torch.arange(len(sizes)).repeat_interleave(sizes)
     cell = structure * max_z + dataset.values("z")
     return cell.bincount(minlength=len(sizes) * max_z).reshape(len(sizes), max_z)
+
+
+def formula(counts: Mapping[int, int]) -> str:
+    """Chemical formula in the order of Hill, such as C2H6O, of the atoms of each atomic number."""
+    symbols = {chemical_symbols[z]: number for z, number in counts.items() if number}
+    return Formula.from_dict(symbols).format("hill")
 
 
 def shares(dataset: PackedDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:

@@ -119,7 +119,7 @@ def _counts(where: str, name: str, values: np.ndarray) -> np.ndarray:
 def _numbers(where: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     name = name_in(arrays, NUMBERS)
     values = arrays[name]
-    if values.dtype.kind in "US":
+    if values.dtype.kind in "USO":
         return _of_symbols(where, name, values)
     if values.dtype.kind not in "iu":
         raise InputError(
@@ -132,13 +132,15 @@ def _numbers(where: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _of_symbols(where: str, name: str, values: np.ndarray) -> np.ndarray:
-    symbols, kind = np.unique(values.astype(str), return_inverse=True)
-    unknown = [symbol for symbol in symbols if symbol not in atomic_numbers and symbol]
+    texts = set(values.reshape(-1).tolist())
+    names = {t: t.decode("utf-8", "replace") if isinstance(t, bytes) else t for t in texts}
+    unknown = sorted(name for name in names.values() if name not in atomic_numbers and name)
     if unknown:
         raise InputError(
-            f"{where}: {name} holds {str(unknown[0])!r:.20}, which is no symbol of an element; "
+            f"{where}: {name} holds {unknown[0]!r:.20}, which is no symbol of an element; "
             "write H for D and T"
         )
+    symbols, kind = np.unique(values.astype(str), return_inverse=True)
     return np.array([atomic_numbers.get(s, 0) for s in symbols])[kind].reshape(values.shape)
 
 

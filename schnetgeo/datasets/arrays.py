@@ -149,7 +149,7 @@ class ArrayReader:
             self.left_out.append(f"{name!r:.50} (no name for an attribute)")
         elif len(values) != self.count:
             self.left_out.append(f"{name!r} (shape {values.shape}, no row for each structure)")
-        elif values.dtype.kind in "US":
+        elif values.dtype.kind in "USO":
             data[name] = [_text(value) for value in values.tolist()]
         elif (plain := _plain(values)) is None:
             self.left_out.append(f"{name!r} (type {values.dtype})")

@@ -8,12 +8,14 @@ import numpy as np
 
 from schnetgeo.errors import InputError
 
+# The time of each pattern grows as the length of the line: neighbors that repeat share no letter,
+# and an opening bracket looks for its end no further than the next =.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _ENTRY = re.compile(
     rf"""\s*(?:
       (?P<key>{_QUOTED}|[^\s=,"'{{}}\[\]]+)\s*=
       (?:\s+(?![^\s="]+\s*=))?            # but an empty value does not take the next key
-      (?P<value>{_QUOTED}|'[^']*'|\{{[^{{}}]*\}}|\[.*?\](?=\s|,|$)|\S*)
+      (?P<value>{_QUOTED}|'[^']*'|\{{[^{{}}]*\}}|\[[^=]*?\](?=\s|,|$)|\S*)
     | (?P<word>{_QUOTED}|\S+))""",
     re.VERBOSE,
 )
@@ -25,7 +27,8 @@ _INT = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 _FLOAT = re.compile(r"[+-]?((\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")  # of a name such as 007, which is no number
 _CELL = re.compile(
-    r"CELL\(|\b(cell|lattice|box)\b[^\d-]{0,12}(-?\d+\.?\d*[\s,;]+){2}-?\d", re.IGNORECASE
+    r"CELL\(|\b(cell|lattice|box)\b[^\d-]{0,12}(-?\d{1,30}(\.\d{0,30})?[\s,;]{1,30}){2}-?\d",
+    re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[\s,\[\]{}()]+")
 _ONES = {"1": True, "0": False}  # which pbc may be written with too
@@ -64,7 +67,7 @@ def parse_comment(line: str, where: str) -> Comment:
             "arrays as columns of the atoms"
         )
     entries, words = {}, []
-    for match in _ENTRY.finditer(line):
+    for match in _ENTRY.finditer(line.rstrip()):
         if match["key"] is None:
             words.append(_unquoted(match["word"]))
         else:

@@ -13,12 +13,10 @@ from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, stat
 from schnetgeo.data.structure import PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader
+from schnetgeo.datasets.hdf5_values import ValueReader, is_plain
 from schnetgeo.datasets.label_names import label_in
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
-
-_MOST_PACKED = 1100  # bytes that one byte of a deflated chunk can stand for
-_SMALL = 2**20  # bytes that need no storage
 
 
 class _Published(NamedTuple):
@@ -97,9 +95,12 @@ def read_hdf5(
     name, left_out = os.path.basename(path), Counter()
     try:
         with h5py.File(path, "r") as file:
+            values = ValueReader(path)
             count = 0
             for group in _groups(file):
-                part = _read_group(h5py, name, group, names, given, drop, left_out, not count)
+                part = _read_group(
+                    h5py, values, name, group, names, given, drop, left_out, not count
+                )
                 if part is not None:
                     count += 1
                     yield part
@@ -143,6 +144,7 @@ def _groups(file) -> Iterator:
 
 def _read_group(
     h5py,
+    values: ValueReader,
     where: str,
     group,
     names: Keys,
@@ -163,7 +165,7 @@ def _read_group(
         return None  # dropped
     known = next((one for one in _SETS if one.energy in items), None)
     names, convention = _completed(names, known, items), known.convention if known else NONE
-    arrays = _arrays(place, items, names, left_out)
+    arrays = _arrays(values, place, items, names, left_out)
     labels = _label_arrays(place, arrays, names)
     kept = _with_labels(arrays, labels, left_out)
     if kept is None:
@@ -195,7 +197,9 @@ def _label_arrays(place: str, arrays: dict, names: Keys) -> dict[str, str]:
     }
 
 
-def _arrays(place: str, items: dict, names: Keys, left_out: Counter[str]) -> dict[str, np.ndarray]:
+def _arrays(
+    reader: ValueReader, place: str, items: dict, names: Keys, left_out: Counter[str]
+) -> dict[str, np.ndarray]:
     """Geometry, labels, and numbers and texts of structures; a single structure as one of many."""
     wanted = {*NUMBERS, *POSITIONS, *COUNTS, *CELLS, *ENERGIES, *FORCES, "pbc", "stress"}
     wanted |= {key.removeprefix("-") for key in names if key}
@@ -204,16 +208,16 @@ def _arrays(place: str, items: dict, names: Keys, left_out: Counter[str]) -> dic
     single = count == 1 and items[name_in(items, POSITIONS)].ndim == 2
     arrays = {}
     for key, item in items.items():
-        fits = item.shape in ((), (1,), (count,)) and key not in PER_ATOM
+        fits = item.shape in ((), (1,), (count,)) and key not in PER_ATOM and is_plain(item)
         if key not in wanted and not fits:
             left_out[key] += count
             continue
-        values = _values(place, key, item)
+        values = reader.read(place, key, item)
         lacks_axis = values.ndim == 2 if key in of_atoms else values.shape[:1] != (1,)
         if key not in NUMBERS and single and lacks_axis:
             values = values[None]
         elif key not in wanted and values.shape in ((), (1,)):
-            values = np.repeat(values.reshape(1), count)
+            values = reader.repeat(place, key, values, count)
         arrays[key] = values
     return arrays
 
@@ -224,23 +228,6 @@ def _count(items: Mapping) -> int:
     if positions.ndim != 2:
         return len(positions)
     return 1 if counts is None else items[counts].size
-
-
-def _values(place: str, key: str, item) -> np.ndarray:
-    """The content of a dataset that holds as much as it claims, in this file."""
-    size = item.size * item.dtype.itemsize
-    if item.external or item.is_virtual:
-        raise InputError(f"{place}: {key} lies in another file; put all into one file")
-    if size > _SMALL and size > _MOST_PACKED * item.id.get_storage_size():
-        raise InputError(
-            f"{place}: {key} claims {size:,} bytes, more than are stored; get a fresh copy"
-        )
-    values = item[()]
-    if item.dtype.kind == "O":  # texts of different lengths
-        texts = [t.decode("utf-8", "replace") if isinstance(t, bytes) else str(t)
-                 for t in np.atleast_1d(values).reshape(-1)]  # fmt: skip
-        return np.array(texts).reshape(item.shape)
-    return np.asarray(values)
 
 
 def _with_labels(
@@ -297,10 +284,13 @@ def _stated(place: str, group, items: dict, labels: dict[str, str]) -> Units:
 
 
 def _texts(attributes) -> dict[str, str]:
+    """Attributes that are one text; lists of them, which may claim more than there is, are not."""
     texts = {}
-    for name, value in attributes.items():
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        if isinstance(value, str):
-            texts[name] = value
+    for name in attributes:
+        if attributes.get_id(name).shape == ():
+            value = attributes[name]
+            if isinstance(value, bytes):
+                value = value.decode("utf-8", "replace")
+            if isinstance(value, str):
+                texts[name] = value
     return texts

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
-from ase.formula import Formula
 
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.statistics import formula
 from schnetgeo.data.store import Store
 from schnetgeo.datasets.archive import unpacked
 from schnetgeo.datasets.atoms_file import joined
@@ -192,10 +191,10 @@ def check_molecule(frames: PackedDataset, molecule: str) -> None:
     )
     if first != composition or not same:
         raise InputError(
-            f"{frames.where}: structure 0 is {_formula(first)}, but {molecule} is "
-            f"{_formula(composition)}; it is the file of another molecule"
+            f"{frames.where}: structure 0 is {formula(first)}, but {molecule} is "
+            f"{formula(composition)}; it is the file of another molecule"
             if first != composition
-            else f"{frames.where}: not all frames are {_formula(composition)}, as {molecule} is"
+            else f"{frames.where}: not all frames are {formula(composition)}, as {molecule} is"
         )
 
 
@@ -211,9 +210,3 @@ def check_frames(path: Path, parts: list[PackedDataset], frames: int, atoms: int
 
 def _said(theory: str) -> str:
     return f" ({theory[:40]})" if theory else ""
-
-
-def _formula(composition: dict[int, int]) -> str:
-    return Formula.from_dict({chemical_symbols[z]: n for z, n in composition.items()}).format(
-        "hill"
-    )

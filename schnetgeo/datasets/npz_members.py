@@ -12,11 +12,11 @@ from typing import BinaryIO
 import numpy as np
 
 from schnetgeo.errors import InputError
+from schnetgeo.files import MOST_PACKED
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
 }  # fmt: skip
-_MOST_PACKED = 1100  # bytes that one byte of the deflate format can stand for
 
 
 def read_members(path: str | os.PathLike, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ def _reading(path: str | os.PathLike, name: str) -> Iterator[None]:
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.file_size > _MOST_PACKED * (member.compress_size + 1):
+    if member.file_size > MOST_PACKED * (member.compress_size + 1):
         raise ValueError(
             f"it claims {member.file_size:,} bytes, more than {member.compress_size:,} packed ones "
             "can hold"

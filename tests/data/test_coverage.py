@@ -15,7 +15,9 @@ from schnetgeo.data.coverage import Coverage, independent_rows
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from schnetgeo.train import evaluate, new_potential, refit_references
+from tests.fuzz import bounded
 from tests.structures import structure
 
 counts_ = st.lists(st.lists(st.integers(0, 30), min_size=4, max_size=4), min_size=1, max_size=12)
@@ -154,3 +156,18 @@ def test_sets_keep_what_a_training_covers():
         kept = coverage.keep_known(chains("CO", "NH3"))
     assert len(kept) == 1
     assert len(coverage.keep_known(chains("CO")[:0])) == 0
+
+
+@pytest.mark.parametrize("number", [4e8, 400_000_000, -4, 0, True, 1.0, "2", None, 10**30])
+def test_counts_of_a_file_are_numbers_of_atoms(number):
+    """A model file may say anything; a formula of 4e8 atoms took minutes and gigabytes."""
+    with pytest.raises(InputError, match="trained_on does not list"):
+        Coverage.from_json({"elements": ["H"], "compositions": [{"H": number}]})
+
+
+def test_large_structures_are_named_at_once():
+    content = {"elements": ["H", "C"], "compositions": [{"H": 10**6, "C": 3}]}
+    coverage = Coverage.from_json(content)
+    with bounded(5), pytest.warns(DataNote, match=r"C3H1000000 does not determine .* of CH4:"):
+        coverage.check_dataset(chains("CH4"))
+    assert Coverage.from_json(coverage.as_json()).as_json() == coverage.as_json()

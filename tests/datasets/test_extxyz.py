@@ -1,5 +1,6 @@
 """Extended and plain XYZ: no frame, cell, column or text is lost."""
 
+import contextlib
 import gzip
 
 import ase.io
@@ -17,6 +18,7 @@ from schnetgeo.datasets.extxyz_comment import parse_comment
 from schnetgeo.datasets.write import _value, write_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
+from tests.fuzz import bounded
 
 H2 = "2\n{}\nH 0 0 0\nH 0 0 0.7{}\n"
 
@@ -201,3 +203,20 @@ def test_a_small_file_of_qm9_is_named(tmp_path):
     )
     with pytest.raises(InputError, match=r"one of the small files of QM9; QM9\(file=\)"):
         AtomsFile(path)
+
+
+@pytest.mark.parametrize(
+    "unit", ["box 1", "1", "a=[ ", "a=[ ] ", "a={ ", "a=' ", 'a=" ', 'a="\\ ', "[ ", "] x", " ",
+             "a  ", '\\" ', "box 1. ", "1,", "cell 1;"],
+)  # fmt: skip
+@pytest.mark.parametrize("start", ["", "box ", "a=["])
+def test_long_comments_take_no_time(start, unit):
+    """Of several seconds to hours where a pattern goes over the rest of the line at each place."""
+    comment = start + unit * (190_000 // len(unit))
+    with bounded(2), contextlib.suppress(InputError):
+        parse_comment(comment, "here")
+
+
+def test_arrays_in_brackets():
+    entries = parse_comment("a=[1, 2, 3] b=[1 2] c=[x=1] d=e", "here").entries
+    assert entries == {"a": "1, 2, 3", "b": "1 2", "c": "x=1", "d": "e"}

@@ -1,5 +1,7 @@
 """HDF5 in the layouts of ANI, SPICE and QM7-X."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -199,3 +201,70 @@ def test_links_to_other_files_are_not_followed(tmp_path):
         file["b"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/a")
     with pytest.raises(InputError, match="no group of this HDF5 file"):
         AtomsFile(tmp_path / "own.h5")
+
+
+def with_texts(path, texts, kind=None):
+    """Water in as many conformations as there are texts, or as 20,000."""
+    count = len(texts) if isinstance(texts, list) else 20_000
+    with h5py.File(path, "w") as file:
+        group = file.create_group("water")
+        group["atomic_numbers"] = [8, 1, 1]
+        pos = np.tile(np.array([[0, 0, 0.1], [0, 0.8, -0.5], [0, -0.8, -0.5]]), (count, 1, 1))
+        group.create_dataset("positions", data=pos, compression="gzip")
+        group.create_dataset("energy", data=np.zeros(count), compression="gzip")
+        group.create_dataset("text", data=texts, dtype=kind or h5py.string_dtype())
+        group["energy"].attrs["units"] = "eV"
+        group["positions"].attrs["units"] = "Angstrom"
+        return group["text"].id.get_offset()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_long_text_makes_others_no_longer(tmp_path):
+    texts = ["x" * 10**5] + [str(k) for k in range(999)]
+    with_texts(tmp_path / "a.h5", texts)
+    tracemalloc.start()
+    dataset = AtomsFile(tmp_path / "a.h5")
+    assert tracemalloc.get_traced_memory()[1] < 2e7  # 4e8 in an array of NumPy's
+    tracemalloc.stop()
+    assert dataset.values("text") == texts
+
+
+def test_texts_in_one_place_of_the_file_are_refused(tmp_path):
+    """Each a reference of 16 bytes to the same 100,000 letters."""
+    path = tmp_path / "a.h5"
+    place = with_texts(path, ["x" * 10**5] + ["y"] * 5000)
+    content = bytearray(path.read_bytes())
+    content[place : place + 16 * 5001] = content[place : place + 16] * 5001
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"group /water: text holds longer texts than the file"):
+        AtomsFile(path)
+
+
+@pytest.mark.parametrize("kind", [None, "S10000"])
+def test_one_text_for_very_many_is_refused(tmp_path, kind):
+    with_texts(tmp_path / "a.h5", "x" * 10**4, kind)
+    with pytest.raises(InputError, match=r"text holds longer texts than the file can; .*drop"):
+        AtomsFile(tmp_path / "a.h5")
+    assert len(AtomsFile(tmp_path / "a.h5", drop=("text",))) == 20_000
+
+
+def test_lists_of_different_lengths_are_left_out(tmp_path):
+    lists = [np.arange(k) for k in range(3)]
+    with_texts(tmp_path / "a.h5", lists, h5py.vlen_dtype(np.int64))
+    with pytest.warns(DataNote, match=r"left out text \(3\)"):
+        dataset = AtomsFile(tmp_path / "a.h5")
+    assert not dataset.has("text")
+
+
+@pytest.mark.parametrize("longest", ["C", "x" * 10**6])
+def test_symbols_as_texts(tmp_path, longest):
+    path = tmp_path / "a.h5"
+    with_texts(path, ["a"])
+    with h5py.File(path, "a") as file:
+        del file["water/atomic_numbers"]
+        file["water"].create_dataset("species", data=["O", "H", longest], dtype=h5py.string_dtype())
+    if longest == "C":
+        assert AtomsFile(path).values("z").tolist() == [8, 1, 6]
+    else:
+        with pytest.raises(InputError, match="species holds 'xxxx.*no symbol of an element"):
+            AtomsFile(path)
