@@ -69,10 +69,10 @@ def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
 
 def _check_folder(name: str) -> None:
     """A subject has a folder below --out, whatever it is called."""
-    if name in (".", "..") or not name.isprintable() or not re.fullmatch(r"[^/\\]{1,100}", name):
+    if name in (".", "..") or not name.isprintable() or not re.fullmatch(r"[^/\\|]{1,100}", name):
         raise InputError(
             f"{name!r:.60} is to be a folder below --out: give up to 100 printable characters, "
-            "without / and \\"
+            "without /, \\ and |"
         )
 
 

@@ -22,7 +22,7 @@ from schnetgeo.files import write_whole
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
-from schnetgeo.train.fit import MODEL
+from schnetgeo.train.checks import MODEL
 from schnetgeo.user_code import leave_working_folder
 from schnetgeo.viz import show
 
@@ -157,11 +157,15 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
 def _closing(trials: list[Trial], rows: list[dict], out: Path) -> str:
     """What was trained, what was written, and what to do with the last model."""
     written = f"mean absolute errors, also in {out}/report.html and results.json"
-    trained = [t for t in trials if (t.folder(out) / MODEL).exists()]
+    each = [trial for trial in trials for _ in trial.rows]
+    trained = [
+        (trial, row)
+        for trial, row in zip(each, rows, strict=True)
+        if (trial.folder(out) / MODEL).exists()
+    ]
     if not trained:
         return written
-    last = trained[-1]
-    row = next(r for r in reversed(rows) if r["model"] == last.model.name)
+    last, row = trained[-1]
     model = last.folder(out) / MODEL
     return "\n".join([
         f"trained  {row['model']}, {row['parameters']:,} parameters, on {row['num_train']:,} "

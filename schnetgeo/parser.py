@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import TextIO, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
@@ -20,6 +21,7 @@ _CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
 _UNION = re.compile(r"Does not validate .*? Errors: - (.*) Given value type: \S+ Given value:")
 _REQUIRED = re.compile(r"required: ((?:\w+\.)+)")
 _TYPE = re.compile(r" *\((?:required, )?type: .*?(, default: .*?)?(, known subclasses: .*)?\)$")
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")  # of torch, on CPU and GPU
 _NOTHING = (None, ", default: null", ", default: []", ", default: False")
 
 
@@ -59,9 +61,11 @@ class Parser(ArgumentParser):
         return super()._load_config_parser_mode(content, path, *args, **kwargs)
 
     def _check_value_key(self, action, value, key, cfg, append=False):
-        """An option for several values takes one without brackets from a configuration file."""
+        """Values of a configuration file: one without brackets for several, a number for a word."""
         if action.nargs == "+" and value is not None and not isinstance(value, list):
             value = [value]
+        if type(value) is int and str(value) in get_args(getattr(action, "_typehint", None)):
+            value = str(value)  # as in precision: 64
         return super()._check_value_key(action, value, key, cfg, append)
 
     def format_help(self) -> str:
@@ -93,12 +97,11 @@ def errors_in_one_line(prog: str) -> Iterator[None]:
     So does what the system refuses, such as a name that is too long or memory that is not there.
     Ctrl-C is one line and exit code 130, a closed pipe nothing and 141, as the shell has it.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     code = 2
     try:
-        yield
-        sys.stdout.flush()  # so that a closed pipe is noticed here
+        with _any_file_name(sys.stdout):
+            yield
+            sys.stdout.flush()  # so that a closed pipe is noticed here
     except InputError as error:
         text = as_options(str(error))
     except KeyboardInterrupt as interrupt:
@@ -108,12 +111,29 @@ def errors_in_one_line(prog: str) -> Iterator[None]:
         sys.exit(141)
     except OSError as error:
         text = f"{error.filename or 'the system'}: {error.strerror or error}"
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
+            raise
         text = f"not enough memory: {error}; give fewer or smaller structures or a smaller model"
     else:
         return
     print(f"{prog}: {one_line(text)}", file=sys.stderr)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _any_file_name(stream: TextIO) -> Iterator[None]:
+    """Within the block a stream prints file names that are not UTF-8 with backslashes."""
+    if not hasattr(stream, "reconfigure"):  # as in a notebook
+        yield
+        return
+    before = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # a closed pipe
+            stream.reconfigure(errors=before)
 
 
 def _importing(check: Callable) -> Callable:

@@ -11,8 +11,10 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
@@ -31,8 +33,7 @@ def named_class(path: str) -> type[nn.Module]:
         raise InputError(f"there is no class {path}; give a dotted path like my_layers.Gate")
     module, _, name = path.rpartition(".")
     try:
-        with _working_folder_last(module):
-            found = getattr(importlib.import_module(module), name)
+        found = getattr(_import(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"there is no class {path}: {error}") from None
     return checked_class(found, path)
@@ -52,9 +53,26 @@ def checked_class(found: object, path: str) -> type[nn.Module]:
 def import_named(path: object) -> None:
     """Import the module of a dotted path, if it is one and there is such a module."""
     if isinstance(path, str) and _DOTTED.fullmatch(path):
-        module = path.rpartition(".")[0]
-        with contextlib.suppress(ModuleNotFoundError), _working_folder_last(module):
-            importlib.import_module(module)
+        with contextlib.suppress(ModuleNotFoundError):
+            _import(path.rpartition(".")[0])
+
+
+def _import(module: str) -> ModuleType:
+    """The module, or an `InputError` with the line of the user's file that fails."""
+    try:
+        with _working_folder_last(module):
+            return importlib.import_module(module)
+    except ImportError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        if isinstance(error, SyntaxError):
+            file, line, text = error.filename, error.lineno, error.msg
+        else:
+            file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{module} cannot be imported: {file}, line {line}: {text}; correct the file"
+        ) from error
 
 
 def leave_working_folder() -> None:

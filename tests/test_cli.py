@@ -1,5 +1,6 @@
 """The command line as people use it, and what it says to bad input."""
 
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from schnetgeo.cli import main
 from schnetgeo.data import neighbors
 from schnetgeo.data.split import Split
 from schnetgeo.datasets import AtomsFile, Demo
+from schnetgeo.parser import errors_in_one_line
 from schnetgeo.train import evaluate
 
 SMALL = "--model.channels 8 --model.num-layers 1 --model.num-basis 8 --progress false"
@@ -194,6 +196,60 @@ def test_own_layer_from_the_current_folder(here):
     assert json.loads(Path("e.json").read_text())["structures"] == 40
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("x = 1\nclass Gate(:\n", "invalid syntax"), ("\ny = 1 / 0\n", "ZeroDivisionError: ")],
+)
+def test_an_own_layer_that_cannot_be_imported(here, capsys, text, error):
+    (here / "broken_layers.py").write_text(text)
+    for command in (
+        "evaluate model/model.safetensors good.npz --classes broken_layers.Gate",
+        f"train --model.conv broken_layers.Gate --data good.npz --out new {TWENTY}",
+    ):
+        message = refused(capsys, command)
+        assert "broken_layers cannot be imported: " in message
+        assert f"broken_layers.py, line 2: {error}" in message
+
+
+def test_printing_is_as_before_a_command(monkeypatch, capsys):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stream)
+    run("doctor")
+    assert stream.errors == "strict"
+
+
+def raised(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: raised(torch.OutOfMemoryError("CUDA out of memory")),
+        lambda: raised(MemoryError("1 EB")),
+        lambda: torch.empty(2**55, dtype=torch.uint8),
+    ],
+)
+def test_memory_that_is_not_there_is_one_line(capsys, ask):
+    with pytest.raises(SystemExit) as exit, errors_in_one_line("schnetgeo"):
+        ask()
+    message = capsys.readouterr().err
+    assert exit.value.code == 2
+    assert message.startswith("schnetgeo: not enough memory: ")
+    assert message.count("\n") == 1
+
+
+def test_other_errors_of_torch_stay_errors():
+    with pytest.raises(RuntimeError, match="shape"), errors_in_one_line("schnetgeo"):
+        torch.zeros(2).view(3)
+
+
+def test_precision_in_a_configuration_file_is_a_number(here):
+    (here / "run.yaml").write_text("precision: 64\n")
+    run(f"train --config run.yaml --data good.npz --out out {TWENTY}")
+    assert sg.load("out/model.safetensors").scale.dtype == torch.float64
+
+
 def test_init_starts_from_a_trained_model(here):
     few = TWENTY.replace(SMALL, "--progress false")
     run(f"train --data good.npz --init model/model.safetensors --lr 1e-12 --out out {few}")
@@ -203,7 +259,8 @@ def test_init_starts_from_a_trained_model(here):
 
 
 def test_resume_goes_on_and_nothing_else_overwrites(here, capsys):
-    command = f"train --data good.npz --out out --checkpoint-every 10 {TWENTY}"
+    options = "--checkpoint-every 10 --schedule constant"
+    command = f"train --data good.npz --out out {options} {TWENTY}"
     run(command)
     assert refused(capsys, command) == (
         "schnetgeo: out: holds a training already; resume it (--resume), overwrite it "

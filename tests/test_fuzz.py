@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     potential = sg.Potential(sg.SchNet(channels=4, num_layers=1, num_basis=4, max_z=10))
     potential.save(path / "model.safetensors")
     torch.save(
-        {"begun_with": {"lr": 1e-3, "model": "x"}, "global_step": 3, "state_dict": {
+        {"started_with": {"lr": 1e-3, "model": "x"}, "global_step": 3, "state_dict": {
             k: v for k, v in potential.state_dict().items()}}, path / "last.ckpt")  # fmt: skip
     (path / "run.yaml").write_text(CONFIGURATION)
     Split(*(torch.arange(3 * k, 3 * k + 3) for k in range(3))).save(path / "split.npz", how="x")

@@ -119,6 +119,12 @@ def test_2_names_stay_inside(here, name):
             _check_folder(name)
 
 
+def test_2_names_do_not_hold_what_separates_them(here):
+    with pytest.raises(InputError, match=r"without /, .* and \|"):
+        _check_folder("a|b")
+    _check_folder("a b")
+
+
 def test_3_sizes_are_compared_first(here, capsys):
     Path("a.extxyz").write_text("1000000000000\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
     refusal(capsys, "data", "info", "a.extxyz")
@@ -151,7 +157,7 @@ def test_4_numbers_of_the_launcher(here, monkeypatch, capsys, variable, value):
 
 def test_5_flipped_bits(tmp_path):
     path = tmp_path / "last.ckpt"
-    torch.save({"begun_with": {"lr": 1.0}, "state_dict": {"x": torch.arange(2000.0)}}, path)
+    torch.save({"started_with": {"lr": 1.0}, "state_dict": {"x": torch.arange(2000.0)}}, path)
     content = path.read_bytes()
     check_resume(path, {"lr": 1.0})
     good, refused = torch.load(path, weights_only=True), 0

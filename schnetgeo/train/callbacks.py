@@ -15,7 +15,10 @@ from schnetgeo.train.module import PotentialModule
 
 
 class Keep(L.Callback):
-    """Keeps the averaged weights with the lowest validation loss, and the last step at a signal."""
+    """Keeps the averaged weights with the lowest validation loss, and the last step at a signal.
+
+    The last step is not kept where its validation is to come: a resumed training would pass it by.
+    """
 
     def __init__(self, path: Path, notes: dict):
         self.path, self.notes = path, notes
@@ -36,7 +39,8 @@ class Keep(L.Callback):
         potential.save(self.path)
 
     def on_exception(self, trainer: L.Trainer, module: PotentialModule, exception: BaseException):
-        between_steps = isinstance(exception, KeyboardInterrupt) and not module.interrupt.asked
+        by_callback = isinstance(exception, KeyboardInterrupt) and not module.interrupt.asked
+        between_steps = by_callback and not module.validates
         if trainer.training and (between_steps or isinstance(exception, SIGTERMException)):
             module.finish_step()
             module.save_checkpoint()

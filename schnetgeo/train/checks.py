@@ -45,7 +45,7 @@ def check_start(
         )
 
 
-def check_potential_trains(potential: Potential, val: PackedDataset) -> None:
+def check_potential_trains(potential: Potential, val: PackedDataset, coverage: Coverage) -> None:
     """Raise `InputError` unless there is something to train, and it can be saved at the end.
 
     Raises:
@@ -65,8 +65,7 @@ def check_potential_trains(potential: Potential, val: PackedDataset) -> None:
         )
     for value in arguments.values():
         encode(value)
-    covered: Coverage = potential.trained_on
-    covered.check_dataset(val)
+    coverage.check_dataset(val)
 
 
 def check_stores(*parts: PackedDataset) -> None:
@@ -99,6 +98,13 @@ def check_target(part: PackedDataset) -> None:
             f"{part.where}: target {part.target} is in {unit}, but models learn energies here; "
             "take another target, or python -m benchmarks.qm9 for properties of any unit"
         )
+
+
+def check_not_empty(name: str, part: PackedDataset) -> None:
+    """Raise `InputError` for what is no data set, or one without structures."""
+    check_set(name, part)
+    if not len(part):
+        raise InputError(f"{part.where}: {name} has no structure; give some")
 
 
 def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Literal, get_args, get_type_hints
 
 from schnetgeo.errors import InputError
@@ -82,6 +82,8 @@ class Training:
     def __post_init__(self):
         if self.max_steps is None and self.max_minutes is None:
             raise InputError("nothing ends the training: give max_steps, max_minutes or both")
+        if isinstance(self.precision, Integral):
+            object.__setattr__(self, "precision", str(int(self.precision)))
         choices = get_type_hints(type(self))
         for name in ("schedule", "precision", "device"):  # Loss checks its own
             if getattr(self, name) not in get_args(choices[name]):

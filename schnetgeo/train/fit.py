@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from lightning import Callback
     from lightning.pytorch.loggers import Logger
 
+    from schnetgeo.train.module import PotentialModule
+
 
 class Diverged(InputError):
     """A training whose loss or weights ceased to be finite before there was a model to keep.
@@ -89,10 +91,19 @@ def refit_references(potential: Potential, dataset: PackedDataset) -> None:
     energies += shift.to(energies.device)
 
 
+def covered(potential: Potential, train: PackedDataset) -> Coverage:
+    """What a potential is trained on once it is trained on these structures too."""
+    more, before = Coverage.of(train), potential.trained_on
+    return more if before is None else before.union(more)
+
+
 def cover(potential: Potential, train: PackedDataset) -> None:
     """Note that a potential is trained on these structures too."""
-    more, before = Coverage.of(train), potential.trained_on
-    potential.trained_on = more if before is None else before.union(more)
+    _cover(potential, train, covered(potential, train))
+
+
+def _cover(potential: Potential, train: PackedDataset, coverage: Coverage) -> None:
+    potential.trained_on = coverage
     if is_ours(potential.model):
         potential.states_noted = note_states_of(train, type(potential.model).__name__)
 
@@ -112,7 +123,7 @@ def fit(
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
     Ctrl-C ends a training after the step that it is in: `last.ckpt` holds that step, and a
-    `KeyboardInterrupt` says so.
+    `KeyboardInterrupt` says so. While edges are built and after the last step it ends at once.
 
     Args:
         potential: from `new_potential`, `load`, or another `Fit`. It is trained in place, in the
@@ -141,8 +152,8 @@ def fit(
     out = Path(out)
     check_start(train, val, training, out, resume, overwrite)
     check_stores(train, val)
-    cover(potential, train)
-    check_potential_trains(potential, val)
+    coverage = covered(potential, train)
+    check_potential_trains(potential, val, coverage)
     begun = settings(potential.model, training, train, val)
     if resume and (out / CHECKPOINT).exists():
         check_resume(out / CHECKPOINT, begun)
@@ -162,10 +173,13 @@ def fit(
         if overwrite and first:
             (out / CHECKPOINT).unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)
+        _cover(potential, train, coverage)
         parts = train, val, training, out
         result = _train(potential, *parts, begun, about, callbacks, loggers, interrupt)
         if interrupt.asked:  # too late to stop anything here
-            raise KeyboardInterrupt(f"the training has ended at step {result.steps}")
+            raise KeyboardInterrupt(
+                f"the training has ended at step {result.steps}; {out / MODEL} holds the model"
+            )
     return result
 
 
@@ -189,7 +203,7 @@ def _train(
     checkpoint = out / CHECKPOINT
     module = PotentialModule(potential, train, val, training, checkpoint, begun, interrupt)
     keep = Keep(out / MODEL, notes)
-    with quiet_lightning(), _ends(checkpoint):
+    with quiet_lightning(), _ends(module):
         trainer = make_trainer(training, out, [keep, *callbacks], len(val) > 0, loggers)
         device = trainer.strategy.root_device
         trainer.strategy.barrier()
@@ -218,7 +232,7 @@ def _train(
 
 
 @contextlib.contextmanager
-def _ends(checkpoint: Path) -> Iterator[None]:
+def _ends(module: "PotentialModule") -> Iterator[None]:
     """How a training ends by a signal, or by what Lightning refuses, is said as everywhere."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -230,8 +244,9 @@ def _ends(checkpoint: Path) -> Iterator[None]:
         by_callback = isinstance(end.__context__, KeyboardInterrupt)  # of which Lightning exits
         if not (isinstance(end, Interrupted) or by_callback):
             raise
-        kept = f"{checkpoint} holds the last step" if checkpoint.exists() else "no step was done"
-        raise KeyboardInterrupt(f"the training was stopped: {kept}; go on with --resume") from None
+        file, step = module.checkpoint, module.saved_step
+        left = f"{file} holds step {step}; go on with --resume" if step else "no step was saved"
+        raise KeyboardInterrupt(f"the training was stopped: {left}") from None
     except MisconfigurationException as error:
         raise InputError(
             f"Lightning refuses this training: {' '.join(str(error).split())}"

@@ -34,16 +34,16 @@ def reserve(out: str | os.PathLike) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout:
         raise InputError(
             f"{out}: another training writes there, {_read(holder)}; wait until it ends, or choose "
             "another folder (--out)"
         ) from None
     except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
+        raise _not_written(out, error) from None
     token = _HELD.set(_HELD.get() | {out})
     try:
+        _write(holder)
         yield
     finally:
         _HELD.reset(token)
@@ -51,6 +51,17 @@ def reserve(out: str | os.PathLike) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.unlink()
         lock.release()
+
+
+def _write(holder: Path) -> None:
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except OSError as error:
+        raise _not_written(holder.parent, error) from None
+
+
+def _not_written(out: Path, error: OSError) -> InputError:
+    return InputError(f"{out}: cannot be written: {error.strerror or error}")
 
 
 def _read(holder: Path) -> str:

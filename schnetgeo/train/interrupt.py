@@ -10,9 +10,10 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """Within its block, Ctrl-C asks the training to stop after a step; again, it stops at once.
+    """Ctrl-C asks a training to stop after a step while it is trained; again, it stops at once.
 
-    In other threads than the main one Python delivers no signals, and nothing is changed.
+    From `listen` to `leave` it asks; before and after, it acts as outside of the block. In other
+    threads than the main one Python delivers no signals, and nothing is changed.
     """
 
     def __init__(self):
@@ -24,11 +25,19 @@ class Interrupt:
         main = threading.current_thread() is threading.main_thread()
         if main and callable(handler):  # not where the caller ignores it
             self._before = handler
-            signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *error) -> None:
-        if self._before is not None:  # Lightning ignores the signal after an interruption
+        self.leave()  # Lightning ignores the signal after an interruption
+
+    def listen(self) -> None:
+        """Ask from here on."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._ask)
+
+    def leave(self) -> None:
+        """Act as outside of the block from here on."""
+        if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, number: int, frame) -> None:

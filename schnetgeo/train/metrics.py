@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.nn.potential import Potential
+from schnetgeo.train.checks import check_not_empty
 from schnetgeo.units import KCAL_MOL
 
 
@@ -44,8 +45,10 @@ def predict(
     """Energies and, if asked, forces of all structures; the modes of all parts are kept.
 
     Raises:
-        InputError: for elements that no training structure of the potential has.
+        InputError: for a loader or list, no structures, or elements that no training structure of
+            the potential has.
     """
+    check_not_empty("dataset", dataset)
     if potential.trained_on is not None:
         potential.trained_on.check_dataset(dataset)
     device = potential.scale.device
@@ -71,7 +74,12 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100) -> Errors:
-    """Mean absolute and root mean square errors against the labels that the data set has."""
+    """Mean absolute and root mean square errors against the labels that the data set has.
+
+    Raises:
+        InputError: as `predict`.
+    """
+    check_not_empty("dataset", dataset)
     dataset = dataset.transformed()
     predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
     return errors(predicted, dataset)

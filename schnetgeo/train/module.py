@@ -21,7 +21,7 @@ from schnetgeo.nn.potential import Potential
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import Loss
-from schnetgeo.train.resume import KEY
+from schnetgeo.train.resume import KEY, check_states
 from schnetgeo.train.schedule import StepSize
 from schnetgeo.units import KCAL_MOL
 
@@ -72,7 +72,8 @@ class PotentialModule(L.LightningModule):
         cutoff = potential.model.cutoff
         self._train = train if cutoff is None else train.with_edges(cutoff)
         self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
-        self._resumed_from = 0
+        self.saved_step = 0  # that the checkpoint holds
+        self._random: list[Tensor] = []  # states of the generators of random numbers, of CPU, GPUs
         self._begun = math.nan  # when the training began in this process
         self._started: float | None = None  # when its first step ended, less the seconds before
         self._weights: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -117,6 +118,9 @@ class PotentialModule(L.LightningModule):
         self._optimizer = self.optimizers()
         self._begun = time.monotonic()
         self._finished_step = self.global_step
+        check_states(self.trainer.callbacks)
+        _set_random_states(self._random)
+        self.interrupt.listen()
         if self.trainer.is_global_zero:
             for logger in self.loggers:
                 logger.log_hyperparams(self.settings | self.step_size.state()["ends"])
@@ -140,6 +144,7 @@ class PotentialModule(L.LightningModule):
         ended = self.diverged or self.out_of_time or self.global_step == self.options.max_steps
         self.stopped_early = self.trainer.should_stop and not ended
         self.save_checkpoint()
+        self.interrupt.leave()
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
         self._optimizer.zero_grad()
@@ -229,6 +234,11 @@ class PotentialModule(L.LightningModule):
         self.seconds, self._asked = self.trainer.strategy.broadcast(said)
 
     @property
+    def validates(self) -> bool:
+        """Whether this step ends with a validation."""
+        return len(self._val) > 0 and self.global_step % self.options.validate_every == 0
+
+    @property
     def out_of_time(self) -> bool:
         """Whether max_minutes have passed, those before an interruption included."""
         minutes = self.options.max_minutes
@@ -242,9 +252,11 @@ class PotentialModule(L.LightningModule):
         torch._foreach_lerp_(average, weights, 1 - decay)
 
     def save_checkpoint(self):
-        """Replace the checkpoint, unless this is the step it was resumed from, or has diverged."""
-        if self.global_step in (0, self._resumed_from) or not self._finite():
+        """Replace the checkpoint, unless it holds this step, or the training has diverged."""
+        if self.global_step in (0, self.saved_step) or not self._finite():
             return
+        if not self.saved_step:
+            check_states(self.trainer.callbacks)
         self.copy_buffers()
         part = self.checkpoint.with_suffix(".part")
         try:
@@ -257,6 +269,7 @@ class PotentialModule(L.LightningModule):
                 f"{self.checkpoint}: cannot be written: {error.strerror}; the checkpoint before "
                 "it is kept"
             ) from None
+        self.saved_step = self.global_step
 
     def _finite(self) -> bool:
         return all(bool(weight.isfinite().all()) for weight in self._weights[0])
@@ -266,13 +279,14 @@ class PotentialModule(L.LightningModule):
         checkpoint["compile_seconds"] = self.compile_seconds
         checkpoint["step_size"] = self.step_size.state()
         checkpoint["stopped_early"] = self.stopped_early
+        checkpoint["random"] = _random_states()
 
     def on_load_checkpoint(self, checkpoint: dict):
         self.seconds = checkpoint["seconds"]
         self.compile_seconds = checkpoint["compile_seconds"]
         self.stopped_early = checkpoint["stopped_early"]
-        self._resumed_from = checkpoint["global_step"]
-        self.step_size.resume(checkpoint["step_size"], self._resumed_from, self.seconds)
+        self.saved_step, self._random = checkpoint["global_step"], checkpoint["random"]
+        self.step_size.resume(checkpoint["step_size"], self.saved_step, self.seconds)
 
     @classmethod
     def load_from_checkpoint(cls, path: str | os.PathLike, *args, **kwargs):
@@ -281,3 +295,17 @@ class PotentialModule(L.LightningModule):
             f"{path}: a checkpoint, from which fit(…, resume=True) goes on; the trained model is "
             "in model.safetensors beside it: schnetgeo.load('model.safetensors')"
         )
+
+
+def _random_states() -> list[Tensor]:
+    """States of the generators of random numbers, such as dropout's: of the CPU, then the GPUs."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_random_states(states: list[Tensor]) -> None:
+    """Go on from these states, as far as there are such GPUs; from nothing, change nothing."""
+    for number, state in enumerate(states):
+        if number == 0:
+            torch.set_rng_state(state.cpu())
+        elif number <= torch.cuda.device_count():
+            torch.cuda.set_rng_state(state.cpu(), number - 1)

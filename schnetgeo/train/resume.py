@@ -1,7 +1,10 @@
 """A training goes on only with what it was begun with."""
 
+import io
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,11 +15,14 @@ from schnetgeo.files import check_zip
 from schnetgeo.nn.model_file import class_name, encode
 from schnetgeo.train.configuration import Training
 
+if TYPE_CHECKING:
+    from lightning import Callback
+
 MAY_CHANGE = (
     "max_steps", "max_minutes", "validate_every", "checkpoint_every", "device", "devices",
     "threads", "progress",
 )  # fmt: skip
-KEY = "begun_with"  # of a checkpoint; "settings" where Lightning's own optimization counted steps
+KEY = "started_with"  # of a checkpoint; "settings" where Lightning's own optimization counted steps
 
 
 def settings(
@@ -33,6 +39,23 @@ def _plain(argument):
     """An argument of a model as a checkpoint keeps it; a class by its name."""
     value = encode(argument)
     return value["class"] if isinstance(value, dict) else value
+
+
+def check_states(callbacks: "Iterable[Callback]") -> None:
+    """Raise `InputError` for a callback whose state a checkpoint could not be resumed with."""
+    for callback in callbacks:
+        file = io.BytesIO()
+        try:
+            torch.save(callback.state_dict(), file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
+        except Exception as error:  # pickle fails in many ways
+            raise InputError(
+                f"the callback {type(callback).__name__} has a state that is not of plain Python "
+                "values and tensors, with which no training can be resumed "
+                f"({str(error).splitlines()[0]:.80}); in its state_dict, use str(path) and "
+                "float(number)"
+            ) from None
 
 
 def check_resume(checkpoint: Path, now: dict) -> None:

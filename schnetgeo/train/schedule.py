@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 from schnetgeo.train.configuration import Training
 
@@ -36,13 +37,21 @@ class StepSize:
         return {"start": self.start, "height": self.height, "ends": ends}
 
     def resume(self, state: dict, step: int, seconds: float) -> None:
-        """Go on from the state of a checkpoint; warn where the step size had fallen to nothing."""
+        """Go on from the state of a checkpoint; warn where the step size is small, refuse 0."""
         before = replace(self.training, **state["ends"])
         line = StepSize(before, state["start"], state["height"])
         self.start, self.height = line.start, line.height
         if before == replace(self.training, **self.state()["ends"]) or before.schedule != "linear":
             return
         self.start, self.height = self._progress(step, seconds), line.factor(step, seconds)
+        if self.start >= 1:  # the new end has passed
+            return
+        if self.height == 0:
+            raise InputError(
+                f"the linear schedule has brought the step size from {before.lr:g} to 0, so that "
+                "more steps change nothing; to train on, start a new training from the model file "
+                "(--init)"
+            )
         if self.height < _SPENT:
             note(
                 f"the linear schedule has brought the step size from {before.lr:g} to "

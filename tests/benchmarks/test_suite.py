@@ -52,6 +52,15 @@ def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
             assert (tmp_path / f"train{size}" / f"seed{seed}" / "model.safetensors").exists()
 
 
+def test_the_last_lines_are_about_the_last_model_file(tmp_path, capsys):
+    command = "--models SchNet --num-train 20 40"
+    run(command, tmp_path)
+    assert "on 40 structures" in capsys.readouterr().out
+    (tmp_path / "train40" / "model.safetensors").unlink()
+    run(command, tmp_path)
+    assert "on 20 structures" in capsys.readouterr().out
+
+
 def test_power_laws_are_printed_below_the_table(tmp_path, capsys):
     run("--models mean SchNet --num-train 20 40 80", tmp_path)
     printed = capsys.readouterr().out.splitlines()

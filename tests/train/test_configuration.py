@@ -52,3 +52,10 @@ def test_numbers_of_numpy_become_plain(count, rate):
     assert of_numpy == plain
     assert {type(v) for v in vars(of_numpy).values()} <= {int, float, str, bool, type(None)}
     assert training(max_steps=1e3).max_steps == 1000  # a whole number, written as people do
+
+
+@pytest.mark.parametrize("number", [32, 64, np.int64(64)])
+def test_precision_is_a_word_or_a_number(number):
+    assert training(precision=number) == training(precision=str(number))
+    with pytest.raises(InputError, match="unknown precision '16'; known: 32, 64"):
+        training(precision=16)

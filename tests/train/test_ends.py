@@ -1,11 +1,15 @@
 """How trainings begin and end: interrupted, diverged, stopped early, beside another, resumed."""
 
+import contextlib
 import copy
+import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 import schnetgeo as sg
+from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.train import Diverged, PotentialModule, Training, evaluate, fit, new_potential
@@ -73,9 +78,7 @@ def interrupt():
 def test_ctrl_c_keeps_the_step_and_comes_as_keyboard_interrupt(tmp_path, how):
     before = signal.getsignal(signal.SIGINT)
     options = training(max_steps=60, validate_every=20, checkpoint_every=50)
-    with pytest.raises(
-        KeyboardInterrupt, match="last.ckpt holds the last step; go on with --resume"
-    ):
+    with pytest.raises(KeyboardInterrupt, match="last.ckpt holds step 33; go on with --resume"):
         fit(potential(), TRAIN, VAL, options, tmp_path / "a", callbacks=[At(33, how)])
     assert step_of(tmp_path / "a") == 33
     assert signal.getsignal(signal.SIGINT) is before
@@ -83,6 +86,84 @@ def test_ctrl_c_keeps_the_step_and_comes_as_keyboard_interrupt(tmp_path, how):
     whole = fit(potential(), TRAIN, VAL, options, tmp_path / "b")
     for a, b in zip(resumed.potential.parameters(), whole.potential.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("stop", [33, 40])
+@pytest.mark.parametrize("how", [interrupt, lambda: os.kill(os.getpid(), signal.SIGINT)])
+def test_random_numbers_and_validations_go_on_as_if_never_interrupted(tmp_path, how, stop):
+    options = training(max_steps=60, validate_every=20, checkpoint_every=15)
+    models = []
+    for out, callbacks in ((tmp_path / "a", []), (tmp_path / "b", [At(stop, how)])):
+        start = potential(conv=Norm)
+        torch.manual_seed(1)
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(start, TRAIN, VAL, options, out, callbacks=callbacks)
+        if callbacks:
+            assert step_of(out) in (stop, 30)
+            torch.manual_seed(2)
+            fit(potential(conv=Norm), TRAIN, VAL, options, out, resume=True)
+        models.append(torch.load(out / "last.ckpt", weights_only=True)["state_dict"])
+    for name, value in models[0].items():
+        assert torch.equal(value, models[1][name]), name
+    logs = [(tmp_path / out).glob("logs/*/metrics.csv") for out in "ab"]
+    validations = [set().union(*map(_validation, files)) for files in logs]
+    assert validations[0] == validations[1]
+
+
+def _validation(file):
+    """Steps and errors of the validations of a log."""
+    with file.open() as lines:
+        return {(r["step"], r["val_loss"]) for r in csv.DictReader(lines) if r.get("val_loss")}
+
+
+class Noting(Callback):
+    """A callback with a state."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def state_dict(self):
+        return {"value": self.value}
+
+
+@pytest.mark.parametrize("value", [Path("a"), np.float64(1.0)])
+def test_a_callback_whose_state_cannot_be_read_again_is_named(tmp_path, value):
+    with pytest.raises(InputError, match="the callback Noting has a state .* str"):
+        fit(potential(), TRAIN, VAL, training(), tmp_path, callbacks=[Noting(value)])
+    assert not (tmp_path / "last.ckpt").exists()
+    fit(potential(), TRAIN, VAL, training(), tmp_path, callbacks=[Noting("a")])
+
+
+def test_ctrl_c_waits_for_a_step_only_where_there_is_one(tmp_path, monkeypatch):
+    """While edges are built nothing is lost by ending at once."""
+    build = PackedDataset.with_edges
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return build(*arguments)
+
+    monkeypatch.setattr(PackedDataset, "with_edges", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fit(potential(), TRAIN, VAL, training(), tmp_path)
+    assert stop.traceback[-1].name == "interrupted"
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_ctrl_c_in_the_last_step_names_the_model(tmp_path):
+    stop = At(20, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match=r"ended at step 20; .*model.safetensors holds"):
+        fit(potential(), TRAIN, VAL, training(), tmp_path, callbacks=[stop])
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_a_refused_training_leaves_the_potential_as_it_was(tmp_path):
+    start = potential()
+    start.trained_on = None
+    with pytest.raises(InputError, match=r"have N \(z = 7\)"):
+        fit(start, TRAIN, Demo("molecules")[:100], training(), tmp_path)
+    assert start.trained_on is None
+    fit(start, TRAIN, VAL, training(), tmp_path)
+    assert start.trained_on.elements == ["H", "C", "O"]
 
 
 def test_the_shell_says_what_ctrl_c_leaves(tmp_path):
@@ -98,7 +179,7 @@ def test_the_shell_says_what_ctrl_c_leaves(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "last.ckpt holds the last step; go on with --resume" in said.splitlines()[-1]
+    assert re.search(r"last.ckpt holds step \d+; go on with --resume", said.splitlines()[-1])
     assert "Traceback" not in said
     assert step_of(out) > 0
 
@@ -111,12 +192,22 @@ def test_a_training_that_diverges_leaves_no_model(tmp_path, val):
 
 
 def test_a_longer_end_makes_no_jump_of_the_step_size(tmp_path):
-    seen = At()
-    fit(potential(), TRAIN, VAL, training(max_steps=40), tmp_path, callbacks=[seen])
-    with pytest.warns(UserWarning, match="the linear schedule has brought the step size"):
-        fit(potential(), TRAIN, VAL, training(max_steps=80), tmp_path, True, callbacks=[seen])
+    seen = At(30, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(potential(), TRAIN, VAL, training(max_steps=40, validate_every=7), tmp_path,
+            callbacks=[seen])  # fmt: skip
+    seen.step = None
+    longer = training(max_steps=80, validate_every=7)
+    fit(potential(), TRAIN, VAL, longer, tmp_path, resume=True, callbacks=[seen])
     assert max(seen.rates.values()) == seen.rates[1]
-    assert all(seen.rates[step] <= seen.rates[40] for step in range(41, 81))
+    assert all(0 < seen.rates[step] <= seen.rates[30] for step in range(31, 80))
+
+
+def test_a_finished_line_is_not_trained_on_with_step_size_zero(tmp_path):
+    fit(potential(), TRAIN, VAL, training(), tmp_path)
+    with pytest.raises(InputError, match="to 0, so that more steps change nothing; .*--init"):
+        fit(potential(), TRAIN, VAL, training(max_steps=40), tmp_path, resume=True)
+    assert step_of(tmp_path) == 20
 
 
 def test_a_training_that_stopped_early_has_ended(tmp_path):
@@ -159,6 +250,16 @@ def test_one_training_writes_a_folder(tmp_path):
 def test_a_lock_is_that_of_its_thread(tmp_path):
     with reserve(tmp_path), reserve(tmp_path / ".."), reserve(tmp_path):
         pass
+    with reserve(tmp_path):
+        pass
+
+
+def test_a_folder_whose_holder_cannot_be_written_is_free_again(tmp_path):
+    (tmp_path / ".training.holder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"), reserve(tmp_path):
+        pass
+    assert not (tmp_path / ".training.lock").exists()
+    (tmp_path / ".training.holder").rmdir()
     with reserve(tmp_path):
         pass
 
@@ -234,10 +335,10 @@ def test_a_loaded_potential_trains_in_training_mode(tmp_path):
 
 def test_numbers_of_numpy_train_and_resume(tmp_path):
     numbers = dict(channels=np.int64(8), cutoff=np.float32(3.0))
-    fit(potential(**numbers), TRAIN, VAL, training(lr=np.float64(1e-3)), tmp_path)
-    longer = training(lr=1e-3, max_steps=np.int64(22))
-    with pytest.warns(UserWarning, match="linear schedule"):
-        assert fit(potential(), TRAIN, VAL, longer, tmp_path, resume=True).steps == 22
+    options = training(lr=np.float64(1e-3), schedule="constant")
+    fit(potential(**numbers), TRAIN, VAL, options, tmp_path)
+    longer = training(lr=1e-3, max_steps=np.int64(22), schedule="constant")
+    assert fit(potential(), TRAIN, VAL, longer, tmp_path, resume=True).steps == 22
     assert sg.load(tmp_path / "model.safetensors").model.arguments["channels"] == 8
 
 

@@ -3,7 +3,6 @@
 import csv
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from schnetgeo.data.store import write_store
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, compiled, load
-from schnetgeo.train import Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.train import Training, evaluate, fit, new_potential, predict, refit_references
 from tests.shared_data import shared
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
@@ -257,10 +256,10 @@ def begun(tmp_path_factory):
     return out
 
 
-def test_limits_may_change_on_resuming(begun, tmp_path):
-    shutil.copytree(begun, tmp_path / "out")
+def test_limits_may_change_on_resuming(tmp_path):
+    small_fit(tmp_path, max_steps=10, schedule="constant")
     options = dict(max_minutes=5, validate_every=4, checkpoint_every=3, threads=1)
-    result, *_ = small_fit(tmp_path / "out", resume=True, max_steps=14, **options)
+    result, *_ = small_fit(tmp_path, resume=True, max_steps=14, schedule="constant", **options)
     assert result.steps == 14
 
 
@@ -272,7 +271,7 @@ def test_resuming_what_is_no_checkpoint(tmp_path):
 
 def test_resuming_a_checkpoint_that_counts_its_steps_elsewhere(begun, tmp_path):
     state = checkpoint(begun)
-    state["settings"] = state.pop("begun_with")
+    state["settings"] = state.pop("started_with")
     torch.save(state, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="last.ckpt: no checkpoint of this version; overwrite"):
         small_fit(tmp_path, resume=True, max_steps=10, validate_every=10)
@@ -296,6 +295,17 @@ def test_a_target_of_qm9_that_is_no_energy_is_refused_at_once(tmp_path, start):
     with pytest.raises(InputError, match="target mu is in Debye, .* take another target, or pyth"):
         start(data, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("measure", [predict, evaluate])
+def test_errors_are_those_of_a_data_set_with_structures(measure):
+    dataset = Demo("molecules")
+    potential = Potential(small_model())
+    for other in ([dataset[0]], torch.utils.data.DataLoader(dataset)):
+        with pytest.raises(InputError, match="dataset must be a data set"):
+            measure(potential, other)
+    with pytest.raises(InputError, match="dataset has no structure; give some"):
+        measure(potential, dataset[:0])
 
 
 def test_elements_above_the_table_are_refused_before_anything_is_written(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.train import Training
 from schnetgeo.train.schedule import StepSize
@@ -21,7 +22,7 @@ def test_linear_is_a_line_from_one_to_zero(end, step):
 
 @given(steps, steps, steps)
 def test_another_end_makes_a_bend_and_no_jump(end, other, step):
-    step = min(step, end)
+    step = min(step, end - 1)
     first = StepSize(Training(max_steps=end))
     second = StepSize(Training(max_steps=other))
     with warnings.catch_warnings():
@@ -50,10 +51,26 @@ def test_minutes_count_as_well():
     assert longer.factor(100, 1200.0) == 0
 
 
-def test_a_line_that_has_come_to_its_end_says_so():
+def test_a_line_near_its_end_says_so():
     line, longer = StepSize(Training(max_steps=200)), StepSize(Training(max_steps=400))
-    with pytest.warns(DataNote, match="linear schedule has brought the step size from 0.003 to 0"):
-        longer.resume(line.state(), 200, 0.0)
+    with pytest.warns(DataNote, match="brought the step size from 0.003 to 1.5e-05, from which"):
+        longer.resume(line.state(), 199, 0.0)
+
+
+@given(steps, steps)
+def test_a_line_at_its_end_is_not_made_longer(end, more):
+    line, longer = StepSize(Training(max_steps=end)), StepSize(Training(max_steps=end + more))
+    with pytest.raises(InputError, match="from 0.003 to 0, .* new training .*--init"):
+        longer.resume(line.state(), end, 0.0)
+
+
+@given(steps, steps)
+def test_a_shorter_end_leaves_nothing_to_refuse(end, other):
+    line, shorter = (StepSize(Training(max_steps=n)) for n in (end + other, other))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataNote)
+        shorter.resume(line.state(), end + other, 0.0)
+    assert shorter.factor(end + other, 0.0) == 0
 
 
 @pytest.mark.parametrize("schedule", ["exponential", "constant"])
