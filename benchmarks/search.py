@@ -31,6 +31,7 @@ from schnetgeo.train import Diverged, evaluate, fit, new_potential
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.metrics import Errors
 from schnetgeo.train.module import PotentialModule
+from schnetgeo.train.schedule import progress
 from schnetgeo.units import KCAL_MOL
 
 BENCHMARKS = {"md17": md17, "rmd17": rmd17, "qm9": qm9, "iso17": iso17}
@@ -176,7 +177,7 @@ class Pruning(L.Callback):
         self.rung = 0
 
     def on_validation_end(self, trainer: L.Trainer, module: PotentialModule):
-        rung = int(_RUNGS * _progress(trainer.global_step, module))
+        rung = int(_RUNGS * progress(module.options, trainer.global_step, module.seconds))
         if not self.rung < rung < _RUNGS:
             return
         self.rung = rung
@@ -188,14 +189,6 @@ class Pruning(L.Callback):
         self.trial.report(objective(Errors(energy, None, force, None), self.task), rung)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"behind the others after {trainer.global_step} steps")
-
-
-def _progress(step: int, module: PotentialModule) -> float:
-    """The part of the training that is done, as the limit that comes first has it."""
-    options = module.options
-    steps = step / options.max_steps if options.max_steps else 0.0
-    spent = module.seconds / (60 * options.max_minutes) if options.max_minutes else 0.0
-    return max(steps, spent)
 
 
 def _check_names(space: Space, options: Namespace) -> None:

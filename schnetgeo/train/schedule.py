@@ -28,7 +28,7 @@ class StepSize:
             return training.decay ** (step / training.decay_steps)
         if training.schedule == "constant":
             return 1.0
-        left = max(0.0, 1.0 - self._progress(step, seconds))
+        left = max(0.0, 1.0 - progress(self.training, step, seconds))
         return self.height * left / max(1.0 - self.start, left, 1e-12)
 
     def state(self) -> dict:
@@ -43,7 +43,7 @@ class StepSize:
         self.start, self.height = line.start, line.height
         if before == replace(self.training, **self.state()["ends"]) or before.schedule != "linear":
             return
-        self.start, self.height = self._progress(step, seconds), line.factor(step, seconds)
+        self.start, self.height = progress(self.training, step, seconds), line.factor(step, seconds)
         if self.start >= 1:  # the new end has passed
             return
         if self.height == 0:
@@ -59,6 +59,8 @@ class StepSize:
                 "change little; to train on, start a new training from the model file (--init)"
             )
 
-    def _progress(self, step: int, seconds: float) -> float:
-        steps, minutes = self.training.max_steps, self.training.max_minutes
-        return max(step / steps if steps else 0.0, seconds / (60 * minutes) if minutes else 0.0)
+
+def progress(training: Training, step: int, seconds: float) -> float:
+    """The part of a training that is done, as the limit that comes first has it."""
+    steps, minutes = training.max_steps, training.max_minutes
+    return max(step / steps if steps else 0.0, seconds / (60 * minutes) if minutes else 0.0)

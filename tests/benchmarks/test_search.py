@@ -187,6 +187,8 @@ def test_a_rung_is_looked_at_once():
         class options:  # noqa: N801
             max_steps, max_minutes = 100, None
 
+        seconds = 0.0
+
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     pruning = Pruning(Trial(), "forces")
     trainer.callback_metrics["val_force_mae_kcal_mol_A"] = 1.0
