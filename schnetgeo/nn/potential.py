@@ -31,6 +31,7 @@ from schnetgeo.nn.model_file import (
 from schnetgeo.nn.pairs import PairForces, lengths, pair_virial
 from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
 from schnetgeo.nn.readout import MeanReadout, sum_atoms
+from schnetgeo.nn.rebuilt import check_rebuilds
 
 if TYPE_CHECKING:
     from schnetgeo.nn.frozen import FrozenPotential
@@ -273,11 +274,13 @@ class Potential(nn.Module):
             **notes: further JSON values for the header, beside `notes`.
 
         Raises:
-            InputError: if the file cannot be written, a weight is not finite, or an entry of
+            InputError: if the file cannot be written, a weight is not finite, an entry of
                 `model.arguments`, what the model's class was built with, is neither number, string,
-                `None` nor class.
+                `None` nor class, or the model is not what they build, as after parts of it were
+                replaced.
         """
         check_finite(self, path)
+        check_rebuilds(self.model, self.scale.dtype)
         header = {
             "class": class_name(type(self.model)),
             "arguments": {k: encode(v) for k, v in self.model.arguments.items()},

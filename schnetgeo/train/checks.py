@@ -9,8 +9,8 @@ from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.store import Store
 from schnetgeo.errors import InputError
-from schnetgeo.nn.model_file import encode
 from schnetgeo.nn.potential import Potential
+from schnetgeo.nn.rebuilt import check_rebuilds
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
 
@@ -57,14 +57,7 @@ def check_potential_trains(potential: Potential, val: PackedDataset, coverage: C
             "the potential has no parameter that can be trained: all have requires_grad=False; "
             "set it for some, as in potential.requires_grad_(True)"
         )
-    arguments = getattr(potential.model, "arguments", None)
-    if not isinstance(arguments, dict):
-        raise InputError(
-            f"{type(potential.model).__name__} has no attribute `arguments`, the dictionary of "
-            "what it was built with, without which it cannot be saved; set it in __init__"
-        )
-    for value in arguments.values():
-        encode(value)
+    check_rebuilds(potential.model, potential.scale.dtype)
     coverage.check_dataset(val)
 
 
