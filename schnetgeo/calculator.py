@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.calculators import calculator
 from ase.stress import full_3x3_to_voigt_6_stress
+from torch import nn
 
 from schnetgeo._version import __version__
 from schnetgeo.data.atoms import geometry
@@ -54,11 +55,14 @@ class Calculator(calculator.Calculator):
         classes: Iterable[type] = (),
     ):
         super().__init__()
-        if not 0 <= skin < np.inf:
-            raise InputError(f"skin must be a distance in Å, 0 or more, got {skin}")
         source = "Python object"
         if isinstance(potential, str | os.PathLike):
             source, potential = os.fspath(potential), load(potential, classes)
+        if isinstance(potential, nn.Module) and not isinstance(potential, Potential):
+            raise InputError(
+                f"potential must be a model file, a Potential or a frozen one, got the model "
+                f"{type(potential).__name__}; pass Potential(model)"
+            )
         self._device = torch.device("cpu")
         if isinstance(potential, Potential):
             self._device = torch.device(device or potential.scale.device)
@@ -69,16 +73,24 @@ class Calculator(calculator.Calculator):
                 "out, or pass the potential that is not frozen"
             )
         self.potential = potential
-        self.skin = skin
         self.parameters = calculator.Parameters(  # databases and trajectories keep them
             source=source,
-            model=type(potential.model).__name__,
+            model=_model_name(potential),
             cutoff=potential.model.cutoff,
-            skin=skin,
+            skin=_checked_skin(skin),
             version=__version__,
         )
         self._listed: tuple[Atoms, Structure] | None = None
         self._with_stress = False
+
+    @property
+    def skin(self) -> float:
+        """How far the neighbor list reaches beyond the cutoff, Å."""
+        return self.parameters.skin
+
+    @skin.setter
+    def skin(self, value: float) -> None:
+        self.parameters.skin, self._listed = _checked_skin(value), None
 
     def __repr__(self) -> str:
         of = self.parameters
@@ -121,3 +133,15 @@ class Calculator(calculator.Calculator):
             return False
         moved = np.linalg.norm(atoms.positions - before.positions, axis=1).max()
         return bool(moved <= self.skin / 2)  # not where it is NaN, which the next list refuses
+
+
+def _checked_skin(skin: float) -> float:
+    if not 0 <= skin < np.inf:
+        raise InputError(f"skin must be a distance in Å, 0 or more, got {skin}")
+    return skin
+
+
+def _model_name(potential: "Potential | FrozenPotential") -> str:
+    if isinstance(potential, Potential):
+        return type(potential.model).__name__
+    return f"{potential.model_name}, frozen"

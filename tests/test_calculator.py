@@ -235,6 +235,31 @@ def test_databases_say_what_computed_a_row(tmp_path):
     assert repr(atoms.calc) == expected
 
 
+def test_a_frozen_potential_is_written_by_its_model():
+    calc = sg.Calculator(potential().freeze())
+    assert calc.parameters.model == "SchNet, frozen"
+    assert repr(calc).startswith("Calculator(SchNet, frozen, cutoff=4.0")
+
+
+def test_a_model_alone_is_refused():
+    with pytest.raises(sg.InputError, match="got the model SchNet; pass Potential.model."):
+        sg.Calculator(sg.SchNet(channels=4, num_layers=1))
+
+
+def test_another_skin_counts_and_is_written(built):
+    atoms = molecule("H2O")
+    atoms.calc = sg.Calculator(potential(), skin=0.2)
+    atoms.get_forces()
+    atoms.calc.skin = 0.5
+    assert atoms.calc.parameters.skin == 0.5
+    atoms.rattle(0.001, seed=0)
+    atoms.get_forces()
+    assert built == [4.2, 4.5]
+    with pytest.raises(sg.InputError, match="skin must be a distance in Å, 0 or more, got -1"):
+        atoms.calc.skin = -1
+    assert atoms.calc.skin == 0.5
+
+
 def test_frozen_potentials_stay_on_the_cpu():
     with pytest.raises(sg.InputError, match="runs on the CPU, got device='cuda:0'; leave device"):
         sg.Calculator(potential().freeze(), device="cuda:0")

@@ -146,6 +146,11 @@ class FrozenPotential:
         self._intensive = is_intensive(model)
         self._copy_weights()
 
+    @property
+    def model_name(self) -> str:
+        """Name of the class of the model whose filters were tabulated."""
+        return type(self.model.model).__name__
+
     def _copy_weights(self) -> None:
         model, scale = self.model.model, float(self._potential.scale)
         self._weights = None
@@ -182,7 +187,10 @@ class FrozenPotential:
         energy = np.bincount(batch, atoms.share * result.y.astype(np.float64), number)
         references = np.bincount(batch, self._references[z], number)
         energy += references / np.bincount(batch) if self._intensive else references
-        virial = _virial(data, atoms, result, number) / volumes if stress else None
+        virial = None
+        if stress:
+            virial = _virial(data, atoms, result, number) / volumes
+            virial = virial.to(self._potential.scale.dtype)
         forces = torch.from_numpy(result.forces) if forces else None
         return Prediction(torch.from_numpy(energy), forces, virial)
 

@@ -101,7 +101,8 @@ class Potential(nn.Module):
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
-        InputError: for a model without these, and for references of another length.
+        InputError: for a model without these, for references of another length, and for
+            references or a scale that are not finite numbers.
     """
 
     scale: Tensor
@@ -111,8 +112,12 @@ class Potential(nn.Module):
     ):
         super().__init__()
         check_model(model)
-        if references is None:
-            references = torch.zeros(model.max_z)
+        references = _numbers(
+            "references", torch.zeros(model.max_z) if references is None else references
+        )
+        scale = _numbers("scale", scale)
+        if scale.numel() != 1:
+            raise InputError(f"scale must be one number, got shape {tuple(scale.shape)}")
         if references.shape != (model.max_z,):
             raise InputError(
                 f"references must have shape ({model.max_z},), a row for each atomic number of the "
@@ -320,6 +325,8 @@ def load(
         potential.trained_on = None if covered is None else Coverage.from_json(covered)
         potential.notes = header["notes"]
     except Exception as error:  # a class fails in its own way on arguments it does not expect
+        if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
+            raise
         raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
     check_finite(potential, path)
     return potential.to(device).eval()
@@ -350,6 +357,21 @@ def is_intensive(model: nn.Module) -> bool:
 def is_ours(model: nn.Module) -> bool:
     """Whether a model is of this package, none of which reads charge and spin."""
     return type(model).__module__.startswith("schnetgeo.")
+
+
+def _numbers(name: str, value: object) -> Tensor:
+    """A value as a float64 tensor of finite numbers, or an `InputError`."""
+    try:
+        numbers = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be numbers in eV, got {value!r:.80}") from None
+    strange = numbers[~numbers.isfinite()]
+    if strange.numel():
+        raise InputError(
+            f"{name} must be finite in eV, got {float(strange[0])}; leave {name} out, or give a "
+            "number"
+        )
+    return numbers.detach().clone()
 
 
 def check_model(model: object) -> None:

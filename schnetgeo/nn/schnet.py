@@ -151,6 +151,7 @@ class SchNet(nn.Module):
     def _apply(self, fn, recurse=True):
         before = self.embedding.weight.data_ptr()
         super()._apply(fn, recurse)
+        self._built = None  # parameters may be others now
         if self.embedding.weight.data_ptr() != before:
             self._graphs = Graphs()  # the old ones are for where the weights were
         return self

@@ -416,3 +416,11 @@ def test_copies_have_the_same_bits(copied):
     assert torch.equal(result.energy, wanted.energy)
     assert torch.equal(result.forces, wanted.forces)
     assert all(array.ctypes.data % 64 == 0 for array in other._weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_have_the_types_of_those_of_the_potential(dtype):
+    potential = potential_of(channels=8).to(dtype)
+    data = from_ase(bulk("Si"))
+    wanted, result = potential(data, stress=True), potential.freeze(1e-3)(data, stress=True)
+    assert [value.dtype for value in result] == [value.dtype for value in wanted]

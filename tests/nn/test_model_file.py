@@ -205,6 +205,16 @@ def test_arguments_that_the_class_does_not_take(path):
         load(path)
 
 
+def test_a_message_about_a_file_names_it_once(path):
+    small_potential().save(path)
+    header, tensors = read_model(path)
+    write_model(path, {**header, "arguments": {"channels": 4096, "num_layers": 99}}, tensors)
+    with pytest.raises(InputError, match="the header asks for a model far larger") as caught:
+        load(path)
+    assert str(caught.value).count(str(path)) == 1
+    assert "does not fit" not in str(caught.value)
+
+
 def test_weights_of_another_shape(path):
     small_potential().save(path)
     header, tensors = read_model(path)

@@ -488,6 +488,33 @@ def test_energies_total_in_float64():
     torch.testing.assert_close(full.forces, bare.forces, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("of", [list, np.array, torch.tensor])
+def test_references_may_be_any_numbers(of):
+    model, values = small_model(), [-float(z) for z in range(100)]
+    references = of(values)
+    potential = Potential(model, references)
+    potential.references.energies += 1  # of the potential, not of what it was built from
+    assert list(references) == values
+    assert potential.references.energies.tolist() == [1 - z for z in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(scale=float("nan")), "scale must be finite in eV, got nan; leave scale out"),
+        (dict(scale="large"), "scale must be numbers in eV, got 'large'"),
+        (dict(scale=[1.0, 2.0]), "scale must be one number, got shape .2,."),
+        (dict(references=[0.0] * 99 + [float("-inf")]), "references must be finite .* -inf"),
+        (dict(references={"H": 1.0}), "references must be numbers in eV, got .'H'"),
+        (dict(references=[0.0] * 99), "references must have shape .100,."),
+    ],
+    ids=str,
+)
+def test_references_and_scale_must_be_finite_numbers(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Potential(small_model(), **arguments)
+
+
 def test_scale_multiplies_everything_but_the_references():
     model, references = small_model(), torch.rand(100)
     data = batch_of(nacl())
