@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, split_by
-from schnetgeo.data.stated_units import Units
+from schnetgeo.data.stated_units import Units, check_effect
 from schnetgeo.data.store import Store
 from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
 from schnetgeo.datasets.load_data import open_dataset
@@ -86,11 +86,13 @@ def read_to_split(options: Namespace) -> tuple[PackedDataset, str]:
 
 def read_blocks(files: list[str], options: Namespace) -> Iterator[PackedDataset]:
     """The same structures, as many at a time as there are in a block of their file."""
+    (keys, units), used = _keys_and_units(options), set()
     for file in files:
         if Path(file).is_dir():
             yield from _store(file, options).blocks()
         else:
-            yield from read_parts(file, options.format, *_keys_and_units(options), options.drop)
+            yield from read_parts(file, options.format, keys, units, options.drop, used=used)
+    check_effect(", ".join(files), units, used)
 
 
 def _store(path: str, options: Namespace) -> Store:

@@ -6,7 +6,7 @@ unit that nobody states must be given, but that lengths which can only be bonds 
 with a note. Magnitudes that no molecule has are questioned.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from schnetgeo import units
@@ -93,6 +93,8 @@ class FileUnits:
         convention: Convention = NONE,
     ):
         self.where, self.stated, self.given, self.convention = where, stated, given, convention
+        self.used: set[str] = set()
+        """Kinds of units that were applied."""
         self._bonds_tell = False
         for kind in Units._fields:
             said, wished = getattr(stated, kind), getattr(given, kind)
@@ -110,6 +112,7 @@ class FileUnits:
         Raises:
             InputError: where the unit is unknown; says how to give it.
         """
+        self.used.add(kind)
         unit = self._unit(kind)
         if unit is None:
             raise InputError(
@@ -139,11 +142,11 @@ class FileUnits:
         """Look at what was read with these units: notes, and questions.
 
         Raises:
-            InputError: for a unit given for a quantity that was not read, and for a magnitude that
-                no molecule has where only a convention says the unit.
+            InputError: for a magnitude that no molecule has where only a convention says the unit.
         """
         present = [kind for kind, field in _FIELDS.items() if dataset.has(field)]
-        self._check_effect(present)
+        if "stress" not in self.used:  # those of virials have the unit of the energy
+            present = [kind for kind in present if kind != "stress"]
         assumed = [kind for kind in present if not self.known(kind)]
         if self._of_format:
             assumed = []
@@ -194,20 +197,11 @@ class FileUnits:
         if force:
             follows = units.length_in_force(force) == 1.0
         else:
-            follows = bool(self.known("energy")) and self.factor("energy") == 1.0
+            energy = self.known("energy")
+            follows = bool(energy) and self._value("energy", energy) == 1.0
         if follows or self._bonds_tell:
             return "Angstrom"
         return None
-
-    def _check_effect(self, present: list[str]) -> None:
-        """Refuse units of labels that were not found, which would be without effect."""
-        for kind in ("energy", "force", "stress"):
-            if getattr(self.given, kind) and kind not in present:
-                key = f"{_FIELDS[kind]}_key"
-                raise InputError(
-                    f"{self.where}: {kind}_unit is given, but there are no {_QUANTITY[kind]}; name "
-                    f"them with {key} (--{key.replace('_', '-')}), or leave {_option(kind)} out"
-                )
 
     def _assumption(self, kinds: Iterable[str]) -> str:
         """Which units are taken for these quantities, and why."""
@@ -224,6 +218,26 @@ class FileUnits:
         if self._bonds_tell:
             return "in which its nearest neighbors are a bond length apart"
         return f"as follows from its unit of {'forces' if self.known('force') else 'energies'}"
+
+
+def check_effect(where: str, given: Units, used: Container[str]) -> None:
+    """Refuse units that the user gives for labels that no file has.
+
+    Args:
+        where: names of the files.
+        given: by the user.
+        used: kinds of units that were applied, as `FileUnits.used` of all files.
+
+    Raises:
+        InputError: names the unit without effect.
+    """
+    for kind in ("energy", "force", "stress"):
+        if getattr(given, kind) and kind not in used:
+            key = f"{_FIELDS[kind]}_key"
+            raise InputError(
+                f"{where}: {kind}_unit is given, but there are no {_QUANTITY[kind]}; name "
+                f"them with {key} (--{key.replace('_', '-')}), or leave {_option(kind)} out"
+            )
 
 
 def stated_in(where: str, texts: Mapping[str, object]) -> Units:

@@ -31,6 +31,7 @@ def read_ase(
     units: Units,
     drop: tuple[str, ...],
     remarks: Remarks,
+    used: set[str],
 ) -> Iterator[PackedDataset]:
     """The structures of one file in eV and Å, some thousands at a time.
 
@@ -41,6 +42,7 @@ def read_ase(
         units: given by the user; what the file states comes first, else they are ASE's.
         drop: entries to leave out.
         remarks: is told what was left out or filled in.
+        used: is told the kinds of units that were applied.
 
     Raises:
         InputError: names the file, the structure, and what is wrong there.
@@ -50,6 +52,7 @@ def read_ase(
     while block := [reader.read(*frame) for frame in itertools.islice(frames, _BLOCK)]:
         yield reader.pack(block)
     reader.finish()
+    used.update(*(units.used for units in reader.units.values()))
 
 
 class _Reader:
@@ -61,6 +64,7 @@ class _Reader:
         self.name, self.keys, self.drop, self.remarks = name, keys, drop, remarks
         self.given = units
         self.units: dict[tuple, FileUnits] = {}  # by what the frames state
+        self.reviewed: set[tuple[Units, frozenset[str]]] = set()
         self.count = 0
         self.names: set[str] = set()
         self.fields: set[str] = set()
@@ -86,8 +90,10 @@ class _Reader:
             for index, structure in enumerate(block, first):
                 self._validate(index, structure)
             raise
-        if first == 0:
-            for units in self.units.values():
+        for units in self.units.values():
+            state = units.stated, frozenset(units.used)
+            if state not in self.reviewed:
+                self.reviewed.add(state)
                 units.review(dataset)
         return dataset
 

@@ -9,7 +9,7 @@ import torch
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import Units
+from schnetgeo.data.stated_units import Units, check_effect
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.ase_file import read_ase
 from schnetgeo.datasets.file_format import file_format
@@ -72,12 +72,15 @@ class AtomsFile(PackedDataset):
         paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         keys = Keys(energy_key, forces_key, stress_key, virial_key)
         units = Units(energy_unit, force_unit, stress_unit, length_unit)
-        remarks, parts, self.counts = Remarks(), [], []  # counts: structures of each file
+        remarks, used, parts = Remarks(), set(), []
+        self.counts = []  # structures of each file
         for path in paths:
-            read = list(read_parts(Path(root or "", path), format, keys, units, drop, remarks))
+            file = Path(root or "", path)
+            read = list(read_parts(file, format, keys, units, drop, remarks, used))
             self.counts.append(sum(map(len, read)))
             parts += read
         where = ", ".join(Path(path).name for path in paths)
+        check_effect(where, units, used)
         structures, sizes = joined(parts, remarks)
         super().__init__(structures, sizes, where)
         remarks.say(where, len(sizes))
@@ -90,6 +93,7 @@ def read_parts(
     units: Units = Units(),  # noqa: B008
     drop: Sequence[str] = (),
     remarks: Remarks | None = None,
+    used: set[str] | None = None,
 ) -> Iterator[PackedDataset]:
     """The structures of one file; of formats that ASE reads some thousands at a time.
 
@@ -100,23 +104,27 @@ def read_parts(
         units: given by the user.
         drop: as for `AtomsFile`.
         remarks: is told what was left out or filled in, instead of notes.
+        used: is told the kinds of units that were applied; `None` refuses those without effect.
 
     Raises:
         InputError: as `AtomsFile`.
     """
     path, drop, own = Path(path), tuple(drop), Remarks() if remarks is None else remarks
     kind, count = file_format(path, format), 0
+    applied = set() if used is None else used
     if kind == "npz":
-        parts = iter([read_npz(path, **_options(keys, units), drop=drop)])
+        parts = iter([read_npz(path, **_options(keys, units), drop=drop, used=applied)])
     elif kind == "db" and is_schnetpack(path):
-        parts = iter([read_schnetpack(path, **_options(keys, units), drop=drop)])
+        parts = iter([read_schnetpack(path, **_options(keys, units), drop=drop, used=applied)])
     elif kind == "hdf5":
-        parts = read_hdf5(path, **_options(keys, units), drop=drop)
+        parts = read_hdf5(path, **_options(keys, units), drop=drop, used=applied)
     else:
-        parts = read_ase(path, kind, keys, units, drop, own)
+        parts = read_ase(path, kind, keys, units, drop, own, applied)
     for part in parts:
         count += len(part)
         yield part
+    if used is None:
+        check_effect(path.name, units, applied)
     if remarks is None:
         own.say(path.name, count)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, stated_in
+from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, check_effect, stated_in
 from schnetgeo.data.structure import PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader
@@ -61,6 +61,7 @@ def read_hdf5(
     stress_unit: str | None = None,
     length_unit: str | None = None,
     drop: tuple[str, ...] = (),
+    used: set[str] | None = None,
 ) -> Iterator[PackedDataset]:
     """Structures of an HDF5 file, in eV and Å, a data set for each group.
 
@@ -85,6 +86,7 @@ def read_hdf5(
         stress_unit: likewise.
         length_unit: likewise.
         drop: names to leave out.
+        used: is told the kinds of units that were applied; `None` refuses those without effect.
 
     Raises:
         InputError: names the file, the group, and what is wrong with it.
@@ -96,13 +98,14 @@ def read_hdf5(
     try:
         with h5py.File(path, "r") as file:
             values = ValueReader(path)
-            count = 0
+            count, reviewed, applied = 0, set(), set() if used is None else used
             for group in _groups(file):
                 part = _read_group(
-                    h5py, values, name, group, names, given, drop, left_out, not count
+                    h5py, values, name, group, names, given, drop, left_out, reviewed
                 )
                 if part is not None:
                     count += 1
+                    applied.update(*(kinds for _, kinds in reviewed))
                     yield part
             if not count:
                 raise InputError(
@@ -110,6 +113,8 @@ def read_hdf5(
                     f"({', '.join(NUMBERS)}) and positions ({', '.join(POSITIONS)}) with labels; "
                     "convert it to .npz or extxyz"
                 )
+            if used is None:
+                check_effect(name, given, applied)
     except InputError:
         raise
     except Exception as error:  # of HDF5's library, of many kinds
@@ -151,7 +156,7 @@ def _read_group(
     given: Units,
     drop: tuple[str, ...],
     left_out: Counter[str],
-    is_first: bool,
+    reviewed: set[tuple[Units, frozenset[str]]],
 ) -> PackedDataset | None:
     place = f"{where}, group {group.name}"
     items = {
@@ -174,7 +179,8 @@ def _read_group(
     reader = ArrayReader(place, kept, units)
     dataset = reader.dataset(names)
     left_out.update(dict.fromkeys(reader.left_out, 1))
-    if is_first:
+    if (state := (units.stated, frozenset(units.used))) not in reviewed:
+        reviewed.add(state)
         units.review(dataset)
     dataset.where = where
     return dataset

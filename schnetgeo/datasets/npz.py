@@ -12,6 +12,7 @@ from schnetgeo.data.stated_units import (
     Convention,
     FileUnits,
     Units,
+    check_effect,
     stated_in,
 )
 from schnetgeo.datasets.arrays import ArrayReader
@@ -39,6 +40,7 @@ def read_npz(
     length_unit: str | None = None,
     drop: tuple[str, ...] = (),
     convention: Convention | None = None,
+    used: set[str] | None = None,
 ) -> PackedDataset:
     """Structures of an .npz archive, in eV and Å.
 
@@ -76,6 +78,7 @@ def read_npz(
             nearest neighbors are a bond length apart in Å, are taken in Å, with a note.
         drop: arrays to leave out.
         convention: of a published data set, where the user says that this is one.
+        used: is told the kinds of units that were applied; `None` refuses those without effect.
 
     Raises:
         InputError: names the file and what is wrong with it.
@@ -90,6 +93,10 @@ def read_npz(
     reader = ArrayReader(where, arrays, units)
     dataset = reader.dataset(Keys(energy_key, forces_key, stress_key, virial_key))
     units.review(dataset)
+    if used is None:
+        check_effect(where, given, units.used)
+    else:
+        used |= units.used
     if reader.left_out:
         note(f"{where}: left out {', '.join(reader.left_out)}")
     return dataset

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import Convention, FileUnits, Units
+from schnetgeo.data.stated_units import Convention, FileUnits, Units, check_effect
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
@@ -89,6 +89,7 @@ def from_pyg(
         structures.append(_structure(values, labels, units, used, left_out))
     packed = PackedDataset.from_list(structures, name)
     units.review(packed)
+    check_effect(name, given, units.used)
     if left_out:
         items = [f"{key!r} of {count:,}" for key, count in left_out.items()]
         note(f"{name}: left out {', '.join(items)} structures")

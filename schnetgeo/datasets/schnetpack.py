@@ -14,7 +14,7 @@ from schnetgeo.data.atoms import add_scalars
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import FileUnits, Units
+from schnetgeo.data.stated_units import FileUnits, Units, check_effect
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.datasets.ase_database import metadata, rows
 from schnetgeo.datasets.label_names import Label, label_in
@@ -56,6 +56,7 @@ def read_schnetpack(
     stress_unit: str | None = None,
     length_unit: str | None = None,
     drop: tuple[str, ...] = (),
+    used: set[str] | None = None,
 ) -> PackedDataset:
     """Structures of a database of SchNetPack 2 in eV and Å, units as its metadata state them.
 
@@ -75,6 +76,7 @@ def read_schnetpack(
         stress_unit: likewise.
         length_unit: likewise, of positions and cells.
         drop: properties and pairs to leave out.
+        used: is told the kinds of units that were applied; `None` refuses those without effect.
 
     Raises:
         InputError: names the file, the row and the property.
@@ -91,7 +93,11 @@ def read_schnetpack(
     ]  # fmt: skip
     names = Keys(energy_key, forces_key, stress_key, virial_key)
     given = Units(energy_unit, force_unit, stress_unit, length_unit)
-    return _dataset(name, records, stated, about.get(_LENGTH), names, given)
+    applied = set() if used is None else used
+    dataset = _dataset(name, records, stated, about.get(_LENGTH), names, given, applied)
+    if used is None:
+        check_effect(name, given, applied)
+    return dataset
 
 
 def from_schnetpack(
@@ -129,7 +135,7 @@ def from_schnetpack(
         name = type(part).__name__
         items = part.iter_properties(indices, load_structure=True)
         records = [_record(name, index, item) for index, item in enumerate(items)]
-        parts.append(_dataset(name, records, stated, part.distance_unit, names, Units()))
+        parts.append(_dataset(name, records, stated, part.distance_unit, names, Units(), set()))
     structures = [structure for part in parts for structure in part]
     return parts[0] if len(parts) == 1 else PackedDataset.from_list(structures, parts[0].where)
 
@@ -171,6 +177,7 @@ def _dataset(
     length: str | float | None,
     names: Keys,
     given: Units,
+    used: set[str],
 ) -> PackedDataset:
     labels = {
         "energy": label_in(stated, names, "energy", _ENERGIES, where),
@@ -197,6 +204,7 @@ def _dataset(
     dataset = PackedDataset.from_list(structures, where, remarks)
     remarks.say(where, len(dataset))
     file_units.review(dataset)
+    used |= file_units.used
     if per_atom:
         note(f"{where}: left out {', '.join(sorted(per_atom))}, with a value for each atom")
     return dataset

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import ASE, Convention, FileUnits, Units, stated_in
+from schnetgeo.data.stated_units import ASE, Convention, FileUnits, Units, check_effect, stated_in
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
@@ -122,10 +122,13 @@ def test_forces_that_follow_from_stated_units_are_only_questioned():
 
 
 def test_units_of_what_is_not_there():
-    data = water()
-    del data.packed.energy
+    units = FileUnits("f", given=Units("eV", "eV/Å"), convention=ASE)
+    units.factor("length")
+    units.factor("force")
     with pytest.raises(InputError, match="f: energy_unit is given, but there are no energies; nam"):
-        FileUnits("f", given=Units("eV"), convention=ASE).review(data)
+        check_effect("f", units.given, units.used)
+    units.factor("energy")
+    check_effect("f", units.given, units.used)
 
 
 def test_names_that_state_units():

@@ -9,11 +9,11 @@ from ase.db import connect
 from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data import to_ase
-from schnetgeo.datasets import QM9, AtomsFile
+from schnetgeo.datasets import QM9, AtomsFile, ase_file
 from schnetgeo.datasets.atoms_file import read_parts
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
-from tests.datasets.archives import ENERGY, FORCE, FRAMES, ethanol, fixed, md17, write
+from tests.datasets.archives import ENERGY, FORCE, FRAMES, KCAL_MOL, ethanol, fixed, md17, write
 from tests.datasets.published import iso17_database, row_forces
 from tests.shared_data import shared
 
@@ -36,6 +36,28 @@ def bare(**info):
     atoms.calc = None
     atoms.info.update(info)
     return atoms
+
+
+def test_units_of_labels_that_only_some_files_have(tmp_path):
+    arrays = {k: v for k, v in fixed().items() if not k.endswith("_unit")}
+    write(tmp_path / "p1.npz", arrays)
+    write(tmp_path / "p2.npz", {k: v for k, v in arrays.items() if k != "F"})
+    paths = [tmp_path / "p2.npz", tmp_path / "p1.npz"]
+    units = dict(energy_unit="eV", force_unit="eV/Angstrom", length_unit="Angstrom")
+    dataset = AtomsFile(paths, **units)
+    assert dataset.values("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
+    with pytest.raises(InputError, match="p2.npz, p1.npz: stress_unit is given, but there are no"):
+        AtomsFile(paths, **units, stress_unit="GPa")
+    with pytest.raises(InputError, match="p2.npz: force_unit is given, but there are no forces"):
+        AtomsFile(paths[:1], **units)
+
+
+def test_units_of_labels_that_only_later_blocks_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(ase_file, "_BLOCK", 2)
+    ase.io.write(tmp_path / "own.xyz", [bare(energy=-1.0)] * 3 + frames(1))
+    units = dict(energy_unit="eV", length_unit="Angstrom", stress_unit="eV/Angstrom^3")
+    dataset = AtomsFile(tmp_path / "own.xyz", force_unit="kcal/mol/Angstrom", **units)
+    assert float(dataset[3].forces[0, 0]) == pytest.approx(FORCE * KCAL_MOL, abs=1e-6)
 
 
 def test_virial_does_not_stand_for_a_stress_that_is_named(tmp_path):

@@ -142,6 +142,15 @@ def test_ragged_structure_without_a_label_is_left_out(tmp_path, change):
     np.testing.assert_array_equal(dataset[0].forces, RAGGED["F"][2:])
 
 
+def test_labels_of_later_groups_are_reviewed(tmp_path):
+    arrays = molecule(z="z", R="R_A", E="E", F="F")
+    first = {k: v for k, v in arrays.items() if k != "F"} | {"E": ethanol()["E"]}
+    path = write(tmp_path / "own.h5", {"a": first, "b": first | {"F": arrays["F"] * 1e4}})
+    with pytest.warns(DataNote, match="group /b: half of the forces are above"):
+        dataset = AtomsFile(path, **UNITS)
+    assert dataset.values("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
+
+
 def test_group_of_one_atom(tmp_path):
     """A single structure of one atom has arrays like those of one conformation, an axis less."""
     atom = {"Z": [8], "R": np.ones((1, 3)), "E": [-5.0], "F": np.zeros((1, 3)), "charges": [0.5]}

@@ -51,6 +51,17 @@ def test_layouts(tmp_path, layout):
     assert set(first.keys()) - {"old_indices"} == {"z", "pos", "energy", "forces"}
 
 
+def test_virial_without_energies_has_the_unit_of_energies(tmp_path):
+    arrays = {"z": [13], "R": np.zeros((1, 1, 3)), "F": np.zeros((1, 1, 3)), "cell": np.eye(3) * 5,
+              "w": np.eye(3)[None]}  # fmt: skip
+    options = dict(virial_key="w", force_unit="eV/Angstrom")
+    refuses(tmp_path, "unit of its energies; give energy_unit", arrays, **options)
+    data = read(tmp_path, arrays, energy_unit="kcal/mol", **options)[0]
+    np.testing.assert_allclose(data.stress[0], -np.eye(3) * KCAL_MOL / 125, rtol=1e-12)
+    refuses(tmp_path, "stress_unit is given, but there are no stresses", arrays,
+            energy_unit="kcal/mol", stress_unit="GPa", **options)  # fmt: skip
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_atoms_stay_with_their_forces(tmp_path, layout):
     dataset = read(tmp_path, layout())
@@ -173,7 +184,7 @@ def test_lengths_in_bohr_are_asked_for(tmp_path):
     data = read(tmp_path, arrays, **options, length_unit="Bohr")[0]
     torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]))
     with pytest.raises(
-        InputError, match="1.8 bond lengths .* as where Bohr are taken for Å .* give"
+        InputError, match="1.9 bond lengths .* as where Bohr are taken for Å .* give"
     ):
         read(tmp_path, arrays, energy_unit="eV", force_unit="eV/Angstrom")
 
