@@ -184,7 +184,7 @@ def test_lengths_in_bohr_are_asked_for(tmp_path):
     data = read(tmp_path, arrays, **options, length_unit="Bohr")[0]
     torch.testing.assert_close(data.pos, torch.from_numpy(fixed()["R"][0]))
     with pytest.raises(
-        InputError, match="1.9 bond lengths .* as where Bohr are taken for Å .* give"
+        InputError, match="1.8 bond lengths .* as where Bohr are taken for Å .* give"
     ):
         read(tmp_path, arrays, energy_unit="eV", force_unit="eV/Angstrom")
 
