@@ -18,6 +18,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
 _ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name
+_TAILS = {"momenta": ((3,),), "initial_magmoms": ((), (3,))}  # of their shapes, after the atoms
 _RESULTS = ("free_energy", "magmom")
 _RESERVED = {*PER_ATOM, *GRAPH, *LABELS, *MASKS.values(), *_RESULTS, "cell", "pbc", "ptr"}
 _GEOMETRY = {"z", "pos", "cell", "pbc", "numbers", "positions", "lattice", "box"}
@@ -191,7 +192,7 @@ def _add_arrays(data: Structure, arrays: dict, left_out: list[str]) -> None:
         )
     for name, value in sorted(arrays.items()):
         if name in _ARRAYS:
-            data[name] = torch.from_numpy(value.copy())
+            data[name] = torch.from_numpy(_checked(name, value, len(data.z)))
             continue
         if name.lower() in _GEOMETRY:
             raise _second_geometry(name)
@@ -203,6 +204,18 @@ def _add_arrays(data: Structure, arrays: dict, left_out: list[str]) -> None:
                 f"forces, pass {advice or 'forces_key=' + repr(name)}, else name it in drop"
             )
         left_out.append(f"the per-atom array {name!r}")
+
+
+def _checked(name: str, value: np.ndarray, size: int) -> np.ndarray:
+    """A copy of an array that ASE knows, if it has numbers in a shape that ASE gives it."""
+    tails = _TAILS.get(name, ((),))
+    if value.dtype.kind not in "fiu" or value.shape not in [(size, *tail) for tail in tails]:
+        shapes = " or ".join(str((size, *tail)) for tail in tails)
+        raise InputError(
+            f"the per-atom array {name!r} must hold numbers in shape {shapes}, got shape "
+            f"{value.shape} and type {value.dtype}; correct it, or pass drop=({name!r},)"
+        )
+    return value.copy()
 
 
 def add_scalars(data: Structure, values: Mapping, left_out: list[str], what: str = "info") -> None:

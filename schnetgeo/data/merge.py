@@ -173,7 +173,8 @@ def _absent(key: str, row: dict, count: int, like: Tensor) -> Tensor | None:
     if key in ("cell", "pbc") or key in _ZEROS:
         return like.new_zeros(len(z) if key in PER_ATOM else count, *like.shape[1:])
     if key == "masses":
-        return torch.from_numpy(atomic_masses)[z].to(like.dtype)
+        known = z.clamp(0, len(atomic_masses) - 1)  # others are refused with the structure
+        return torch.from_numpy(atomic_masses)[known].to(like.dtype)
     if like.dtype == torch.bool:
         return None
     dtype = like.dtype if like.is_floating_point() else torch.float64

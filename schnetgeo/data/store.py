@@ -93,7 +93,7 @@ class Store(PackedDataset):
         whole = copy.copy(self)
         whole._indices = None
         _complete_edges(whole, folder, cutoff)
-        header = read_header(folder)
+        header = _edges_header(folder)
         edges = map_columns(folder, header)
         _check_edges(edges, whole.packed.ptr, folder)
         if content_size(header) <= _LARGE:
@@ -184,7 +184,7 @@ def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
         except InputError:
             if not folder.exists():  # else another process was first
                 raise
-    if read_header(folder)["columns"]["edge_ptr"]["rows"] - 1 < len(whole):
+    if _edges_header(folder)["columns"]["edge_ptr"]["rows"] - 1 < len(whole):
         with extended(folder, wait=True) as arrays:
             _append_edges(arrays, whole, cutoff)
 
@@ -195,6 +195,19 @@ def _append_edges(arrays: Arrays, whole: PackedDataset, cutoff: float) -> None:
         _append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
         for key, value in edges.items():
             arrays.append(key, (value.mT if key == "edge_index" else value).numpy())
+
+
+def _edges_header(folder: Path) -> dict:
+    """The header of a folder of edges; `InputError` for one of anything else."""
+    header = read_header(folder)
+    cutoff = header.get("cutoff")
+    if (
+        not {"edge_ptr", "edge_index", "edge_reverse"} <= header["columns"].keys()
+        or type(cutoff) not in (int, float)
+        or folder.name != f"edges_{float(cutoff)}"
+    ):
+        raise InputError(f"{folder}: does not hold edges of this cutoff; remove the folder")
+    return header
 
 
 class _Mapped(Structure):
@@ -213,7 +226,7 @@ def _mapped(
         columns[key] = _Texts(columns.pop(f"{key}.text"), columns.pop(f"{key}.ptr"))
     columns |= {name: columns[field] for name, field in (aliases or {}).items()}
     if edges is not None:
-        built = read_header(edges)
+        built = _edges_header(edges)
         found = map_columns(edges, built)
         found.pop("edge_ptr")
         columns |= {**found, "edge_index": found["edge_index"].mT}
@@ -250,8 +263,6 @@ def _check_columns(columns: Mapping[str, Tensor], where: Path) -> None:
 
 def _check_edges(edges: Mapping[str, Tensor], ptr: Tensor, where: Path) -> None:
     """Raise `InputError` unless every edge joins two atoms of its own structure."""
-    if not {"edge_ptr", "edge_index", "edge_reverse"} <= edges.keys():
-        raise InputError(f"{where}: does not hold edges; remove the folder")
     pairs, reverse, shift = edges["edge_index"], edges["edge_reverse"], edges.get("edge_shift")
     count = len(reverse)
     _check_offsets(edges["edge_ptr"], len(ptr) - 1, count, where / "edge_ptr")

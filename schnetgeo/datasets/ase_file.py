@@ -124,7 +124,7 @@ class _Reader:
 
     def _units(self, atoms: Atoms, where: str) -> FileUnits:
         texts = {k: atoms.info.pop(k) for k in list(atoms.info) if str(k).lower() in UNIT_NAMES}
-        key = tuple(sorted(texts.items()))
+        key = tuple(sorted((name, str(text)) for name, text in texts.items()))
         if key not in self.units:
             stated = stated_in(where, texts) if texts else Units()
             self.units[key] = FileUnits(self.name, stated, self.given, ASE)
@@ -150,16 +150,17 @@ def _convert(reading: Reading, units: FileUnits) -> None:
 
 def _frames(path: Path, format: str | None, keys: Keys, drop: tuple[str, ...]) -> Iterator[Atoms]:
     if format == "extxyz":
-        yield from read_extxyz(path)
-        return
-    rows = format in ("db", "json")
-    frames = _rows(path, format, keys, drop) if rows else _images(path, format)
+        frames = read_extxyz(path)
+    elif format in ("db", "json"):
+        frames = _rows(path, format, keys, drop)
+    else:
+        frames = _images(path, format)
     for index in itertools.count():
         try:
             atoms = next(frames, None)
         except InputError:
             raise
-        except Exception as error:  # each of ASE's readers fails in its own way
+        except Exception as error:  # each reader fails in its own way
             raise _unreadable(path, format, index, error) from None
         if atoms is None:
             return

@@ -110,7 +110,7 @@ def _read_frames(file: TextIO, path: Path) -> Iterator[_Frame]:
 
 def _count(line: str, where: str, most: int) -> int:
     text = line.strip()
-    if not text.isdecimal() or not 0 < int(text[:20]) <= most:
+    if not text.isdecimal() or len(text) > 20 or not 0 < int(text) <= most:
         raise InputError(
             f"{where}: expected the number of atoms of the next structure, got {text[:50]!r}; an "
             "XYZ file has that number, a comment line and a line for each atom, again and again"
@@ -144,7 +144,7 @@ def _layout(properties: str, where: str) -> list[_Column]:
     """The columns that `Properties` names; `InputError` where it is no list of name:type:width."""
     parts = properties.split(":")
     columns = [
-        _Column(_NAMES.get(name.lower(), name), kind, int(width) if width.isdecimal() else 0)
+        _Column(_NAMES.get(name.lower(), name), kind, _width(width))
         for name, kind, width in zip(parts[::3], parts[1::3], parts[2::3], strict=False)
     ]
     names = [column.name for column in columns]
@@ -159,6 +159,10 @@ def _layout(properties: str, where: str) -> list[_Column]:
             f"{where}: Properties={properties[:80]!r} must have species:S:1 (or Z:I:1) and pos:R:3"
         )
     return columns
+
+
+def _width(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 7 else 0
 
 
 def _arrays(frame: _Frame, layout: list[_Column], named: bool) -> dict[str, np.ndarray]:

@@ -214,6 +214,27 @@ def test_edges_of_other_structures_are_refused(tmp_path, name):
         store.with_edges(CUTOFF)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"cutoff": None}, {"cutoff": "3.0"}, {"cutoff": 9.0}, "edge_ptr", "edge_index", "all"],
+    ids=str,
+)
+def test_headers_that_hold_no_edges(tmp_path, change):
+    store = write_store(tmp_path / "a", [packed("molecules")])
+    folder = tmp_path / "a" / f"edges_{CUTOFF}"
+    store.with_edges(CUTOFF, on_disk=True)
+    header = columns.read_header(folder)
+    if isinstance(change, dict):
+        header |= change
+    elif change == "all":
+        header = {"columns": {}}
+    else:
+        del header["columns"][change]
+    columns._write_header(folder, header["columns"], header)
+    with pytest.raises(InputError, match="does not hold edges of this cutoff; remove the folder"):
+        store.with_edges(CUTOFF)
+
+
 @pytest.mark.parametrize("shift", [22272, -1, 2**62])
 def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
     write_store(tmp_path / "a", [packed("molecules")])

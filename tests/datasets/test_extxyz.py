@@ -220,3 +220,21 @@ def test_long_comments_take_no_time(start, unit):
 def test_arrays_in_brackets():
     entries = parse_comment("a=[1, 2, 3] b=[1 2] c=[x=1] d=e", "here").entries
     assert entries == {"a": "1, 2, 3", "b": "1 2", "c": "x=1", "d": "e"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\nProperties=species:S:1:pos:R:" + "3" * 5000 + "\nH 0 0 0\n",
+        "0" * 19 + "1" + "9" * 30 + "\n\nH 0 0 0\n",
+        '1\nenergy_unit="1 2"\nH 0 0 0\n',
+        "1\nProperties=species:S:1:pos:R:3:tags:S:1\nH 0 0 0 a\n",
+        "1\nProperties=species:S:1:pos:R:3:masses:R:3\nH 0 0 0 1 1 1\n",
+        "1\nProperties=Z:I:1:pos:R:3:masses:R:1\n1 0 0 0 1\n"
+        "1\nProperties=Z:I:1:pos:R:3\n300 0 0 0\n",
+    ],
+    ids=["width", "count", "unit", "tags", "masses", "element"],
+)
+def test_what_no_reader_expects(tmp_path, text):
+    with pytest.raises(InputError, match=r"^own\.xyz"):
+        read(tmp_path, text)
