@@ -7,6 +7,7 @@ function put on an instance or a class, a hook, or an option that is not the usu
 import functools
 from operator import attrgetter
 
+import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -63,6 +64,12 @@ def is_plain(module: nn.Module) -> bool:
         or own["_backward_hooks"]
         or own["_backward_pre_hooks"]
     )
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether operations on the device run in a smaller type than that of the weights."""
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def all_are_watched() -> bool:

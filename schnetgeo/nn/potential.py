@@ -1,5 +1,6 @@
 """Energy, forces and stress of any model that maps a batch to energies."""
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
 from schnetgeo.nn.bounded import no_larger_than
+from schnetgeo.nn.known import is_autocast
 from schnetgeo.nn.model_file import (
     UNITS,
     check_finite,
@@ -207,7 +209,9 @@ class Potential(nn.Module):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
         data = sorted_edges(data)
         vectors, distance = lengths(data, self.scale.dtype)
-        exact = torch.autocast(self.scale.device.type, enabled=False)
+        device, exact = self.scale.device, contextlib.nullcontext()
+        if is_autocast(device):
+            exact = torch.autocast(device.type, enabled=False)
         with torch.set_grad_enabled(differentiable), exact:
             energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope

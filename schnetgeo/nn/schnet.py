@@ -18,7 +18,7 @@ from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
-from schnetgeo.nn.known import Written, adds_nothing
+from schnetgeo.nn.known import Written, adds_nothing, is_autocast
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import SumReadout
@@ -178,7 +178,7 @@ class SchNet(nn.Module):
     def _prepared(self, data: Data) -> tuple[Data, bool, bool]:
         """With edges; and whether filters may be taken from knots, and layers be fused."""
         data = with_edges(data, self.cutoff)
-        on_knots = self._has_knots and not torch.is_autocast_enabled(data.pos.device.type)
+        on_knots = self._has_knots and not is_autocast(data.pos.device)
         fused = on_knots and all(interaction.conv.fused for interaction in self.interactions)
         # if not fused, the layers, and whoever watches them, see the edges in their order
         return sorted_edges(data) if fused else data, on_knots, fused
