@@ -170,7 +170,7 @@ class Potential(nn.Module):
             self.states_noted = note_states(data, type(self.model).__name__)
         fast = self._has_slopes and not free
         if self.model.cutoff is not None:
-            data = with_edges(data, self.model.cutoff, longer=fast and self._masks_edges)
+            data = with_edges(data, self.model.cutoff, longer=self._masks_edges(fast))
         else:
             check_geometry(data)
         volumes = cell_volumes(data) if stress else None
@@ -198,12 +198,13 @@ class Potential(nn.Module):
     def _has_slopes(self) -> bool:
         return getattr(self.model, "has_slopes", False)
 
-    @property
-    def _masks_edges(self) -> bool:
-        """Whether the envelope is certainly 0 beyond the cutoff."""
+    def _masks_edges(self, fast: bool) -> bool:
+        """Whether the weight of edges beyond the cutoff is certainly 0."""
         envelope = getattr(self.model, "envelope", None)
         known = type(envelope) in (CosineEnvelope, NoEnvelope)
-        return known and envelope.cutoff <= self.model.cutoff
+        if fast and known and envelope.cutoff <= self.model.cutoff:
+            return True
+        return getattr(self.model, "masks_edges", False)
 
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""

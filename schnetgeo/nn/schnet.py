@@ -18,7 +18,7 @@ from schnetgeo.nn.captured import Graphs
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
-from schnetgeo.nn.known import Written, adds_nothing, is_autocast
+from schnetgeo.nn.known import Written, adds_nothing, is_autocast, is_patched
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import SumReadout
@@ -177,7 +177,7 @@ class SchNet(nn.Module):
     @torch.compiler.disable
     def _prepared(self, data: Data) -> tuple[Data, bool, bool]:
         """With edges; and whether filters may be taken from knots, and layers be fused."""
-        data = with_edges(data, self.cutoff)
+        data = with_edges(data, self.cutoff, longer=self.masks_edges)
         on_knots = self._has_knots and not is_autocast(data.pos.device)
         fused = on_knots and all(interaction.conv.fused for interaction in self.interactions)
         # if not fused, the layers, and whoever watches them, see the edges in their order
@@ -188,6 +188,21 @@ class SchNet(nn.Module):
         """Whether filters may be taken from knots: half precision would lose several times more."""
         precise = self.embedding.weight.dtype in (torch.float32, torch.float64)
         return self.filters == "spline" and precise and self.knots.serve(self.basis, self.envelope)
+
+    @property
+    def masks_edges(self) -> bool:
+        """Whether edges beyond the cutoff may be there: they certainly have the weight 0."""
+        envelope, layers = self.envelope, self.interactions
+        known = type(envelope) in (CosineEnvelope, NoEnvelope) and envelope.cutoff <= self.cutoff
+        usual = type(self).forward is SchNet.forward and not is_patched(self)
+        return (
+            known
+            and usual
+            and all(
+                type(layer) is Interaction and not is_patched(layer) and layer.conv.fused
+                for layer in layers
+            )
+        )
 
     @property
     def _takes_basis(self) -> bool:
