@@ -128,8 +128,14 @@ class Coverage:
                 f"{dataset.where}: {int((~known).sum())} of {len(dataset)} structures, the first "
                 f"is {first}, have {self._unknown(z[~self.seen[z]].numpy())}"
             )
-        parts = [compositions(block, _NUMBER).unique(dim=0) for block in dataset.blocks()]
-        self.check_counts(torch.cat(parts), dataset.where)
+        # rows of all elements would be sorted by all of their columns
+        parts = [
+            compositions(block, _NUMBER)[:, self.seen].unique(dim=0) for block in dataset.blocks()
+        ]
+        few = torch.cat(parts)
+        counts = few.new_zeros(len(few), _NUMBER)
+        counts[:, self.seen] = few
+        self.check_counts(counts, dataset.where)
 
     def _unknown(self, z: np.ndarray) -> str:
         """What a message says of elements that training does not have."""
