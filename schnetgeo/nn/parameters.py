@@ -179,32 +179,24 @@ def _unpack(flat, sizes, layer, room, filter_room):
     weights, filters = weights_of(room, sizes), filters_of(filter_room, sizes)
     if layer == 0:
         readout = readout_of(flat, sizes)
-        _turn(readout.r1, weights.r1)
+        set_rows(readout.r1.T, weights.r1)
         set_rows(readout.r1, weights.r1_back)
         set_row(readout.s1, weights.s1)
         set_row(readout.r2, weights.r2)
         set_row(readout.s2, weights.s2)
     own = layer_of(flat, sizes, layer)
-    _turn(own.w1, weights.w1[layer])
-    _turn(own.w2, weights.w2[layer])
-    _turn(own.w3, weights.w3[layer])
+    set_rows(own.w1.T, weights.w1[layer])
+    set_rows(own.w2.T, weights.w2[layer])
+    set_rows(own.w3.T, weights.w3[layer])
     set_rows(own.w1, weights.w1_back[layer])
     set_rows(own.w2, weights.w2_back[layer])
     set_rows(own.w3, weights.w3_back[layer])
     set_row(own.b1, weights.b1[layer])
     set_row(own.b2, weights.b2[layer])
     set_row(own.b3, weights.b3[layer])
-    _turn(own.filter_w1, filters.w1[layer])
-    _turn(own.filter_w2, filters.w2[layer])
+    set_rows(own.filter_w1.T, filters.w1[layer])
+    set_rows(own.filter_w2.T, filters.w2[layer])
     set_rows(own.filter_w2, filters.w2_back[layer])
-
-
-@standalone
-def _turn(weight, out):
-    """Write the transpose."""
-    for k in range(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[k, f] = weight[f, k]
 
 
 @serial
@@ -271,7 +263,7 @@ def _reverse_filters(sizes, filter_room, basis, tables, gradient, activated, tas
         for chunk in range(task * chunks // threads, (task + 1) * chunks // threads):
             rows = chunk * _ROWS, min((chunk + 1) * _ROWS, basis.shape[0])
             _reverse_rows(own, w1_bar, layer, filters, basis, tables, rows, activated)
-        _turn(w1_bar, own.filter_w1)
+        set_rows(w1_bar.T, own.filter_w1)
 
 
 @standalone
