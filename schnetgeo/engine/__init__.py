@@ -1,0 +1,1 @@
+"""Models read as programs, and what runs them."""
