@@ -14,7 +14,8 @@ from benchmarks.peers import energy_and_forces, pyg_schnet, schnetpack_schnet
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import AtomsFile, Demo
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
+from schnetgeo.potential import Potential
 
 Step = Callable[[], object]
 PEERS = ("PyG", "SchNetPack")

@@ -15,7 +15,8 @@ from torch_geometric.data import Data
 from torch_geometric.nn.models import SchNet as PyGSchNet
 
 from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
+from schnetgeo.potential import Potential
 
 # names of parameters, ours to theirs, one substitution after the other
 _TO_PYG = (

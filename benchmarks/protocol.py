@@ -27,8 +27,9 @@ from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
-from schnetgeo.nn import Baseline, Potential, num_parameters
-from schnetgeo.nn.potential import Prediction
+from schnetgeo.nn import Baseline, num_parameters
+from schnetgeo.potential import Potential
+from schnetgeo.potential.potential import Prediction
 from schnetgeo.train import Training, fit, predict
 from schnetgeo.train.loss import TASKS, Loss
 from schnetgeo.train.metrics import Errors, errors

@@ -40,8 +40,9 @@ from schnetgeo.data.loader import train_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.files import write_whole
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
 from schnetgeo.parser import Parser, flag
+from schnetgeo.potential import Potential
 from schnetgeo.train import Training, fit
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.module import LOG_EVERY

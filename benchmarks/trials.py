@@ -18,7 +18,8 @@ from benchmarks.rows import Entry, forget, row_key, training_key
 from schnetgeo.cli import is_first_process
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
-from schnetgeo.nn import load, num_parameters
+from schnetgeo.nn import num_parameters
+from schnetgeo.potential import load
 from schnetgeo.train import Diverged, Training, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
 from schnetgeo.train.metrics import Errors, Predictions, errors

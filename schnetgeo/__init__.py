@@ -5,15 +5,8 @@ import importlib
 from schnetgeo._version import __version__
 from schnetgeo.data import from_ase, neighbor_list, to_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import (
-    Baseline,
-    CFConv,
-    Potential,
-    Prediction,
-    RadialConv,
-    SchNet,
-    load,
-)
+from schnetgeo.nn import Baseline, CFConv, RadialConv, SchNet
+from schnetgeo.potential import Potential, Prediction, load
 
 _LATER = {
     "Calculator": "schnetgeo.calculator",

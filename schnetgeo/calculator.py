@@ -17,7 +17,7 @@ from schnetgeo.data.atoms import geometry
 from schnetgeo.data.neighbors import with_edges
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Potential, load
+from schnetgeo.potential import Potential, load
 
 if TYPE_CHECKING:
     from schnetgeo.nn.frozen import FrozenPotential

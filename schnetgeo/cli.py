@@ -30,11 +30,12 @@ from schnetgeo.data_options import (
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
-from schnetgeo.nn import Potential, SchNet, load
+from schnetgeo.nn import SchNet
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
+from schnetgeo.potential import Potential, load
 from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads

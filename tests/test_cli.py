@@ -130,7 +130,9 @@ def test_train_on_demo_data(here, capsys):
 def test_train_on_the_other_demo_data(here, capsys):
     run(f"train --molecule molecules --num-test 9 --out out {TWENTY}")
     assert "errors on 9 structures" in capsys.readouterr().out
-    assert sg.load("out/model.safetensors").references.energies.count_nonzero() == 4  # H, C, N, O
+    assert (
+        sg.load("out/model.safetensors").atomic_references.energies.count_nonzero() == 4
+    )  # H, C, N, O
 
 
 def test_under_torchrun_one_process_speaks(here):

@@ -26,7 +26,7 @@ from schnetgeo.data.store import Store, write_store
 from schnetgeo.datasets import Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
-from schnetgeo.nn.model_file import _digest, read_model
+from schnetgeo.potential.model_file import _digest, read_model
 from schnetgeo.train.resume import check_resume
 from tests.fuzz import NUMBER, Broken, mutated, mutated_members, resealed, trial
 

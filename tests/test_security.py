@@ -25,7 +25,7 @@ from schnetgeo.data.columns import read_header
 from schnetgeo.data.store import Store, write_store
 from schnetgeo.datasets import Demo, md17, qm9, rmd17
 from schnetgeo.errors import InputError
-from schnetgeo.nn.model_file import read_model, write_model
+from schnetgeo.potential.model_file import read_model, write_model
 from schnetgeo.train import Training, fit, new_potential
 from schnetgeo.train.resume import check_resume
 from schnetgeo.user_code import checked_class, import_named, named_class

@@ -12,8 +12,9 @@ from torch.autograd.function import once_differentiable
 from schnetgeo.data import Structure, from_ase
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
-from schnetgeo.nn import Baseline, CFConv, Potential, RadialConv, SchNet
+from schnetgeo.nn import Baseline, CFConv, RadialConv, SchNet
 from schnetgeo.nn.readout import sum_atoms
+from schnetgeo.potential import Potential
 from schnetgeo.testing import CheckFailed, check_conv, check_potential
 
 

@@ -28,8 +28,8 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
-from schnetgeo.nn import Potential, load
 from schnetgeo.parser import Parser
+from schnetgeo.potential import Potential, load
 
 TEMPERATURES = (300.0, 500.0)
 
@@ -117,7 +117,7 @@ def _names(paths: list[str]) -> list[str]:
 def _check_elements(data: PackedDataset, name: str, potential: Potential, given: bool) -> None:
     """Refuse elements that the model has not seen, for which it has no reference energy."""
     check_elements(data.packed, potential.model.max_z, data.where)
-    known = potential.references.energies.cpu() != 0
+    known = potential.atomic_references.energies.cpu() != 0
     elements = data.values("z").unique()
     strange = elements[~known[elements]]
     if len(strange) and bool(known.any()):

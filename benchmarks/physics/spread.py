@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.physics.findings import Checked, Finding
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.nn import Potential
+from schnetgeo.potential import Potential
 from schnetgeo.train import predict
 from schnetgeo.units import KCAL_MOL
 

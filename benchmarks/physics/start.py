@@ -12,7 +12,7 @@ from benchmarks.physics.bonds import find_bonds, lengths
 from benchmarks.physics.findings import Checked, Finding
 from schnetgeo import Calculator
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Potential
+from schnetgeo.potential import Potential
 
 _FORCE = 0.01  # eV/Å, where a relaxation ends
 _STEPS = 500

@@ -138,7 +138,7 @@ def _reader(dataset: PackedDataset, field: str, component: int | None = None):
         return lambda block: block.values(field)[block.mask(field), component].double().numpy()
     if field != "residual":
         return lambda block: block.values(field)[block.mask(field)].double().numpy().reshape(-1)
-    references = fit_normalization(dataset, _MAX_Z).references
+    references = fit_normalization(dataset, _MAX_Z).atomic_references
 
     def residual(block: PackedDataset) -> np.ndarray:
         counts = compositions(block, _MAX_Z).double()

@@ -16,7 +16,7 @@ from schnetgeo.data.packed import PackedDataset
 class Normalization(NamedTuple):
     """What a potential adds to and multiplies its model with."""
 
-    references: Float[Tensor, "Z"]  # eV, a row per atomic number
+    atomic_references: Float[Tensor, "Z"]  # eV, a row per atomic number
     scale: float  # eV
 
 

@@ -3,7 +3,6 @@
 from schnetgeo.nn.baseline import Baseline
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
-from schnetgeo.nn.potential import Potential, Prediction, load
 from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 from schnetgeo.nn.schnet import SchNet
@@ -15,12 +14,9 @@ __all__ = [
     "GaussianBasis",
     "MeanReadout",
     "NoEnvelope",
-    "Potential",
-    "Prediction",
     "RadialConv",
     "SchNet",
     "ShiftedSoftplus",
     "SumReadout",
-    "load",
     "num_parameters",
 ]

@@ -15,8 +15,6 @@ from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.nn import molecule
 from schnetgeo.nn.mlp import ShiftedSoftplus
-from schnetgeo.nn.pairs import pair_virial
-from schnetgeo.nn.potential import Prediction, cell_volumes, is_intensive
 from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
@@ -24,6 +22,8 @@ from schnetgeo.nn.spline import Knots, PlacedFilters
 from schnetgeo.nn.whole import Weights
 from schnetgeo.ops import bspline, memory
 from schnetgeo.ops.cpu import first_edges
+from schnetgeo.potential.edge_forces import virial_from_edges
+from schnetgeo.potential.potential import Prediction, cell_volumes, is_intensive
 
 _SMALL = 96  # atoms, up to which one compiled function is fastest
 _FINEST = 2**16  # knots of a table
@@ -158,7 +158,7 @@ class FrozenPotential:
             self._weights = _weights(model, self.model.tables, scale)
             self._embedding = _array(model.embedding.weight)
             self._silu = type(model.readout.activation) is nn.SiLU
-        self._references = _array(self._potential.references.energies)
+        self._references = _array(self._potential.atomic_references.energies)
 
     def __getstate__(self) -> dict:
         """Without the arrays, which would come out elsewhere on a cache line."""
@@ -229,7 +229,7 @@ def _virial(data: Data, atoms: molecule.Molecule, result: molecule.Result, numbe
     start = torch.from_numpy(atoms.start)
     target = torch.arange(start.numel() - 1).repeat_interleave(start.diff())
     structure = batch_index(data).index_select(0, target)
-    return pair_virial(slope, vectors, distance, structure, number)
+    return virial_from_edges(slope, vectors, distance, structure, number)
 
 
 def _check(model: nn.Module) -> None:

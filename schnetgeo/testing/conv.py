@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Potential, RadialConv, SchNet
+from schnetgeo.nn import RadialConv, SchNet
+from schnetgeo.potential import Potential
 from schnetgeo.testing.checks import (
     KNOTS,
     REPLACED,

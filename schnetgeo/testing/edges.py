@@ -7,8 +7,9 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import with_edges
-from schnetgeo.nn import CFConv, Prediction, SchNet
+from schnetgeo.nn import CFConv, SchNet
 from schnetgeo.nn.known import adds_nothing, overridden
+from schnetgeo.potential import Prediction
 from schnetgeo.testing.checks import (
     EXACT,
     KNOTS,

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from schnetgeo.geometry import strained
-from schnetgeo.nn import NoEnvelope, Prediction, SumReadout
+from schnetgeo.nn import NoEnvelope, SumReadout
 from schnetgeo.nn.readout import sum_atoms
+from schnetgeo.potential import Prediction
 from schnetgeo.testing.checks import (
     ALONE,
     DERIVED,

@@ -6,7 +6,7 @@ from torch import nn
 
 from schnetgeo.data import Structure
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Potential
+from schnetgeo.potential import Potential
 from schnetgeo.testing.checks import Report, seeded
 from schnetgeo.testing.edges import EdgeChecks
 from schnetgeo.testing.physics import PhysicsChecks

@@ -11,7 +11,7 @@ from schnetgeo.data import Structure, with_edges
 from schnetgeo.data.neighbors import edge_cutoff
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Potential, Prediction
+from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
     EXACT,
     ROUNDING,
@@ -30,7 +30,7 @@ from schnetgeo.testing.structures import changed, examples, plain
 class PotentialSubject(Checks):
     def __init__(self, potential: Potential, structures: Iterable[Structure] | None, seed: int):
         super().__init__(potential)
-        self.module.references.energies.zero_()  # functions of z alone that drown the rest
+        self.module.atomic_references.energies.zero_()  # functions of z alone that drown the rest
         self.model, self.cutoff = self.module.model, self.module.model.cutoff
         chosen = examples(self.model.max_z, seed) if structures is None else structures
         self.structures = [plain(data, f"structure {k}") for k, data in enumerate(chosen)]

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from schnetgeo.nn.potential import Potential
+from schnetgeo.potential.potential import Potential
 from schnetgeo.train.module import PotentialModule
 
 

@@ -9,8 +9,8 @@ from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.store import Store
 from schnetgeo.errors import InputError
-from schnetgeo.nn.potential import Potential
-from schnetgeo.nn.rebuilt import check_rebuilds
+from schnetgeo.potential.potential import Potential
+from schnetgeo.potential.rebuilt import check_rebuilds
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.loss import LABELS
 

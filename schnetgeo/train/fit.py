@@ -16,8 +16,8 @@ from schnetgeo.data.states import note_states_of
 from schnetgeo.data.statistics import fit_composition, fit_normalization, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.nn.model_file import read_model
-from schnetgeo.nn.potential import Potential, check_model, is_intensive, is_ours
+from schnetgeo.potential.model_file import read_model
+from schnetgeo.potential.potential import Potential, check_model, is_intensive, is_ours
 from schnetgeo.train.checks import (
     CHECKPOINT,
     MODEL,
@@ -87,7 +87,7 @@ def refit_references(potential: Potential, dataset: PackedDataset) -> None:
     model = potential.model
     residual = dataset.values("energy") - predict(potential, dataset, forces=False).energy
     shift = fit_composition(shares(dataset, model.max_z, is_intensive(model)), residual)
-    energies = potential.references.energies
+    energies = potential.atomic_references.energies
     energies += shift.to(energies.device)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.nn.potential import Potential
+from schnetgeo.potential.potential import Potential
 from schnetgeo.train.checks import check_not_empty
 from schnetgeo.units import KCAL_MOL
 

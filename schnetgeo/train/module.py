@@ -17,7 +17,7 @@ from torch_geometric.data import Batch
 from schnetgeo.data.loader import ordered_loader, train_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
-from schnetgeo.nn.potential import Potential
+from schnetgeo.potential.potential import Potential
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import Loss

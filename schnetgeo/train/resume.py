@@ -12,7 +12,7 @@ from torch import nn
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import check_zip
-from schnetgeo.nn.model_file import class_name, encode
+from schnetgeo.potential.model_file import class_name, encode
 from schnetgeo.train.configuration import Training
 
 if TYPE_CHECKING:

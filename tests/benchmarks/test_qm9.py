@@ -7,7 +7,8 @@ import pytest
 from benchmarks.qm9 import main
 from schnetgeo.datasets import QM9
 from schnetgeo.datasets import qm9 as module
-from schnetgeo.nn import MeanReadout, load
+from schnetgeo.nn import MeanReadout
+from schnetgeo.potential import load
 from tests.datasets.published import qm9_files, uncharacterized_txt, write_tar
 from tests.shared_data import shared
 

@@ -13,8 +13,8 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import fit_normalization
 from schnetgeo.data.store import write_store
 from schnetgeo.errors import InputError
-from schnetgeo.nn.potential import Prediction
 from schnetgeo.notes import DataNote
+from schnetgeo.potential.potential import Prediction
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.metrics import Predictions, errors
 
@@ -80,7 +80,7 @@ def test_large_whole_numbers_of_all_structures_and_exact_ones_are_numbers():
 
 def test_statistics_look_at_the_labels_that_are_there():
     normalization = fit_normalization(partly_labeled(), 5)
-    assert normalization.references.tolist() == pytest.approx([0, -1, 0, 0, 0])
+    assert normalization.atomic_references.tolist() == pytest.approx([0, -1, 0, 0, 0])
     assert normalization.scale == pytest.approx(0.5)
 
 
@@ -153,7 +153,9 @@ def test_a_transform_reaches_every_batch():
         assert batch.ptr.tolist() == [0, 2, 4]
     assert dataset[[1]].batch([0]).energy.tolist() == [-2.0]
     assert dataset.transformed().values("energy").tolist() == [0.0, -2.0]
-    assert fit_normalization(dataset, 5).references.tolist() == pytest.approx([0, -0.5, 0, 0, 0])
+    assert fit_normalization(dataset, 5).atomic_references.tolist() == pytest.approx(
+        [0, -0.5, 0, 0, 0]
+    )
     assert dataset.values("energy").tolist() == [-1.0, -3.0]
 
 

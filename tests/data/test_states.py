@@ -8,8 +8,9 @@ from torch import nn
 
 from schnetgeo.data import Structure
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
 from schnetgeo.notes import DataNote
+from schnetgeo.potential import Potential
 from schnetgeo.train.fit import cover
 
 

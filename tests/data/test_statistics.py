@@ -141,6 +141,6 @@ def test_block_by_block_is_all_at_once(monkeypatch, part, forces):
     assert parts.scale == pytest.approx(whole.scale, rel=1e-9)
     counts = compositions(dataset, 10).double()
     torch.testing.assert_close(
-        counts @ parts.references, counts @ whole.references, rtol=0, atol=1e-8
+        counts @ parts.atomic_references, counts @ whole.atomic_references, rtol=0, atol=1e-8
     )
-    torch.testing.assert_close(parts.references, whole.references, rtol=0, atol=1e-7)
+    torch.testing.assert_close(parts.atomic_references, whole.atomic_references, rtol=0, atol=1e-7)

@@ -8,7 +8,8 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import CFConv, Potential, RadialConv, SchNet
+from schnetgeo.nn import CFConv, RadialConv, SchNet
+from schnetgeo.potential import Potential
 
 
 class Narrow(RadialConv):

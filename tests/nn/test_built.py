@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from schnetgeo.data import from_ase
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.radial import CosineEnvelope
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 
 

@@ -14,11 +14,12 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.nn import MeanReadout, Potential, SchNet, compiled
+from schnetgeo.nn import MeanReadout, SchNet, compiled
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.nn.spline import PlacedFilters
 from schnetgeo.ops import memory
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 
 VARIANTS = {

@@ -15,9 +15,10 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, frozen
+from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet, frozen
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.ops.activations import curvature, silu_of, softplus_of
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals, random_cluster
 

@@ -12,10 +12,11 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.nn import MeanReadout, Potential, SchNet, ShiftedSoftplus, compiled, fused
+from schnetgeo.nn import MeanReadout, SchNet, ShiftedSoftplus, compiled, fused
 from schnetgeo.nn.fused import EnergyAndSlope, derivatives
 from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.ops import reference
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals
 

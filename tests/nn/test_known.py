@@ -13,11 +13,12 @@ from torch_geometric.nn import MessagePassing
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
-from schnetgeo.nn import CFConv, CosineEnvelope, GaussianBasis, Potential, RadialConv, SchNet
+from schnetgeo.nn import CFConv, CosineEnvelope, GaussianBasis, RadialConv, SchNet
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.known import is_smooth_network
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.readout import MeanReadout, SumReadout
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 
 SPLINE = dict(rtol=0, atol=2e-3)  # what interpolation may cost here

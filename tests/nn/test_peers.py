@@ -5,7 +5,8 @@ from torch_geometric.data import Batch
 
 from benchmarks import peers
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.nn import Potential, SchNet
+from schnetgeo.nn import SchNet
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 
 MOLECULES = ("H2O", "CH3CH2OH", "C6H6", "SiH4", "isobutane", "LiH")

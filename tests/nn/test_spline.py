@@ -15,8 +15,9 @@ import schnetgeo
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
-from schnetgeo.nn import CFConv, Potential, RadialConv, SchNet
+from schnetgeo.nn import CFConv, RadialConv, SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 from tests.shared_data import shared
 from tests.structures import clusters, crystals

@@ -11,8 +11,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from schnetgeo.data import from_ase  # noqa: E402
-from schnetgeo.nn import Potential, SchNet  # noqa: E402
+from schnetgeo.nn import SchNet
 from schnetgeo.ops import cpu  # noqa: E402
+from schnetgeo.potential import Potential
 from tests.ops.graphs import random_case  # noqa: E402
 from tests.structures import random_cluster  # noqa: E402
 

@@ -19,7 +19,8 @@ from schnetgeo.data.split import random_split
 from schnetgeo.data.store import write_store
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, NoEnvelope, Potential, SchNet, compiled, load
+from schnetgeo.nn import Baseline, NoEnvelope, SchNet, compiled
+from schnetgeo.potential import Potential, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, predict, refit_references
 from tests.shared_data import shared
 

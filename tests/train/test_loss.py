@@ -6,7 +6,7 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data import Structure
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Prediction
+from schnetgeo.potential import Prediction
 from schnetgeo.train import Loss
 
 SIZES = (2, 5, 1)

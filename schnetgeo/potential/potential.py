@@ -17,9 +17,12 @@ from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
-from schnetgeo.nn.bounded import no_larger_than
 from schnetgeo.nn.known import is_autocast
-from schnetgeo.nn.model_file import (
+from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
+from schnetgeo.nn.readout import MeanReadout, sum_atoms
+from schnetgeo.potential.bounded import no_larger_than
+from schnetgeo.potential.edge_forces import EdgeForces, edge_lengths, virial_from_edges
+from schnetgeo.potential.model_file import (
     UNITS,
     check_finite,
     class_name,
@@ -30,10 +33,7 @@ from schnetgeo.nn.model_file import (
     read_model,
     write_model,
 )
-from schnetgeo.nn.pairs import PairForces, lengths, pair_virial
-from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
-from schnetgeo.nn.readout import MeanReadout, sum_atoms
-from schnetgeo.nn.rebuilt import check_rebuilds
+from schnetgeo.potential.rebuilt import check_rebuilds
 
 if TYPE_CHECKING:
     from schnetgeo.nn.frozen import FrozenPotential
@@ -55,7 +55,7 @@ class Prediction(NamedTuple):
         return f"Prediction({', '.join(shapes)})"
 
 
-class References(nn.Module):
+class AtomicReferences(nn.Module):
     """Σ_i e0[z_i] in float64: the part of the energy that the composition explains.
 
     It is the mean over i instead for a model whose readout is one.
@@ -94,7 +94,7 @@ class Potential(nn.Module):
     Args:
         model: module from a batch to energies (B,), with attributes `cutoff` (Å, `None` for a
             model without edges) and `max_z`.
-        references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
+        atomic_references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
         scale: what the model's output is multiplied by, eV.
 
     Attributes:
@@ -103,32 +103,35 @@ class Potential(nn.Module):
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
-        InputError: for a model without these, for references of another length, and for
-            references or a scale that are not finite numbers.
+        InputError: for a model without these, for atomic references of another length, and for
+            atomic references or a scale that are not finite numbers.
     """
 
     scale: Tensor
 
     def __init__(
-        self, model: nn.Module, references: Float[Tensor, "Z"] | None = None, scale: float = 1.0
+        self,
+        model: nn.Module,
+        atomic_references: Float[Tensor, "Z"] | None = None,
+        scale: float = 1.0,
     ):
         super().__init__()
         check_model(model)
-        references = _numbers(
-            "references", torch.zeros(model.max_z) if references is None else references
-        )
+        if atomic_references is None:
+            atomic_references = torch.zeros(model.max_z)
+        references = _numbers("atomic_references", atomic_references)
         scale = _numbers("scale", scale)
         if scale.numel() != 1:
             raise InputError(f"scale must be one number, got shape {tuple(scale.shape)}")
         if references.shape != (model.max_z,):
             raise InputError(
-                f"references must have shape ({model.max_z},), a row for each atomic number of the "
-                f"model, got {tuple(references.shape)}"
+                f"atomic_references must have shape ({model.max_z},), a row for each "
+                f"atomic number of the model, got {tuple(references.shape)}"
             )
         # pos and cell are cast to the type of the scale: that of the model
         dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
         self.model = model
-        self.references = References(references)
+        self.atomic_references = AtomicReferences(references)
         self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
@@ -176,7 +179,7 @@ class Potential(nn.Module):
         volumes = cell_volumes(data) if stress else None
         differentiate = self._by_slopes if fast else self._by_autograd
         energy, slope, virial = differentiate(data, forces, stress, differentiable)
-        references = self.references(data, mean=is_intensive(self.model))
+        references = self.atomic_references(data, mean=is_intensive(self.model))
         total = energy.to(references.device).double() + references
         return Prediction(
             energy=total if differentiable else total.detach(),
@@ -209,7 +212,7 @@ class Potential(nn.Module):
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
         data = sorted_edges(data)
-        vectors, distance = lengths(data, self.scale.dtype)
+        vectors, distance = edge_lengths(data, self.scale.dtype)
         device, exact = self.scale.device, contextlib.nullcontext()
         if is_autocast(device):
             exact = torch.autocast(device.type, enabled=False)
@@ -219,11 +222,11 @@ class Potential(nn.Module):
             force, virial = None, None
             if forces:
                 edges = vectors, distance, data.edge_index, data.z.numel()
-                force = PairForces.apply(slope, *edges)
+                force = EdgeForces.apply(slope, *edges)
             if stress:
                 structure = batch_index(data).index_select(0, data.edge_index[1])
                 number = num_structures(data)
-                virial = pair_virial(slope, vectors, distance, structure, number)
+                virial = virial_from_edges(slope, vectors, distance, structure, number)
         return energy, force, virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):

@@ -11,7 +11,7 @@ from torch import nn
 
 from schnetgeo.errors import InputError
 from schnetgeo.nn.known import is_patched
-from schnetgeo.nn.model_file import encode
+from schnetgeo.potential.model_file import encode
 
 _PLAIN = (bool, int, float, complex, str, tuple, type, type(None), torch.dtype)
 _PACKAGES = ("schnetgeo.", "torch.nn.modules.")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.pairs import PairForces
 from schnetgeo.ops import bspline, cpu, reference
+from schnetgeo.potential.edge_forces import EdgeForces
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 CASES = settings(max_examples=20, deadline=None)
@@ -65,7 +65,7 @@ def test_forces_are_minus_the_gradient(dtype):
     (gradient,) = torch.autograd.grad(lengths.pow(3).sum(), pos)
     slope = 3 * distance.square()
     edge_index = torch.stack([source, target])
-    forces = PairForces.apply(slope, vectors, distance, edge_index, len(pos))
+    forces = EdgeForces.apply(slope, vectors, distance, edge_index, len(pos))
     torch.testing.assert_close(forces, -gradient)
 
 

@@ -15,7 +15,7 @@ from schnetgeo.geometry import lattice_offsets
 from schnetgeo.ops.reference import per_edge
 
 
-def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
+def edge_lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
     """The `geometry.edge_vectors` r_e of a batch, and |r_e|, without a graph."""
     pos, (source, target) = data.pos.detach().double(), data.edge_index
     vectors = pos.new_empty(source.numel(), 3, dtype=dtype)
@@ -25,7 +25,7 @@ def lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float
     return vectors, distance
 
 
-class PairForces(torch.autograd.Function):
+class EdgeForces(torch.autograd.Function):
     """F_i = Σ_{e: j→i} S_e r_e / |r_e| − Σ_{e: i→k} S_e r_e / |r_e|.
 
     Called as `apply(slope, vectors, distance, edge_index, num)` with S_e (E,), r_e (E, 3) from
@@ -47,7 +47,7 @@ class PairForces(torch.autograd.Function):
         return slope_bar, None, None, None, None
 
 
-def pair_virial(
+def virial_from_edges(
     slope: Float[Tensor, "E"],
     vectors: Float[Tensor, "E 3"],
     distance: Float[Tensor, "E"],

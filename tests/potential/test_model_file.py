@@ -16,8 +16,9 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, MeanReadout, Potential, RadialConv, SchNet, load, model_file
-from schnetgeo.nn.model_file import read_model, write_model
+from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
+from schnetgeo.potential import Potential, load, model_file
+from schnetgeo.potential.model_file import read_model, write_model
 from tests.nn.weights import randomize
 
 
@@ -134,7 +135,7 @@ def test_user_class_must_be_given(path):
     potential = small_potential(conv=Gate)
     potential.save(path)
     assert_same(potential, load(path, classes=[Gate]))
-    message = r"needs the class tests\.nn\.test_model_file\.Gate, .* classes=\[Gate\]"
+    message = r"needs the class tests\.potential\.test_model_file\.Gate, .* classes=\[Gate\]"
     with pytest.raises(InputError, match=message):
         load(path)
     with pytest.raises(InputError, match=message):
@@ -176,8 +177,14 @@ def test_user_class_does_not_replace_one_of_the_package(path):
         ("torch.hub.load", "needs the class torch.hub.load, which is not part"),
         ("schnetgeography.nn.SchNet", "needs the class schnetgeography.nn.SchNet"),
         ("Popen", "needs the class Popen"),
-        ("schnetgeo.nn.model_file.Path", "names schnetgeo.nn.model_file.Path, which this version"),
-        ("schnetgeo.nn.model_file.importlib", "names schnetgeo.nn.model_file.importlib"),
+        (
+            "schnetgeo.potential.model_file.Path",
+            "names schnetgeo.potential.model_file.Path, which this version",
+        ),
+        (
+            "schnetgeo.potential.model_file.importlib",
+            "names schnetgeo.potential.model_file.import",
+        ),
         ("schnetgeo.nn.schnet.PaiNN", "names schnetgeo.nn.schnet.PaiNN, which this version does"),
         ("schnetgeo.nn.painn.PaiNN", "names schnetgeo.nn.painn.PaiNN, which this version does not"),
         ("torch.nn.modules.module.Tensor", "names torch.nn.modules.module.Tensor"),

@@ -14,8 +14,9 @@ from torch_geometric.data import Batch, Data
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
-from schnetgeo.nn import Baseline, MeanReadout, Potential, SchNet
+from schnetgeo.nn import Baseline, MeanReadout, SchNet
 from schnetgeo.nn.readout import sum_atoms
+from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 from tests.structures import clusters, crystals, generators
 
@@ -451,8 +452,8 @@ def test_inputs_are_untouched(training, stress, pos_requires_grad, edges, single
 def test_references_stay_float64(convert):
     references = torch.rand(100, dtype=torch.float64)
     potential = convert(Potential(SchNet(channels=4, num_layers=1), references, scale=0.1))
-    assert potential.references.energies.dtype == torch.float64
-    assert torch.equal(potential.references.energies, references)
+    assert potential.atomic_references.energies.dtype == torch.float64
+    assert torch.equal(potential.atomic_references.energies, references)
 
 
 def test_conversion_reaches_model_and_scale():
@@ -493,9 +494,9 @@ def test_references_may_be_any_numbers(of):
     model, values = small_model(), [-float(z) for z in range(100)]
     references = of(values)
     potential = Potential(model, references)
-    potential.references.energies += 1  # of the potential, not of what it was built from
+    potential.atomic_references.energies += 1  # of the potential, not of what it was built from
     assert list(references) == values
-    assert potential.references.energies.tolist() == [1 - z for z in range(100)]
+    assert potential.atomic_references.energies.tolist() == [1 - z for z in range(100)]
 
 
 @pytest.mark.parametrize(
@@ -504,9 +505,12 @@ def test_references_may_be_any_numbers(of):
         (dict(scale=float("nan")), "scale must be finite in eV, got nan; leave scale out"),
         (dict(scale="large"), "scale must be numbers in eV, got 'large'"),
         (dict(scale=[1.0, 2.0]), "scale must be one number, got shape .2,."),
-        (dict(references=[0.0] * 99 + [float("-inf")]), "references must be finite .* -inf"),
-        (dict(references={"H": 1.0}), "references must be numbers in eV, got .'H'"),
-        (dict(references=[0.0] * 99), "references must have shape .100,."),
+        (
+            dict(atomic_references=[0.0] * 99 + [float("-inf")]),
+            "atomic_references must be finite .* -inf",
+        ),
+        (dict(atomic_references={"H": 1.0}), "atomic_references must be numbers in eV, got .'H'"),
+        (dict(atomic_references=[0.0] * 99), "atomic_references must have shape .100,."),
     ],
     ids=str,
 )
@@ -667,7 +671,9 @@ def test_atomic_number_above_the_table():
 
 
 def test_references_of_another_length_are_refused():
-    with pytest.raises(InputError, match=r"references must have shape \(100,\), .* got \(10,\)"):
+    with pytest.raises(
+        InputError, match=r"atomic_references must have shape \(100,\), .* got \(10,\)"
+    ):
         Potential(SchNet(channels=4, num_layers=1), torch.zeros(10))
 
 

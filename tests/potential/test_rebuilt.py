@@ -9,8 +9,9 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, CFConv, MeanReadout, Potential, RadialConv, SchNet, load
+from schnetgeo.nn import Baseline, CFConv, MeanReadout, RadialConv, SchNet
 from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.potential import Potential, load
 
 SMALL = dict(channels=4, num_layers=2, num_basis=4, cutoff=4.0)
 
