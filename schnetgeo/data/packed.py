@@ -15,7 +15,7 @@ from schnetgeo.data.merge import Remarks, merged, sizes_of
 from schnetgeo.data.names import check_name
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
 from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, PER_EDGE, Structure
-from schnetgeo.data.validate import check_geometry, validate
+from schnetgeo.data.validate import check_geometry, check_labels, validate
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 
@@ -182,7 +182,9 @@ class PackedDataset(Dataset):
         index = self._index(indices)
         if self.transform is None:
             return self._assemble(index)
-        return Batch.from_data_list([self.transform(self.get(i)) for i in index.tolist()])
+        batch = Batch.from_data_list([self.transform(self.get(i)) for i in index.tolist()])
+        check_labels(batch, f"{self.where}, transformed")
+        return batch
 
     def transformed(self) -> "PackedDataset":
         """These structures after one pass through the transform, if there is one."""

@@ -56,8 +56,7 @@ def validate(data: Data, where: str = "data", max_z: int = _MAX_Z + 1) -> None:
             f"{where}: energy has type {data.energy.dtype}, but energies are float64 from file to "
             "loss; give a float64 tensor"
         )
-    for field in ("energy", "forces", "stress"):
-        _check_finite(data, ptr, where, field)
+    check_labels(data, where)
     _check_places(data, ptr, where)
 
 
@@ -69,6 +68,12 @@ def check_geometry(data: Data, where: str = "data") -> None:
         _check_finite(data, ptr, where, field)
     if data.get("pbc") is not None and bool(data.pbc.any()):
         _check_cells(data, where)
+
+
+def check_labels(data: Data, where: str = "data") -> None:
+    """Raise `InputError` unless the labels are finite where no mask says that they are absent."""
+    for field in MASKS:
+        _check_finite(data, _offsets(data), where, field)
 
 
 def check_type(data: Data, where: str = "data") -> None:

@@ -8,6 +8,7 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.store import Store
+from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
@@ -109,9 +110,35 @@ def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) 
             "validation structures; raise num_val or leave them"
         )
     for name, part in (("training", train), ("validation", val)):
-        for label in LABELS[training.task]:
-            if len(part) and not part.has(label):
+        for label in LABELS[training.task] if len(part) else ():
+            if not part.has(label) or not check_label(part, label):
                 raise InputError(
                     f"{part.where}: the {name} structures have no {label}, which the task "
                     f"{training.task} needs; name the key of the {label} or choose another task"
                 )
+
+
+def check_label(part: PackedDataset, label: str) -> int:
+    """Rows of a label that are there, all of which must be finite.
+
+    A data set is checked when it is made, but may be changed in place afterwards.
+
+    Raises:
+        InputError: names the structure.
+    """
+    count, first = 0, 0
+    for block in part.blocks():
+        values = block.values(label)[block.mask(label)]
+        if not bool(values.isfinite().all()):
+            index = next(k for k, data in enumerate(block, first) if _is_wrong(data, label))
+            raise InputError(
+                f"{part.where}, structure {index}: its {label} is not finite; correct it, or set "
+                f"{MASKS[label]} to False where there is none"
+            )
+        count, first = count + len(values), first + len(block)
+    return count
+
+
+def _is_wrong(data: Structure, label: str) -> bool:
+    mask = data.get(MASKS[label])
+    return (mask is None or bool(mask)) and not bool(data[label].isfinite().all())

@@ -1,6 +1,7 @@
 """Losses of the three tasks."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ LABELS = {
     "forces": ("forces",),
     "energy_and_forces": ("energy", "forces"),
 }
+
+
+class Sum(NamedTuple):
+    """A sum over structures that have a label, and their number."""
+
+    total: Tensor
+    count: Tensor | int
 
 
 class Loss:
@@ -48,17 +56,27 @@ class Loss:
         self.squared = kind == "mse"
 
     def __call__(self, prediction: Prediction, batch: Batch) -> Tensor:
-        total = torch.zeros((), device=batch.z.device)
+        return self.mean(self.sums(prediction, batch))
+
+    def sums(self, prediction: Prediction, batch: Batch) -> list[Sum]:
+        """One for each kind of label that the task needs, in the order of `LABELS`."""
+        sums = []
         if self.needs_energy:
-            error = prediction.energy - batch.energy.to(prediction.energy.device)
             mask = batch.get("energy_mask")
-            total = total + self.rho * _mean(self._size(_known(error, mask)), mask)
+            error = prediction.energy - batch.energy.to(prediction.energy.device)
+            sums.append(_sum(self._size(_known(error, mask)), mask))
         if self.needs_forces:
-            error = prediction.forces - batch.forces.to(prediction.forces.dtype)
             mask = batch.get("forces_mask")
+            error = prediction.forces - batch.forces.to(prediction.forces.dtype)
             error = _known(error, None if mask is None else mask[batch.batch].unsqueeze(1))
-            total = total + _mean(self._per_structure(self._size(error), batch), mask)
-        return total
+            sums.append(_sum(self._per_structure(self._size(error), batch), mask))
+        return sums
+
+    def mean(self, sums: list[Sum]) -> Tensor:
+        """ℓ from sums over one batch, or over several whose sums and counts were added."""
+        weights = (self.rho, 1.0) if self.needs_energy and self.needs_forces else (1.0,)
+        terms = zip(weights, sums, strict=True)
+        return sum(weight * total / (count + (count == 0)) for weight, (total, count) in terms)
 
     def _size(self, error: Tensor) -> Tensor:
         return error.square() if self.squared else error.abs()
@@ -71,11 +89,19 @@ class Loss:
         return zeros.index_add(0, batch.batch, per_atom) / atoms
 
 
+def add_sums(batches: Iterable[list[Sum]]) -> list[Sum]:
+    """The sums over all structures of several batches."""
+    return [
+        Sum(sum(part.total for part in parts), sum(part.count for part in parts))
+        for parts in zip(*batches, strict=True)
+    ]
+
+
 def _known(error: Tensor, mask: Tensor | None) -> Tensor:
     """Errors of labels that are there, 0 of others, whose gradient is 0 as well."""
     return error if mask is None else torch.where(mask, error, 0.0)
 
 
-def _mean(size: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the structures that have the label; 0 where none has."""
-    return size.mean() if mask is None else size.sum() / mask.sum().clamp(min=1)
+def _sum(size: Tensor, mask: Tensor | None) -> Sum:
+    """Over the structures that have the label; it is 0 for the others."""
+    return Sum(size.sum(), len(size) if mask is None else mask.sum())

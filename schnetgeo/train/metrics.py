@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.potential.potential import Potential
-from schnetgeo.train.checks import check_not_empty
+from schnetgeo.train.checks import check_label, check_not_empty
 from schnetgeo.units import KCAL_MOL
 
 
@@ -77,10 +77,12 @@ def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100
     """Mean absolute and root mean square errors against the labels that the data set has.
 
     Raises:
-        InputError: as `predict`.
+        InputError: as `predict`, and for labels that are nan and not left out by their mask.
     """
     check_not_empty("dataset", dataset)
     dataset = dataset.transformed()
+    for label in filter(dataset.has, ("energy", "forces")):
+        check_label(dataset, label)
     predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
     return errors(predicted, dataset)
 

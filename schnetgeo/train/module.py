@@ -20,7 +20,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.train.configuration import Training
 from schnetgeo.train.interrupt import Interrupt, Interrupted
-from schnetgeo.train.loss import Loss
+from schnetgeo.train.loss import Loss, Sum, add_sums
 from schnetgeo.train.resume import KEY, check_states
 from schnetgeo.train.schedule import StepSize
 from schnetgeo.units import KCAL_MOL
@@ -73,6 +73,7 @@ class PotentialModule(L.LightningModule):
         self._train = train if cutoff is None else train.with_edges(cutoff)
         self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
         self.saved_step = 0  # that the checkpoint holds
+        self._val_sums: list[list[Sum]] = []  # of each batch
         self._random: list[Tensor] = []  # states of the generators of random numbers, of CPU, GPUs
         self._begun = math.nan  # when the training began in this process
         self._started: float | None = None  # when its first step ended, less the seconds before
@@ -148,12 +149,25 @@ class PotentialModule(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
         self._optimizer.zero_grad()
-        loss = self.loss(self.potential(batch, forces=self.loss.needs_forces), batch)
+        sums = self.loss.sums(self.potential(batch, forces=self.loss.needs_forces), batch)
+        loss = self.loss.mean(self._shared(sums))
         self.manual_backward(loss)
         self._optimizer.step()
         return {"loss": loss}
 
     training_step.__signature__ = inspect.signature(training_step)  # looked up in every step
+
+    def _shared(self, sums: list[Sum]) -> list[Sum]:
+        """With the mean count of all processes, over which gradients and losses are averaged."""
+        if self.trainer.world_size == 1:
+            return sums
+        reduce = self.trainer.strategy.reduce
+        return [
+            Sum(
+                total, reduce(count.double(), reduce_op="mean") if torch.is_tensor(count) else count
+            )
+            for total, count in sums
+        ]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer):
         if self.options.clip:
@@ -184,6 +198,7 @@ class PotentialModule(L.LightningModule):
 
     def on_validation_start(self):
         self.copy_buffers()
+        self._val_sums = []
 
     @torch.no_grad()
     def copy_buffers(self) -> None:
@@ -195,19 +210,25 @@ class PotentialModule(L.LightningModule):
     def validation_step(self, batch: Batch, index: int):
         potential = self.average.eval()
         prediction = potential(batch, forces=batch.get("forces") is not None)
-        self._log("val_loss", self.loss(prediction, batch), batch.num_graphs)
+        self._val_sums.append(self.loss.sums(prediction, batch))
         if batch.get("energy") is not None:
-            energy = batch.energy.to(prediction.energy.device)
-            self._log_error("val_energy_mae_kcal_mol", prediction.energy, energy)
+            error = prediction.energy - batch.energy.to(prediction.energy.device)
+            self._log_error("val_energy_mae_kcal_mol", error, batch.get("energy_mask"))
         if prediction.forces is not None:
-            self._log_error("val_force_mae_kcal_mol_A", prediction.forces, batch.forces)
+            mask = batch.get("forces_mask")
+            mask = None if mask is None else mask[batch.batch]
+            self._log_error("val_force_mae_kcal_mol_A", prediction.forces - batch.forces, mask)
+
+    def on_validation_epoch_end(self):
+        # over all structures with the label: how many of them a batch has is an accident
+        self._log("val_loss", self.loss.mean(add_sums(self._val_sums)), 1)
 
     def _log(self, name: str, value: Tensor, weight: int) -> None:
         self.log(name, value, batch_size=weight, prog_bar=True, logger=False)
 
-    def _log_error(self, name: str, predicted: Tensor, label: Tensor) -> None:
-        """The mean absolute error in kcal/mol of those labels that are there, not nan."""
-        error = (predicted - label)[label.isfinite()]
+    def _log_error(self, name: str, error: Tensor, mask: Tensor | None) -> None:
+        """The mean absolute error in kcal/mol of those labels that are there."""
+        error = error if mask is None else error[mask]
         if len(error):
             self._log(name, error.abs().mean() / KCAL_MOL, len(error))
 

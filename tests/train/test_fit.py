@@ -374,7 +374,7 @@ def test_sigterm_keeps_the_last_step(tmp_path):
     assert checkpoint(tmp_path)["global_step"] > 50
 
 
-@pytest.mark.parametrize("changed", [dict(clip=1.0), dict(task="forces")])
+@pytest.mark.parametrize("changed", [dict(clip=1.0), dict(task="forces"), dict(lacking=1)])
 def test_two_processes_follow_the_loss_curve_of_one(tmp_path, changed):
     options = dict(max_steps=100, batch_size=8, precision=64, validate_every=50, schedule="linear")
     options |= changed
