@@ -82,10 +82,44 @@ def take_labels(atoms: Atoms, entries: Entries, keys: Keys) -> Labels:
     if value is None:
         return Labels(labels, False, [])
     virial = _stress(value, key, len(atoms))
-    if not atoms.pbc.all() or atoms.cell.rank != 3:
+    try:
+        labels["stress"] = sign * stress_from_virial(virial, atoms.cell.array, atoms.pbc, key)
+    except InputError:
         return Labels(labels, False, [f"{key.removeprefix('-')!r} without a periodic cell"])
-    labels["stress"] = -sign * virial / atoms.get_volume()
     return Labels(labels, True, [])
+
+
+def stress_matrices(values: np.ndarray, count: int, key: str) -> np.ndarray:
+    """Matrices (B, 3, 3) of nine numbers each, or of six in the order xx yy zz yz xz xy.
+
+    Raises:
+        InputError: for other numbers; names `key`.
+    """
+    if values.size == 6 * count:
+        return voigt_6_to_full_3x3_stress(values.reshape(count, 6))
+    if values.size != 9 * count:
+        raise InputError(
+            f"{key} must hold nine numbers, or six in the order xx yy zz yz xz xy, got shape "
+            f"{values.shape}; correct it, or leave it out with drop=({key.removeprefix('-')!r},)"
+        )
+    return values.reshape(count, 3, 3).copy()
+
+
+def stress_from_virial(
+    virial: np.ndarray, cell: np.ndarray, pbc: np.ndarray, key: str
+) -> np.ndarray:
+    """σ = −W / V of virials (B, 3, 3) and cells (B, 3, 3), or (3, 3).
+
+    Raises:
+        InputError: where a cell is not periodic in all directions or has no volume; names `key`.
+    """
+    volume = np.abs(np.linalg.det(cell))
+    if not pbc.all() or not volume.all():
+        raise InputError(
+            f"{key.removeprefix('-')} needs periodic cells, whose volume makes it a stress; set "
+            f"cell and pbc, or leave it out with drop=({key.removeprefix('-')!r},)"
+        )
+    return -virial / volume.reshape(-1, 1, 1)
 
 
 def check_keys(keys: Keys, present: Iterable[str], names: Iterable[str]) -> None:
@@ -155,13 +189,4 @@ def _forces(value: Any, key: str, size: int) -> np.ndarray:
 
 
 def _stress(value: Any, key: str, size: int) -> np.ndarray:
-    """A symmetric matrix (1, 3, 3) of nine numbers, or of six in the order xx yy zz yz xz xy."""
-    array = _numbers(value, key, "stress")
-    if array.size == 6:
-        array = voigt_6_to_full_3x3_stress(array.reshape(6))
-    if array.size != 9:
-        raise InputError(
-            f"{key} must hold nine numbers, or six in the order xx yy zz yz xz xy, got shape "
-            f"{array.shape}; correct it, or leave it out with drop=({key.removeprefix('-')!r},)"
-        )
-    return array.reshape(1, 3, 3).copy()
+    return stress_matrices(_numbers(value, key, "stress"), 1, key)

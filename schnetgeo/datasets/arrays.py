@@ -2,14 +2,13 @@
 
 import numpy as np
 import torch
-from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
-from schnetgeo.data.labels import Keys
+from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
-from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure
+from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
 from schnetgeo.datasets.label_names import label_in, only_name_in
 from schnetgeo.errors import InputError
@@ -42,21 +41,26 @@ class ArrayReader:
 
     def dataset(self, names: Keys) -> PackedDataset:
         """All structures, with labels of these names and further arrays as attributes."""
+        return self.pack(self.structures(names))
+
+    def structures(self, names: Keys) -> Structure:
+        """The same in a row, not validated yet."""
         arrays, layout = self.arrays, self.layout
         positions = name_in(arrays, POSITIONS)
         data = Structure(z=layout.z, pos=self._per_atom(positions, (3,)))
         used = {positions, name_in(arrays, NUMBERS), name_in(arrays, COUNTS)}
         used |= self._add_cell(data)
-        scale = self.units.length_factor(lambda: self._packed(data.clone()))
+        scale = self.units.length_factor(lambda: self.pack(data.clone()))
         for name in ("pos", "cell") if "cell" in data else ("pos",):
             data[name] = data[name] * scale
         used |= self._add_labels(data, names)
         for name in arrays:
             if name not in used and name.lower() not in UNIT_NAMES:
                 self._add_other(data, name)
-        return self._packed(data)
+        return data
 
-    def _packed(self, data: Structure) -> PackedDataset:
+    def pack(self, data: Structure) -> PackedDataset:
+        """Validate structures in a row."""
         return PackedDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
 
     def _add_cell(self, data: Structure) -> set[str | None]:
@@ -110,27 +114,27 @@ class ArrayReader:
             values = self._per_atom(forces.name, (3,))
             data.forces = forces.sign * values * self.units.factor("force")
         if virial:
-            volume = torch.linalg.det(self._crystals(data, virial.name)).abs()
-            values = self._matrices(virial.name) * self.units.factor("energy")
-            data.stress = -virial.sign * values / volume.reshape(-1, 1, 1)
+            values = self._stress_from_virial(data, virial.name)
+            data.stress = virial.sign * values * self.units.factor("energy")
         elif stress:
             data.stress = stress.sign * self._matrices(stress.name) * self.units.factor("stress")
         return {label.name for label in (energy, forces, stress, virial) if label}
 
-    def _crystals(self, data: Structure, name: str) -> Tensor:
-        if data.get("cell") is None or not bool(data.pbc.all()):
-            raise InputError(
-                f"{self.where}: {name} needs periodic cells, whose volume makes it a stress"
-            )
-        return data.cell.double()
-
     def _matrices(self, name: str) -> Tensor:
-        """Symmetric matrices (T, 3, 3), also of six numbers xx yy zz yz xz xy."""
         shapes = [(self.count, *tail) for tail in ((3, 3), (9,), (6,))]
         values = self._rows(name, *shapes)
-        if values.shape[1:] == (6,):
-            return torch.from_numpy(voigt_6_to_full_3x3_stress(values.numpy()))
-        return values.reshape(-1, 3, 3)
+        return torch.from_numpy(stress_matrices(values.numpy(), self.count, name))
+
+    def _stress_from_virial(self, data: Structure, name: str) -> Tensor:
+        cell, pbc = data.get("cell"), data.get("pbc")
+        if cell is None:
+            cell, pbc = torch.zeros(1, 3, 3), torch.zeros(1, 3, dtype=torch.bool)
+        virial = self._matrices(name).numpy()
+        try:
+            stress = stress_from_virial(virial, cell.double().numpy(), pbc.numpy(), name)
+        except InputError as error:
+            raise InputError(f"{self.where}: {error}") from None
+        return torch.from_numpy(stress)
 
     def _add_other(self, data: Structure, name: str) -> None:
         """Keep an array with a row for each structure or atom under its own name."""
@@ -177,6 +181,25 @@ class ArrayReader:
                 f"{self.where}: {name} must hold numbers in shape {' or '.join(map(str, shapes))}, "
                 f"got shape {values.shape} and type {values.dtype}"
             )
+
+
+def mask_nan_labels(data: Structure, sizes: np.ndarray) -> dict[str, int]:
+    """Set masks where labels are nan; returns how many structures lack each label.
+
+    Args:
+        data: structures in a row.
+        sizes: atoms of each.
+    """
+    lacking, owner = {}, np.repeat(np.arange(len(sizes)), sizes)
+    for label, mask in MASKS.items():
+        if label not in data or not bool(data[label].isnan().any()):
+            continue
+        rows = data[label].isnan().reshape(len(data[label]), -1).any(1)
+        absent = torch.zeros(len(sizes), dtype=torch.bool)
+        absent[owner[rows] if label in PER_ATOM else rows] = True
+        data[label][absent[owner] if label in PER_ATOM else absent] = torch.nan
+        data[mask], lacking[label] = ~absent, int(absent.sum())
+    return lacking
 
 
 def _can_be_field(name: str) -> bool:

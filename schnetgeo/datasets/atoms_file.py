@@ -109,24 +109,24 @@ def read_parts(
     Raises:
         InputError: as `AtomsFile`.
     """
-    path, drop, own = Path(path), tuple(drop), Remarks() if remarks is None else remarks
+    path, drop, told = Path(path), tuple(drop), Remarks() if remarks is None else remarks
     kind, count = file_format(path, format), 0
     applied = set() if used is None else used
     if kind == "npz":
-        parts = iter([read_npz(path, **_options(keys, units), drop=drop, used=applied)])
+        parts = iter([read_npz(path, keys, units, drop, used=applied)])
     elif kind == "db" and is_schnetpack(path):
-        parts = iter([read_schnetpack(path, **_options(keys, units), drop=drop, used=applied)])
+        parts = iter([read_schnetpack(path, keys, units, drop, applied)])
     elif kind == "hdf5":
-        parts = read_hdf5(path, **_options(keys, units), drop=drop, used=applied)
+        parts = read_hdf5(path, keys, units, drop, told, applied)
     else:
-        parts = read_ase(path, kind, keys, units, drop, own, applied)
+        parts = read_ase(path, kind, keys, units, drop, told, applied)
     for part in parts:
         count += len(part)
         yield part
     if used is None:
         check_effect(path.name, units, applied)
     if remarks is None:
-        own.say(path.name, count)
+        told.say(path.name, count)
 
 
 def joined(
@@ -141,10 +141,3 @@ def joined(
         del structure.ptr
     counts = [len(part) for part in parts]
     return merged(structures, counts, [part.where for part in parts], remarks), torch.cat(sizes)
-
-
-def _options(keys: Keys, units: Units) -> dict[str, str | None]:
-    """Names and units of the labels, as arguments."""
-    return {f"{name}_key": value for name, value in keys._asdict().items()} | {
-        f"{name}_unit": value for name, value in units._asdict().items()
-    }

@@ -3,64 +3,29 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from types import ModuleType
 
 import numpy as np
 
 from schnetgeo.data.labels import Keys
+from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.stated_units import NONE, Convention, FileUnits, Units, check_effect, stated_in
+from schnetgeo.data.stated_units import NONE, FileUnits, Units, check_effect, stated_in
 from schnetgeo.data.structure import PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
-from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader
+from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader, mask_nan_labels
+from schnetgeo.datasets.hdf5_sets import complete_keys, published_set
 from schnetgeo.datasets.hdf5_values import ValueReader, is_plain
 from schnetgeo.datasets.label_names import label_in
 from schnetgeo.errors import InputError
-from schnetgeo.notes import note
-
-
-class _Published(NamedTuple):
-    """A data set that is known by the name of its energy, with what it calls its labels."""
-
-    energy: str
-    forces: str | None
-    convention: Convention
-
-
-_SETS = (
-    _Published(
-        "wb97x_dz.energy", "wb97x_dz.forces",
-        Convention("ANI-1x", Units("Hartree", "Hartree/Angstrom", None, "Angstrom")),
-    ),
-    _Published(
-        "dft_total_energy", "-dft_total_gradient",
-        Convention("SPICE", Units("Hartree", "Hartree/Bohr", None, "Bohr")),
-    ),
-    _Published(
-        "wB97x_6-31G(d).energy", "wB97x_6-31G(d).forces",
-        Convention("Transition1x", Units("eV", "eV/Angstrom", None, "Angstrom")),
-    ),
-    _Published(
-        "ePBE0+MBD", "totFOR",
-        Convention("QM7-X", Units("eV", "eV/Angstrom", None, "Angstrom")),
-    ),
-    _Published(
-        "energiesHE", None, Convention("ANI-1", Units("Hartree", None, None, "Angstrom")),
-    ),
-)  # fmt: skip
 
 
 def read_hdf5(
     path: str | os.PathLike,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
-    stress_key: str | None = None,
-    virial_key: str | None = None,
-    energy_unit: str | None = None,
-    force_unit: str | None = None,
-    stress_unit: str | None = None,
-    length_unit: str | None = None,
+    keys: Keys = Keys(),  # noqa: B008
+    units: Units = Units(),  # noqa: B008
     drop: tuple[str, ...] = (),
+    remarks: Remarks | None = None,
     used: set[str] | None = None,
 ) -> Iterator[PackedDataset]:
     """Structures of an HDF5 file, in eV and Å, a data set for each group.
@@ -69,52 +34,31 @@ def read_hdf5(
     `z`) and positions (`coordinates`, `conformations`, `positions`, `R`) is a set of conformations
     of one molecule, in the layouts of `read_npz`. Labels are found under their usual names, and
     those of ANI-1, ANI-1x, SPICE, Transition1x and QM7-X under theirs, with the units of their
-    authors. Conformations whose energy or forces are nan, as in ANI-1x, are left out, and so is
-    what is neither label nor one number or text for a structure; notes say so with counts.
+    authors. A label that is nan, as in ANI-1x, is one that the structure lacks. What is neither
+    label nor one number or text for a structure is left out.
 
     Units are those in the attributes `units` of the labels and positions, or `e_unit`, `f_unit`,
     `r_unit` of file or group; what is stated nowhere must be given.
 
     Args:
         path: the file.
-        energy_key: name of the energy in each group.
-        forces_key: of the forces; a minus before a name takes the negative, as of gradients.
-        stress_key: of the stress.
-        virial_key: of the virial.
-        energy_unit: needed unless the file states it.
-        force_unit: likewise.
-        stress_unit: likewise.
-        length_unit: likewise.
+        keys: names of the labels in each group.
+        units: needed where the file states none.
         drop: names to leave out.
+        remarks: is told what was left out or is lacking, instead of notes.
         used: is told the kinds of units that were applied; `None` refuses those without effect.
 
     Raises:
         InputError: names the file, the group, and what is wrong with it.
     """
-    h5py = _h5py(path)
-    names = Keys(energy_key, forces_key, stress_key, virial_key)
-    given = Units(energy_unit, force_unit, stress_unit, length_unit)
-    name, left_out = os.path.basename(path), Counter()
+    h5py, name = _h5py(path), os.path.basename(path)
+    reader = _GroupReader(h5py, path, keys, units, tuple(drop), remarks or Remarks())
     try:
         with h5py.File(path, "r") as file:
-            values = ValueReader(path)
-            count, reviewed, applied = 0, set(), set() if used is None else used
             for group in _groups(file):
-                part = _read_group(
-                    h5py, values, name, group, names, given, drop, left_out, reviewed
-                )
+                part = reader.read(group)
                 if part is not None:
-                    count += 1
-                    applied.update(*(kinds for _, kinds in reviewed))
                     yield part
-            if not count:
-                raise InputError(
-                    f"{path}: no group of this HDF5 file holds both atomic numbers "
-                    f"({', '.join(NUMBERS)}) and positions ({', '.join(POSITIONS)}) with labels; "
-                    "convert it to .npz or extxyz"
-                )
-            if used is None:
-                check_effect(name, given, applied)
     except InputError:
         raise
     except Exception as error:  # of HDF5's library, of many kinds
@@ -122,12 +66,20 @@ def read_hdf5(
             f"{path}: cannot be read as HDF5 ({type(error).__name__}: {str(error)[:120]}); get a "
             "fresh copy, or convert it to .npz or extxyz"
         ) from None
-    if left_out:
-        items = [f"{what} ({number:,})" for what, number in left_out.most_common()]
-        note(f"{name}: left out {', '.join(items)}")
+    if not reader.count:
+        raise InputError(
+            f"{path}: no group of this HDF5 file holds both atomic numbers ({', '.join(NUMBERS)}) "
+            f"and positions ({', '.join(POSITIONS)}); convert it to .npz or extxyz"
+        )
+    if used is None:
+        check_effect(name, units, reader.used)
+    else:
+        used |= reader.used
+    if remarks is None:
+        reader.remarks.say(name, reader.count)
 
 
-def _h5py(path: str | os.PathLike):
+def _h5py(path: str | os.PathLike) -> ModuleType:
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; check the name")
     try:
@@ -147,50 +99,62 @@ def _groups(file) -> Iterator:
             yield group
 
 
-def _read_group(
-    h5py,
-    values: ValueReader,
-    where: str,
-    group,
-    names: Keys,
-    given: Units,
-    drop: tuple[str, ...],
-    left_out: Counter[str],
-    reviewed: set[tuple[Units, frozenset[str]]],
-) -> PackedDataset | None:
-    place = f"{where}, group {group.name}"
-    items = {
-        key: item
-        for key in group
-        if group.get(key, getclass=True, getlink=True) is h5py.HardLink
-        and isinstance(item := group[key], h5py.Dataset)
-        and key not in drop
-    }
-    if not (name_in(items, NUMBERS) and name_in(items, POSITIONS)):
-        return None  # dropped
-    known = next((one for one in _SETS if one.energy in items), None)
-    names, convention = _completed(names, known, items), known.convention if known else NONE
-    arrays = _arrays(values, place, items, names, left_out)
-    labels = _label_arrays(place, arrays, names)
-    kept = _with_labels(arrays, labels, left_out)
-    if kept is None:
-        return None
-    units = FileUnits(place, _stated(place, group, items, labels), given, convention)
-    reader = ArrayReader(place, kept, units)
-    dataset = reader.dataset(names)
-    left_out.update(dict.fromkeys(reader.left_out, 1))
-    if (state := (units.stated, frozenset(units.used))) not in reviewed:
-        reviewed.add(state)
-        units.review(dataset)
-    dataset.where = where
-    return dataset
+class _GroupReader:
+    """Reads the groups of one file and remembers what it saw of all of them."""
 
+    def __init__(
+        self,
+        h5py: ModuleType,
+        path: str | os.PathLike,
+        keys: Keys,
+        units: Units,
+        drop: tuple[str, ...],
+        remarks: Remarks,
+    ):
+        self.h5py, self.name, self.values = h5py, os.path.basename(path), ValueReader(path)
+        self.keys, self.units, self.drop, self.remarks = keys, units, drop, remarks
+        self.count = 0  # structures
+        self.used: set[str] = set()
+        self.reviewed: set[tuple[Units, frozenset[str]]] = set()
 
-def _completed(names: Keys, known: _Published | None, items: dict) -> Keys:
-    if known is None or known.energy == "energiesHE":
-        return names
-    forces = known.forces if (known.forces or "").removeprefix("-") in items else None
-    return names._replace(energy=names.energy or known.energy, forces=names.forces or forces)
+    def read(self, group) -> PackedDataset | None:
+        """The structures of a group; `None` where its geometry is dropped."""
+        where, items = f"{self.name}, group {group.name}", self._items(group)
+        if not (name_in(items, NUMBERS) and name_in(items, POSITIONS)):
+            return None
+        known = published_set(items)
+        keys = complete_keys(self.keys, known, items) if known else self.keys
+        left_out = self.remarks.left_out
+        arrays = _arrays(self.values, where, items, keys, left_out)
+        stated = _stated(where, group, items, _label_arrays(where, arrays, keys))
+        units = FileUnits(where, stated, self.units, known.convention if known else NONE)
+        reader = ArrayReader(where, arrays, units)
+        structures = reader.structures(keys)
+        self.remarks.lacking.update(mask_nan_labels(structures, reader.layout.sizes))
+        dataset = reader.pack(structures)
+        left_out.update(dict.fromkeys(reader.left_out, len(dataset)))
+        self._review(units, dataset)
+        dataset.where = self.name
+        self.count += len(dataset)
+        return dataset
+
+    def _items(self, group) -> dict:
+        """Arrays of the group itself that are not dropped."""
+        return {
+            key: item
+            for key in group
+            if group.get(key, getclass=True, getlink=True) is self.h5py.HardLink
+            and isinstance(item := group[key], self.h5py.Dataset)
+            and key not in self.drop
+        }
+
+    def _review(self, units: FileUnits, dataset: PackedDataset) -> None:
+        """Once for each combination of units, of which a file has one or two."""
+        state = units.stated, frozenset(units.used)
+        if state not in self.reviewed:
+            self.reviewed.add(state)
+            self.used |= units.used
+            units.review(dataset)
 
 
 def _label_arrays(place: str, arrays: dict, names: Keys) -> dict[str, str]:
@@ -234,45 +198,6 @@ def _count(items: Mapping) -> int:
     if positions.ndim != 2:
         return len(positions)
     return 1 if counts is None else items[counts].size
-
-
-def _with_labels(
-    arrays: dict[str, np.ndarray], labels: dict[str, str], left_out: Counter[str]
-) -> dict[str, np.ndarray] | None:
-    """The arrays of those structures whose labels are numbers; `None` where there are none."""
-    count, owner = _count(arrays), _owner(arrays)
-    whole = np.ones(count, bool)
-    for name in labels.values():
-        values = arrays[name]
-        if values.dtype.kind == "f" and len(values) == count:
-            whole &= np.isfinite(values.reshape(count, -1)).all(1)
-        elif values.dtype.kind == "f" and len(values) == len(owner):
-            whole[owner[~np.isfinite(values.reshape(len(owner), -1)).all(1)]] = False
-    if whole.all():
-        return arrays
-    left_out["structures without a label"] += int((~whole).sum())
-    if not whole.any():
-        return None
-    numbers, per_atom = name_in(arrays, NUMBERS), whole[owner]
-    of_atoms = {numbers, name_in(arrays, POSITIONS), labels.get("forces")} if owner.size else set()
-    return {
-        name: values[per_atom]
-        if name in of_atoms
-        else values[whole]
-        if values.shape[:1] == (count,) and (name != numbers or values.ndim == 2)
-        else values
-        for name, values in arrays.items()
-    }
-
-
-def _owner(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Of ragged arrays the structure that each atom belongs to; empty for other layouts."""
-    positions, counts = arrays[name_in(arrays, POSITIONS)], name_in(arrays, COUNTS)
-    sizes = np.empty(0, np.int64) if counts is None else arrays[counts].reshape(-1)
-    whole = sizes.dtype.kind in "iu" and bool((sizes >= 0).all())
-    if positions.ndim != 2 or not whole or sizes.sum() != len(positions):
-        return np.empty(0, np.int64)
-    return np.repeat(np.arange(sizes.size), sizes)
 
 
 def _stated(place: str, group, items: dict, labels: dict[str, str]) -> Units:

@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import (
@@ -30,14 +28,8 @@ _OLD_LABELS = ("old_energies", "old_forces")  # of revised MD17: another level o
 
 def read_npz(
     path: str | os.PathLike,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
-    stress_key: str | None = None,
-    virial_key: str | None = None,
-    energy_unit: str | None = None,
-    force_unit: str | None = None,
-    stress_unit: str | None = None,
-    length_unit: str | None = None,
+    keys: Keys = Keys(),  # noqa: B008
+    units: Units = Units(),  # noqa: B008
     drop: tuple[str, ...] = (),
     convention: Convention | None = None,
     used: set[str] | None = None,
@@ -65,17 +57,11 @@ def read_npz(
 
     Args:
         path: the file.
-        energy_key: array that holds the energy; `None` is `E`, `energy` or `energies`; a minus
-            before a name takes the negative.
-        forces_key: array that holds the forces; `None` is `F` or `forces`; "-gradient" where the
-            file has their negative.
-        stress_key: array that holds the stress, ASE's sign; `None` is `stress`.
-        virial_key: array that holds the virial, −V · stress.
-        energy_unit: needed unless the file states it.
-        force_unit: likewise.
-        stress_unit: likewise.
-        length_unit: likewise, but that positions beside forces per Å or energies in eV, or whose
-            nearest neighbors are a bond length apart in Å, are taken in Å, with a note.
+        keys: names of the labels; `None` is `E`, `energy` or `energies`, `F` or `forces`,
+            `stress`.
+        units: needed where the file states none, but that positions beside forces per Å or
+            energies in eV, or whose nearest neighbors are a bond length apart in Å, are taken in Å,
+            with a note.
         drop: arrays to leave out.
         convention: of a published data set, where the user says that this is one.
         used: is told the kinds of units that were applied; `None` refuses those without effect.
@@ -87,16 +73,16 @@ def read_npz(
     arrays = read_members(path, skip=drop)
     if {"nuclear_charges", "coords"} <= arrays.keys():
         arrays = {name: v for name, v in arrays.items() if name not in _OLD_LABELS}
-    given = Units(energy_unit, force_unit, stress_unit, length_unit)
     shapes = {name: values.shape for name, values in arrays.items()}
-    units = FileUnits(where, _stated(where, arrays), given, convention or _convention(shapes))
-    reader = ArrayReader(where, arrays, units)
-    dataset = reader.dataset(Keys(energy_key, forces_key, stress_key, virial_key))
-    units.review(dataset)
+    stated = stated_in(where, {name: text_of(values) for name, values in arrays.items()})
+    file_units = FileUnits(where, stated, units, convention or _convention(shapes))
+    reader = ArrayReader(where, arrays, file_units)
+    dataset = reader.dataset(keys)
+    file_units.review(dataset)
     if used is None:
-        check_effect(where, given, units.used)
+        check_effect(where, units, file_units.used)
     else:
-        used |= units.used
+        used |= file_units.used
     if reader.left_out:
         note(f"{where}: left out {', '.join(reader.left_out)}")
     return dataset
@@ -124,10 +110,6 @@ def is_revised_md17(path: str | os.PathLike) -> bool | None:
         return False
     convention = _convention(shapes_in(path))
     return None if convention is NONE else convention is REVISED_MD17_CONVENTION
-
-
-def _stated(where: str, arrays: dict[str, np.ndarray]) -> Units:
-    return stated_in(where, {name: text_of(values) for name, values in arrays.items()})
 
 
 def _convention(shapes: dict[str, tuple[int, ...]]) -> Convention:

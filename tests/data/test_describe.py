@@ -9,8 +9,7 @@ from scipy.spatial.transform import Rotation
 from schnetgeo.data import from_ase
 from schnetgeo.data.describe import distribution, elements, fields, formulas, geometry
 from schnetgeo.data.packed import PackedDataset
-from schnetgeo.datasets import Demo
-from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets import AtomsFile, Demo
 from tests.data.test_packed import structures
 from tests.shared_data import shared
 
@@ -114,7 +113,7 @@ def test_cells_tell_crystals_apart():
 def test_published_duplicates_of_qm9():
     """Among 83 groups in 128,744 molecules are about 59 of those within a random 108,744."""
     units = dict(energy_unit="Hartree", length_unit="Angstrom")
-    part = read_npz(shared("qm9_u0_part1.npz"), energy_key="U0", **units)
+    part = AtomsFile(shared("qm9_u0_part1.npz"), energy_key="U0", **units)
     found = geometry(part)
     assert found.exact_copies == 0
     assert 3 <= found.alike <= 10

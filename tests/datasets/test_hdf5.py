@@ -55,7 +55,7 @@ def spice(path, **more):
 
 
 def test_spice(tmp_path):
-    with pytest.warns(DataNote, match=r"spice.hdf5: left out mbis_charges \(7\)"):
+    with pytest.warns(DataNote, match=r"spice.hdf5: left out mbis_charges of 7 of 7 structures"):
         dataset = AtomsFile(spice(tmp_path / "spice.hdf5"))
     assert dataset.num_atoms.tolist() == [9] * FRAMES + [2]
     assert dataset.values("smiles") == ["ethanol"] * FRAMES + ["h2"]
@@ -89,10 +89,13 @@ def test_ani1x_without_some_labels(tmp_path):
     with pytest.warns(DataNote) as notes:
         dataset = AtomsFile(path)
     texts = " ".join(str(n.message) for n in notes)
-    assert "left out structures without a label (2)" in texts
+    assert f"of {FRAMES + 1} structures 2 have no energy; they are kept" in texts
     assert "taken in Hartree, " in texts
     assert "as ANI-1x is published" in texts
-    assert len(dataset) == FRAMES - 1
+    assert dataset.values("energy_mask").tolist() == [
+        k not in (2, FRAMES) for k in range(FRAMES + 1)
+    ]
+    assert not dataset.has("forces_mask")
     assert float(dataset[0].energy) == pytest.approx(ENERGY)
     assert float(dataset[0].forces[0, 0]) == pytest.approx(FORCE)
 
@@ -130,16 +133,26 @@ def test_ragged_without_energies_is_several_structures(tmp_path):
     np.testing.assert_array_equal(dataset[1].forces, RAGGED["F"][2:])
 
 
-@pytest.mark.parametrize("change", [{"E": [np.nan, -2.0]}, {"E": [-1.0, -2.0], "F": "nan"}])
-def test_ragged_structure_without_a_label_is_left_out(tmp_path, change):
-    forces = RAGGED["F"].copy()
-    if change.get("F"):
-        forces[0, 0] = np.nan
-    path = write(tmp_path / "own.h5", {"a": RAGGED | change | {"F": forces}})
-    with pytest.warns(DataNote, match=r"structures without a label \(1\)"):
+@pytest.mark.parametrize("label", ["E", "F"])
+def test_labels_that_are_nan_are_left_out_by_a_mask(tmp_path, label):
+    arrays = RAGGED | {"E": np.array([-1.0, -2.0]), "F": RAGGED["F"].copy()}
+    arrays[label][0] = np.nan  # of the forces, those of one atom
+    path = write(tmp_path / "own.h5", {"a": arrays, "b": RAGGED | {"E": np.array([-3.0, -4.0])}})
+    name = {"E": "energy", "F": "forces"}[label]
+    with pytest.warns(DataNote, match=f"of 4 structures 1 have no {name}; they are kept"):
         dataset = AtomsFile(path, **UNITS)
-    assert dataset.num_atoms.tolist() == [3]
-    np.testing.assert_array_equal(dataset[0].forces, RAGGED["F"][2:])
+    assert dataset.num_atoms.tolist() == [2, 3] * 2
+    assert [k for k in ("energy", "forces") if dataset.has(f"{k}_mask")] == [name]
+    assert dataset.values(f"{name}_mask").tolist() == [False, True, True, True]
+    assert bool(dataset[0][name].isnan().all())
+    np.testing.assert_array_equal(dataset[1].forces, RAGGED["F"][2:])
+    assert dataset.values("energy")[1:].tolist() == [-2, -3, -4]
+
+
+def test_a_label_that_is_infinite_is_refused(tmp_path):
+    path = write(tmp_path / "own.h5", {"a": RAGGED | {"E": [np.inf, -2.0]}})
+    with pytest.raises(InputError, match="structure 0: energy is inf"):
+        AtomsFile(path, **UNITS)
 
 
 def test_labels_of_later_groups_are_reviewed(tmp_path):
@@ -156,7 +169,7 @@ def test_group_of_one_atom(tmp_path):
     atom = {"Z": [8], "R": np.ones((1, 3)), "E": [-5.0], "F": np.zeros((1, 3)), "charges": [0.5]}
     water = {"Z": [8, 1, 1], "R": np.eye(3), "E": [-7.0], "F": np.eye(3), "charges": np.ones(3)}
     path = write(tmp_path / "own.h5", {"a": atom, "b": water})
-    with pytest.warns(DataNote, match=r"left out charges \(2\)"):
+    with pytest.warns(DataNote, match=r"left out charges of 2 of 2"):
         dataset = AtomsFile(path, **UNITS)
     assert dataset.num_atoms.tolist() == [1, 3]
     assert dataset[0].pos.tolist() == [[1, 1, 1]]
@@ -260,7 +273,7 @@ def test_one_text_for_very_many_is_refused(tmp_path, kind):
 def test_lists_of_different_lengths_are_left_out(tmp_path):
     lists = [np.arange(k) for k in range(3)]
     with_texts(tmp_path / "a.h5", lists, h5py.vlen_dtype(np.int64))
-    with pytest.warns(DataNote, match=r"left out text \(3\)"):
+    with pytest.warns(DataNote, match=r"left out text of 3 of 3"):
         dataset = AtomsFile(tmp_path / "a.h5")
     assert not dataset.has("text")
 

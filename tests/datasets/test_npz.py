@@ -6,6 +6,7 @@ import torch
 from ase.build import bulk
 
 from schnetgeo.data import from_ase, to_ase
+from schnetgeo.datasets import AtomsFile
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
@@ -29,7 +30,7 @@ LAYOUTS = [fixed, shuffled_atoms, ragged, md17, revised_md17]
 
 
 def read(tmp_path, arrays, **options):
-    return read_npz(write(tmp_path / "own.npz", arrays), **options)
+    return AtomsFile(write(tmp_path / "own.npz", arrays), **options)
 
 
 def refuses(tmp_path, message, arrays, **options):
@@ -84,7 +85,7 @@ def test_shared_md17_in_ev():
 def test_shared_qm9_in_ev():
     options = dict(energy_key="U0", energy_unit="Hartree")
     with pytest.warns(DataNote, match="positions are taken in Angstrom, in which its nearest"):
-        dataset = read_npz(shared("qm9_u0_part1.npz"), **options)
+        dataset = AtomsFile(shared("qm9_u0_part1.npz"), **options)
     assert len(dataset) == 36248
     assert float(dataset[0].energy) == pytest.approx(-56.525887 * 27.211386245988, abs=1e-9)
     assert dataset[0].z.tolist() == [7, 1, 1, 1]
@@ -508,4 +509,4 @@ def test_text_that_is_not_unicode(tmp_path):
     letters = np.array([0x41, 0x7FFFFFFF], np.uint32).view("U2")
     np.savez(tmp_path / "a.npz", z=[8], R=np.zeros((1, 1, 3)), name=letters)
     with pytest.raises(InputError, match="array 'name' cannot be read .*not Unicode"):
-        read_npz(tmp_path / "a.npz", length_unit="Angstrom")
+        AtomsFile(tmp_path / "a.npz", length_unit="Angstrom")

@@ -18,7 +18,6 @@ from benchmarks.peers import provide_removed_names
 from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17, from_schnetpack
 from schnetgeo.datasets import qm9 as qm9_module
 from schnetgeo.datasets import rmd17 as rmd17_module
-from schnetgeo.datasets.schnetpack import read_schnetpack
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.units import HARTREE
@@ -187,7 +186,7 @@ def test_stress_in_its_unit(tmp_path, unit, value, values):
 
 def test_virial(tmp_path):
     path = crystals(tmp_path / "own.db", {"virial": "kcal/mol"}, virial=STRESS)
-    data = read_schnetpack(path, virial_key="virial")[1]
+    data = AtomsFile(path, virial_key="virial")[1]
     np.testing.assert_allclose(data.stress[0], -STRESS * KCAL_MOL / 125, rtol=1e-12)
 
 
@@ -197,7 +196,7 @@ def test_virial(tmp_path):
 def test_virial_in_another_unit_than_the_energy(tmp_path, unit, options):
     units = {"energy": "Hartree" if unit else None, "virial": unit}
     path = crystals(tmp_path / "own.db", units, virial=STRESS, energy=np.array([-1.0]))
-    data = read_schnetpack(path, virial_key="virial", **options)[1]
+    data = AtomsFile(path, virial_key="virial", **options)[1]
     np.testing.assert_allclose(data.stress[0], -STRESS / 125, rtol=1e-12)
     assert float(data.energy) == pytest.approx(-HARTREE if unit else -1.0)
 
@@ -205,7 +204,7 @@ def test_virial_in_another_unit_than_the_energy(tmp_path, unit, options):
 def test_virial_of_the_energys_unit(tmp_path):
     units = {"energy": "Hartree", "virial": None}
     path = crystals(tmp_path / "own.db", units, virial=STRESS, energy=np.array([-1.0]))
-    data = read_schnetpack(path, virial_key="virial")[1]
+    data = AtomsFile(path, virial_key="virial")[1]
     np.testing.assert_allclose(data.stress[0], -STRESS * HARTREE / 125, rtol=1e-12)
 
 
@@ -214,8 +213,8 @@ def test_silent_energy_is_not_in_the_unit_of_the_virial(tmp_path):
         tmp_path / "own.db", {"energy": None, "virial": "eV"}, virial=STRESS, energy=np.array([-1])
     )
     with pytest.raises(InputError, match="does not state the unit of its energies"):
-        read_schnetpack(path, virial_key="virial")
-    data = read_schnetpack(path, virial_key="virial", energy_unit="Hartree")[0]
+        AtomsFile(path, virial_key="virial")
+    data = AtomsFile(path, virial_key="virial", energy_unit="Hartree")[0]
     assert float(data.energy) == pytest.approx(-HARTREE)
     np.testing.assert_allclose(data.stress[0], -STRESS / 125, rtol=1e-12)
 
