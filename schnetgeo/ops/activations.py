@@ -46,6 +46,19 @@ def silu_of(value, first, second):
         value[n] = h * sigmoid
 
 
+@standalone
+def sigmoid_of(value, first, second):
+    """Replace each number h by σ(h); `first` and `second` become its derivatives."""
+    one, two = value.dtype.type(1), value.dtype.type(2)
+    for n in range(value.shape[0]):
+        h = value[n]
+        small = _exp_minus(abs(h))
+        upper = one / (one + small)
+        sigmoid = upper if h > 0 else small * upper
+        slope = small * upper * upper
+        value[n], first[n], second[n] = sigmoid, slope, slope * (one - two * sigmoid)
+
+
 @serial
 def curvature(first, second):
     """The second derivative of the shifted softplus, σ (1 − σ), from the first."""

@@ -1,0 +1,269 @@
+"""A program as tables of numbers: instructions, and where registers lie in memory.
+
+Compiled code interprets the tables, so that no model needs to be compiled. For each register there
+is memory for its value v and, if it depends on the edges, for the adjoint a of its tangent, both
+kept from the forward pass to the backward pass; and for its tangent t and the gradient b of the
+loss for its value, both used for one block of atoms after the other.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from schnetgeo.engine.program import (
+    Activation,
+    Add,
+    Affine,
+    Concatenate,
+    Embedding,
+    FilterConv,
+    Function,
+    Linear,
+    Multiply,
+    Operation,
+    Program,
+    Scale,
+    Shift,
+    Slice,
+    SumChannels,
+    SumComponents,
+    has_tangent,
+    inputs,
+)
+
+OPERATIONS = (
+    Embedding, Linear, Activation, Affine, Scale, Shift, Add, Multiply, SumChannels, SumComponents,
+    Slice, Concatenate, FilterConv,
+)  # fmt: skip
+ALIGN = 16  # numbers, so that matrices begin at a cache line
+
+_INTEGERS = (
+    "operation", "out", "x", "y",  # registers, −1 for none; y is also a residual
+    "weight", "transposed",  # of a Linear, in the packed matrices: (in, out) and (out, in)
+    "parameter", "bias",  # in the flat parameters and in their gradient
+    "option",  # a Function, a Direction, or the first channel of a Slice
+    "filter",
+    "x_adjoint_first", "y_adjoint_first",  # whether no other operation has added to it before
+    "x_gradient_first", "y_gradient_first",
+)  # fmt: skip
+INSTRUCTION = np.dtype([*((n, np.int64) for n in _INTEGERS), ("scale", "f8"), ("shift", "f8")])
+REGISTER = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "channels", "components", "moves",
+            "value", "first", "second", "adjoint",  # numbers per atom before it on the tape
+            "tangent", "gradient",  # the same in the workspace
+        )
+    ]  # fmt: skip
+)
+
+
+class Code(NamedTuple):
+    """A program that compiled code can run."""
+
+    instructions: np.ndarray  # of INSTRUCTION
+    registers: np.ndarray  # of REGISTER
+    tape: int  # numbers per atom that the forward pass writes, without adjoints
+    tape_with_adjoints: int
+    workspace: int  # numbers per atom
+    output: int  # register
+
+
+class Matrix(NamedTuple):
+    """A weight (out, in) among the flat parameters, and where its two copies go."""
+
+    parameter: int
+    rows: int
+    columns: int
+    weight: int
+    transposed: int
+
+
+class Layout(NamedTuple):
+    """Where parameters lie, one after the other, and the copies of matrices."""
+
+    offsets: tuple[int, ...]
+    size: int
+    matrices: dict[int, Matrix]  # by parameter
+    packed_size: int
+
+
+def lay_out(shapes: list[tuple[int, ...]], programs: list[Program]) -> Layout:
+    """Places for parameters of these shapes, and for copies of those that multiply features."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    offsets = [0, *np.cumsum(sizes).tolist()]
+    matrices, end = {}, 0
+    for operation in (operation for program in programs for operation in program.operations):
+        if isinstance(operation, Linear) and operation.weight not in matrices:
+            size = _aligned(sizes[operation.weight])
+            first = offsets[operation.weight]
+            matrices[operation.weight] = Matrix(first, *shapes[operation.weight], end, end + size)
+            end += 2 * size
+    return Layout(tuple(offsets[:-1]), offsets[-1], matrices, end)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def assemble(program: Program, layout: Layout) -> Code:
+    """The tables of a program whose operations all lead to a result."""
+    memory = _Memory(program)
+    instructions = np.zeros(len(program.operations), INSTRUCTION)
+    for name in ("out", "x", "y", "weight", "transposed", "parameter", "bias", "filter"):
+        instructions[name] = -1
+    for instruction, operation in zip(instructions, program.operations, strict=True):
+        _write(instruction, operation, layout)
+    _mark_first(instructions, program, memory)
+    return Code(
+        instructions, memory.registers, memory.tape, memory.tape_with_adjoints,
+        memory.workspace, program.outputs[0],
+    )  # fmt: skip
+
+
+def _write(instruction: np.void, operation: Operation, layout: Layout) -> None:
+    instruction["operation"] = OPERATIONS.index(type(operation))
+    for name in ("out", "x", "y", "scale", "shift", "filter"):
+        if hasattr(operation, name):
+            instruction[name] = getattr(operation, name)
+    match operation:
+        case Linear(residual=residual, weight=weight, bias=bias):
+            matrix = layout.matrices[weight]
+            instruction["weight"], instruction["transposed"] = matrix.weight, matrix.transposed
+            instruction["y"] = -1 if residual is None else residual
+            instruction["bias"] = -1 if bias is None else layout.offsets[bias]
+        case Activation(function=function):
+            instruction["option"] = function
+        case FilterConv(direction=direction):
+            instruction["option"] = direction
+        case Slice(start=start):
+            instruction["option"] = start
+        case Shift(bias=bias):
+            instruction["bias"] = layout.offsets[bias]
+    if hasattr(operation, "weight"):
+        instruction["parameter"] = layout.offsets[operation.weight]
+
+
+class _Memory:
+    """Places of registers."""
+
+    def __init__(self, program: Program):
+        registers = self.registers = np.zeros(len(program.registers), REGISTER)
+        for name in ("value", "first", "second", "adjoint", "tangent", "gradient"):
+            registers[name] = -1
+        registers["channels"] = [r.channels for r in program.registers]
+        registers["components"] = [r.components for r in program.registers]
+        registers["moves"] = has_tangent(program)
+        written = {operation.out for operation in program.operations}
+        self.arguments = set(range(len(registers))) - written  # basis functions, if any
+        self.in_place = _in_place(program)
+        self._place_values(program)
+        self._place_adjoints(program)
+        self._place_tangents(program)
+        self._place_gradients(program)
+
+    def size(self, register: int) -> int:
+        """Numbers per atom."""
+        row = self.registers[register]
+        return int(row["channels"] * row["components"])
+
+    def _place_values(self, program: Program) -> None:
+        end = 0
+        for register in self.arguments:
+            self.registers[register]["value"] = 0  # which nobody reads
+        for operation in program.operations:
+            row = self.registers[operation.out]
+            if operation.out in self.in_place:
+                row["value"] = self.registers[operation.x]["value"]
+            else:
+                row["value"], end = end, end + self.size(operation.out)
+            if isinstance(operation, Activation):
+                row["first"], end = end, end + self.size(operation.out)
+                if operation.function != Function.SHIFTED_SOFTPLUS:
+                    row["second"], end = end, end + self.size(operation.out)
+        self.tape = end
+
+    def _place_adjoints(self, program: Program) -> None:
+        end = self.tape
+        for operation in reversed(program.operations):
+            row = self.registers[operation.out]
+            if row["moves"] and row["adjoint"] < 0:
+                row["adjoint"], end = end, end + self.size(operation.out)
+            if operation.out in self.in_place and row["moves"]:
+                self.registers[operation.x]["adjoint"] = row["adjoint"]
+        self.tape_with_adjoints = end
+
+    def _place_tangents(self, program: Program) -> None:
+        end = 0
+        for operation in program.operations:
+            if isinstance(operation, FilterConv) and self.registers[operation.x]["tangent"] < 0:
+                # also where it is zero: kernels take it
+                self.registers[operation.x]["tangent"] = end
+                end += self.size(operation.x)
+            row = self.registers[operation.out]
+            if row["moves"] and row["tangent"] < 0:
+                row["tangent"], end = end, end + self.size(operation.out)
+        self.workspace = end
+
+    def _place_gradients(self, program: Program) -> None:
+        """Places that are used again when a register has passed its gradient on."""
+        free: dict[int, list[int]] = {}
+        end = self.workspace
+
+        def place(register: int) -> None:
+            nonlocal end
+            row, size = self.registers[register], self.size(register)
+            if row["gradient"] >= 0 or register in self.arguments:
+                return
+            if free.get(size):
+                row["gradient"] = free[size].pop()
+            else:
+                row["gradient"], end = end, end + size
+
+        for output in program.outputs:
+            place(output)
+        for operation in reversed(program.operations):
+            out = self.registers[operation.out]
+            if operation.out in self.in_place:
+                self.registers[operation.x]["gradient"] = out["gradient"]
+                continue
+            for register in inputs(operation):
+                place(register)
+            free.setdefault(self.size(operation.out), []).append(int(out["gradient"]))
+        self.workspace = end
+
+
+def _in_place(program: Program) -> set[int]:
+    """Results of activations that may lie where their arguments were."""
+    uses = Counter(r for operation in program.operations for r in inputs(operation))
+    written = {operation.out for operation in program.operations}
+    return {
+        operation.out
+        for operation in program.operations
+        if isinstance(operation, Activation)
+        and uses[operation.x] == 1
+        and operation.x in written
+        and operation.x not in program.outputs
+    }
+
+
+def _mark_first(instructions: np.ndarray, program: Program, memory: _Memory) -> None:
+    adjoints = {program.outputs[0]}
+    gradients = {*program.outputs, *memory.arguments}
+    pairs = list(zip(instructions, program.operations, strict=True))
+    for instruction, operation in reversed(pairs):
+        if operation.out in memory.in_place:
+            adjoints.add(operation.x)
+            gradients.add(operation.x)
+            continue
+        for name in ("x", "y"):
+            register = int(instruction[name])
+            if register < 0:
+                continue
+            instruction[f"{name}_gradient_first"] = register not in gradients
+            gradients.add(register)
+            if memory.registers[register]["moves"]:
+                instruction[f"{name}_adjoint_first"] = register not in adjoints
+                adjoints.add(register)

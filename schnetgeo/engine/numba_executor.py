@@ -1,0 +1,295 @@
+"""A program on the CPU: compiled code interprets its tables, over one block after the other.
+
+What operations pass on to each other stays in the cache, threads meet once per pass, and no time
+goes into dispatch. Large batches and single molecules take the same way.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from schnetgeo.engine.backward import Gradients, Tangents, gradient_block, tangent_block
+from schnetgeo.engine.blocks import Blocks
+from schnetgeo.engine.edge_kernels import EdgeArrays
+from schnetgeo.engine.instructions import Code, Layout, assemble, lay_out
+from schnetgeo.engine.interpreter import Model, forward_block, numbers_of, rows_of, transpose_block
+from schnetgeo.engine.program import ModelProgram
+from schnetgeo.engine.rows import fill
+from schnetgeo.engine.threads import run
+from schnetgeo.ops import memory
+from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
+from schnetgeo.ops.jit import serial
+
+_KNOTS = 46  # coefficients that a thread makes at once, from two samples more: rows of eight tiles
+
+
+class Assembled(NamedTuple):
+    """A model's program in tables."""
+
+    layout: Layout
+    matrices: np.ndarray  # (P, 5), of `Matrix`
+    atoms: Code
+    filters: Code
+    filter_outputs: np.ndarray  # registers
+    channels: np.ndarray  # of all filters before each one
+
+    @classmethod
+    def of(cls, program: ModelProgram, shapes: list[tuple[int, ...]]) -> "Assembled":
+        """The tables of a program whose parameters have these shapes."""
+        layout = lay_out(shapes, [program.filters, program.atoms])
+        outputs = program.filters.outputs
+        widths = [program.filters.registers[register].channels for register in outputs]
+        matrices = np.array([*layout.matrices.values()], np.int64).reshape(-1, 5)
+        return cls(
+            layout, matrices, assemble(program.atoms, layout), assemble(program.filters, layout),
+            np.array(outputs, np.int64), np.cumsum([0, *widths]),
+        )  # fmt: skip
+
+
+class Tape(NamedTuple):
+    """What the backward pass needs of a forward pass."""
+
+    model: Model
+    filters: Model
+    filter_values: np.ndarray
+    values: np.ndarray
+    basis: np.ndarray
+
+
+class Batch(NamedTuple):
+    """What a program runs on."""
+
+    z: np.ndarray  # (N,)
+    atom_weights: np.ndarray  # (N,) what an atom counts in the result of its structure
+    edges: EdgeArrays
+    blocks: Blocks
+
+
+def forward(
+    code: Assembled, flat: np.ndarray, basis: np.ndarray, batch: Batch, gradients: bool
+) -> tuple[Tape, np.ndarray, np.ndarray, np.ndarray]:
+    """A tape, results of structures (B,), and edge gradients (E,) and (E, 3) or (0, 3).
+
+    Args:
+        code: the program.
+        flat: all parameters, one after the other.
+        basis: functions on the knots (M + 2, K).
+        batch: atoms and edges.
+        gradients: whether edge gradients are wanted; they are 0 otherwise.
+    """
+    threads, dtype, knots = len(batch.blocks.tasks) - 1, flat.dtype, len(basis) - 2
+    packed = memory.empty((code.layout.packed_size,), dtype)
+    tables = memory.empty((int(code.channels[-1]) * knots,), dtype)
+    chunks = -(-knots // _KNOTS)
+    filter_values = memory.empty((code.filters.tape * chunks * (_KNOTS + 2),), dtype)
+    filters = _model(code.filters, flat, packed, tables, code.channels)
+    pack(flat, code.matrices, packed)
+
+    def tabulate(task: int) -> None:
+        first, last = task * chunks // threads, (task + 1) * chunks // threads
+        build_tables(filters, code.filter_outputs, code.filters.tape, basis, filter_values, first, last)
+
+    if len(code.filter_outputs):
+        run(tabulate, threads)
+    model = _model(code.atoms, flat, packed, tables, code.channels)
+    tape, *results = evaluate(code, model, batch, gradients)
+    return (Tape(model, filters, filter_values, tape, basis), *results)
+
+
+def evaluate(
+    code: Assembled, model: Model, batch: Batch, gradients: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The values of registers, and what `forward` gives, of a model with its tables."""
+    dtype, edges, tasks = model.flat.dtype, batch.edges, batch.blocks.tasks
+    width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
+    tape = memory.empty((width * len(batch.z),), dtype)
+    energy = np.empty(len(batch.blocks.ptr) - 1, dtype)
+    radial, angular = np.zeros(len(edges.source), dtype), np.zeros(edges.unit.shape, dtype)
+
+    def evaluate_blocks(task: int) -> None:
+        forward_blocks(
+            model, code.atoms.output, batch, width, gradients, tape, energy, radial, angular,
+            tasks[task], tasks[task + 1],
+        )  # fmt: skip
+
+    run(evaluate_blocks, len(tasks) - 1)
+    return tape, energy, radial, angular
+
+
+def backward(
+    code: Assembled, tape: Tape, batch: Batch, energy_bar: np.ndarray, tangents: Tangents,
+    gradients: bool,
+) -> np.ndarray:  # fmt: skip
+    """Gradients of all parameters, one after the other.
+
+    Args:
+        code, batch, gradients: as for `forward`, which gave the tape.
+        energy_bar: ∂L/∂ results (B,).
+        tangents: ∂L/∂ edge gradients.
+    """
+    tasks, dtype = batch.blocks.tasks, tape.values.dtype
+    threads = len(tasks) - 1
+    flat = memory.rows(threads, code.layout.size, dtype)
+    tables = memory.rows(threads, len(tape.model.tables), dtype)[:, : len(tape.model.tables)]
+    space = memory.rows(threads, code.atoms.workspace * batch.blocks.max_atoms, dtype)
+    width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
+
+    def reverse_blocks(task: int) -> None:
+        gradient_blocks(
+            tape.model, code.atoms.output, batch, width, gradients, tape.values, energy_bar,
+            tangents, space[task], Gradients(flat[task], tables[task]), tasks[task],
+            tasks[task + 1],
+        )  # fmt: skip
+
+    run(reverse_blocks, threads)
+    chunks = -(-(len(tape.basis) - 2) // _KNOTS)
+    filter_space = memory.rows(threads, code.filters.workspace * (_KNOTS + 2), dtype)
+
+    def reverse_filters(task: int) -> None:
+        first, last = task * chunks // threads, (task + 1) * chunks // threads
+        filter_gradients(
+            tape.filters, code.filter_outputs, code.filters.tape, tape.basis, tape.filter_values,
+            tables, filter_space[task], flat[task], first, last,
+        )  # fmt: skip
+
+    if len(code.filter_outputs):
+        run(reverse_filters, threads)
+    for task in range(1, threads):
+        flat[0] += flat[task]
+    return flat[0, : code.layout.size]
+
+
+def _model(code: Code, flat, packed, tables, channels) -> Model:
+    return Model(code.instructions, code.registers, flat, packed, tables, channels)
+
+
+@serial
+def pack(flat, matrices, packed):
+    """Copy each weight (out, in) to where it lies as (in, out) and as (out, in)."""
+    for m in range(matrices.shape[0]):
+        first, rows, columns, weight, transposed = matrices[m]
+        for r in range(rows):
+            for c in range(columns):
+                packed[transposed + r * columns + c] = flat[first + r * columns + c]
+        for c in range(columns):
+            for r in range(rows):
+                packed[weight + c * rows + r] = flat[first + r * columns + c]
+
+
+@serial
+def _no_edges(dtype_of):
+    none = np.empty(0, np.int64)
+    return EdgeArrays(none, none, none, none, dtype_of[:0].reshape(0, 4), dtype_of[:0].reshape(0, 4), dtype_of[:0].reshape(0, 3))
+
+
+@serial
+def build_tables(model, outputs, width, basis, values, first, last):
+    """Run the filters on some chunks of the knots, and write the coefficients of their tables."""
+    z, edges = np.empty(0, np.int64), _no_edges(basis)
+    knots = basis.shape[0] - 2
+    for chunk in range(first, last):
+        begin, end = chunk * _KNOTS, min((chunk + 1) * _KNOTS, knots)
+        n = end + 2 - begin
+        inputs = basis[begin : end + 2]
+        start = chunk * (_KNOTS + 2) * width
+        tape = values[start : start + n * width]
+        forward_block(model, edges, z, inputs, tape, (0, n))
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            samples = rows_of(tape, register.value, register, n)
+            place = model.channels[q] * knots
+            for m in range(n - 2):
+                row = place + (begin + m) * register.channels
+                coefficient(samples, m, model.tables[row : row + register.channels])
+
+
+@serial
+def filter_gradients(model, outputs, width, basis, values, tables, workspace, flat, first, last):
+    """Add to the gradient of all parameters what comes through some chunks of the knots.
+
+    Args:
+        model, outputs, width, basis, values: as for `build_tables`, after it.
+        tables: gradients of the coefficients, one row for each thread.
+        workspace: memory for one chunk.
+        flat: the gradient.
+        first, last: chunks.
+    """
+    z, edges = np.empty(0, np.int64), _no_edges(basis)
+    tangents = Tangents(basis[0, :0], basis[:0, :0])
+    knots = basis.shape[0] - 2
+    for chunk in range(first, last):
+        begin, end = chunk * _KNOTS, min((chunk + 1) * _KNOTS, knots)
+        n = end + 2 - begin
+        inputs = basis[begin : end + 2]
+        start = chunk * (_KNOTS + 2) * width
+        tape = values[start : start + n * width]
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            fill(workspace.dtype.type(0), numbers_of(workspace, register.gradient, register, n))
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            gradient = rows_of(workspace, register.gradient, register, n)
+            channels = register.channels
+            place = model.channels[q] * knots + begin * channels
+            for task in range(tables.shape[0]):
+                bar = tables[task, place : place + (n - 2) * channels].reshape(n - 2, channels)
+                for m in range(n):
+                    add_coefficient_adjoint(bar, m, gradient[m])
+        gradient_block(
+            model, edges, z, inputs, tangents, False, tape, workspace, (0, n),
+            Gradients(flat, tables[0]),
+        )  # fmt: skip
+
+
+@serial
+def forward_blocks(
+    model, output, batch, width, gradients, tape, energy, radial, angular, first, last
+):
+    """Results and edge gradients of some blocks."""
+    ptr, starts = batch.blocks.ptr, batch.blocks.first
+    inputs = np.empty((0, 0), tape.dtype)
+    for block in range(first, last):
+        atoms = ptr[starts[block]], ptr[starts[block + 1]]
+        n = atoms[1] - atoms[0]
+        own = tape[atoms[0] * width : atoms[1] * width]
+        forward_block(model, batch.edges, batch.z, inputs, own, atoms)
+        register = model.registers[output]
+        y = numbers_of(own, register.value, register, n)
+        for b in range(starts[block], starts[block + 1]):
+            total = tape.dtype.type(0)
+            for i in range(ptr[b], ptr[b + 1]):
+                total += batch.atom_weights[i] * y[i - atoms[0]]
+            energy[b] = total
+        if gradients and register.moves:
+            adjoint = numbers_of(own, register.adjoint, register, n)
+            for i in range(n):
+                adjoint[i] = batch.atom_weights[atoms[0] + i]
+            transpose_block(model, batch.edges, own, atoms, radial, angular)
+
+
+@serial
+def gradient_blocks(
+    model, output, batch, width, with_tangents, tape, energy_bar, tangents, workspace, gradients,
+    first, last,
+):  # fmt: skip
+    """Gradients of parameters and tables from some blocks."""
+    ptr, starts = batch.blocks.ptr, batch.blocks.first
+    inputs = np.empty((0, 0), tape.dtype)
+    fill(tape.dtype.type(0), gradients.flat)
+    fill(tape.dtype.type(0), gradients.tables)
+    for block in range(first, last):
+        atoms = ptr[starts[block]], ptr[starts[block + 1]]
+        n = atoms[1] - atoms[0]
+        own = tape[atoms[0] * width : atoms[1] * width]
+        register = model.registers[output]
+        with_tangents = with_tangents and register.moves != 0
+        if with_tangents:
+            tangent_block(model, batch.edges, tangents, own, workspace, atoms)
+        gradient = numbers_of(workspace, register.gradient, register, n)
+        for b in range(starts[block], starts[block + 1]):
+            for i in range(ptr[b], ptr[b + 1]):
+                gradient[i - atoms[0]] = batch.atom_weights[i] * energy_bar[b]
+        gradient_block(
+            model, batch.edges, batch.z, inputs, tangents, with_tangents, own, workspace, atoms,
+            gradients,
+        )  # fmt: skip
