@@ -52,9 +52,15 @@ REGISTER = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "channels", "components", "moves",
-            "value", "first", "second", "adjoint",  # numbers per atom before it on the tape
-            "tangent", "gradient",  # the same in the workspace
+            "channels",
+            "components",
+            "moves",
+            "value",
+            "first",
+            "second",
+            "adjoint",  # numbers per atom before it on the tape
+            "tangent",
+            "gradient",  # the same in the workspace
         )
     ]  # fmt: skip
 )

@@ -87,7 +87,9 @@ def forward(
 
     def tabulate(task: int) -> None:
         first, last = task * chunks // threads, (task + 1) * chunks // threads
-        build_tables(filters, code.filter_outputs, code.filters.tape, basis, filter_values, first, last)
+        build_tables(
+            filters, code.filter_outputs, code.filters.tape, basis, filter_values, first, last
+        )
 
     if len(code.filter_outputs):
         run(tabulate, threads)
@@ -179,7 +181,15 @@ def pack(flat, matrices, packed):
 @serial
 def _no_edges(dtype_of):
     none = np.empty(0, np.int64)
-    return EdgeArrays(none, none, none, none, dtype_of[:0].reshape(0, 4), dtype_of[:0].reshape(0, 4), dtype_of[:0].reshape(0, 3))
+    return EdgeArrays(
+        none,
+        none,
+        none,
+        none,
+        dtype_of[:0].reshape(0, 4),
+        dtype_of[:0].reshape(0, 4),
+        dtype_of[:0].reshape(0, 3),
+    )
 
 
 @serial

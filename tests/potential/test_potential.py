@@ -533,7 +533,7 @@ def test_scale_multiplies_everything_but_the_references():
 def test_scale_and_references_are_not_trained():
     potential = Potential(SchNet(channels=4, num_layers=1), torch.rand(100), scale=3.0)
     assert {name.split(".")[0] for name, _ in potential.named_parameters()} == {"model"}
-    assert {"references.energies", "scale"} <= potential.state_dict().keys()
+    assert {"atomic_references.energies", "scale"} <= potential.state_dict().keys()
 
 
 @pytest.mark.parametrize(
