@@ -17,7 +17,6 @@ from schnetgeo.engine.edge_kernels import (
 )
 from schnetgeo.engine.interpreter import (
     ACTIVATION,
-    ADD,
     AFFINE,
     CONCATENATE,
     CONV,
@@ -28,8 +27,6 @@ from schnetgeo.engine.interpreter import (
     SCALE,
     SHIFT,
     SLICE,
-    SUM_CHANNELS,
-    SUM_COMPONENTS,
     add_channels,
     nonzero_columns,
     numbers_of,
@@ -48,6 +45,7 @@ from schnetgeo.engine.vector_kernels import (
     vector_conv_tangent,
     vector_table_gradient,
 )
+from schnetgeo.engine.views import view
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
 from schnetgeo.ops.jit import standalone
 
@@ -218,9 +216,9 @@ def _linear_gradient(model, op, inputs, with_tangents, tape, workspace, n, gradi
     register, argument = model.registers[op.out], model.registers[op.x]
     gradient = rows_of(workspace, register.gradient, register, n)
     rows, columns = register.channels, argument.channels
-    out = gradients.flat[op.parameter : op.parameter + rows * columns].reshape(rows, columns)
+    out = view(gradients.flat, op.parameter, (rows, columns))
     if op.bias >= 0:
-        add_rows(gradient, gradients.flat[op.bias : op.bias + rows])
+        add_rows(gradient, view(gradients.flat, op.bias, (rows,)))
     if op.y >= 0:
         y = model.registers[op.y]
         target = vectors_of(workspace, y.gradient, y, n)
@@ -282,7 +280,7 @@ def _rows_gradient(model, op, with_tangents, tape, workspace, n, gradients):
     register, x, y = model.registers[op.out], model.registers[op.x], model.registers[max(op.y, 0)]
     one, channels = tape.dtype.type(1), register.channels
     gradient = vectors_of(workspace, register.gradient, register, n)
-    x_out, y_out = vectors_of(workspace, x.gradient, x, n), workspace[:0].reshape(0, 1, 1)
+    x_out, y_out = vectors_of(workspace, x.gradient, x, n), view(workspace, 0, (0, 1, 1))
     if op.y >= 0:
         y_out = vectors_of(workspace, y.gradient, y, n)
     transpose_rows(model, op, tape, n, gradient, x_out, y_out)

@@ -25,6 +25,7 @@ from schnetgeo.engine.program import (
 )
 from schnetgeo.engine.rows import add_product, add_scaled, copy, fill, multiply_in_place
 from schnetgeo.engine.vector_kernels import transposed, vector_conv, vector_edge_gradient
+from schnetgeo.engine.views import view
 from schnetgeo.ops.dense import add_products
 from schnetgeo.ops.jit import serial, standalone
 
@@ -53,36 +54,33 @@ class Model(NamedTuple):
 @serial
 def rows_of(memory, offset, register, n):
     """The part of a block's memory that belongs to a register, (n · components, channels)."""
-    size, channels = n * register.components, register.channels
-    return memory[offset * n : offset * n + size * channels].reshape(size, channels)
+    return view(memory, offset * n, (n * register.components, register.channels))
 
 
 @serial
 def vectors_of(memory, offset, register, n):
     """The same as (n, components, channels)."""
-    shape = n, register.components, register.channels
-    end = offset * n + shape[0] * shape[1] * shape[2]
-    return memory[offset * n : end].reshape(shape)
+    return view(memory, offset * n, (n, register.components, register.channels))
 
 
 @serial
 def numbers_of(memory, offset, register, n):
     """The same as one row."""
-    return memory[offset * n : (offset + register.components * register.channels) * n]
+    return view(memory, offset * n, (n * register.components * register.channels,))
 
 
 @serial
 def table_of(tables, channels, filter):
     """Coefficients (M, F) of a filter."""
-    knots = tables.shape[0] // channels[-1]
-    first, last = channels[filter], channels[filter + 1]
-    return tables[first * knots : last * knots].reshape(knots, last - first)
+    knots = tables.shape[0] // channels[channels.shape[0] - 1]
+    first = channels[filter]
+    return view(tables, first * knots, (knots, channels[filter + 1] - first))
 
 
 @serial
 def row_of(flat, offset, channels):
     """A row of parameters as (1, 1, channels)."""
-    return flat[offset : offset + channels].reshape(1, 1, channels)
+    return view(flat, offset, (1, 1, channels))
 
 
 @standalone
@@ -130,7 +128,8 @@ def _linear(model, op, inputs, tape, n):
     out = rows_of(tape, register.value, register, n)
     if op.y >= 0:
         residual = model.registers[op.y]
-        copy(numbers_of(tape, residual.value, residual, n), out.reshape(-1))
+        numbers = numbers_of(tape, register.value, register, n)
+        copy(numbers_of(tape, residual.value, residual, n), numbers)
         if op.bias >= 0:
             for i in range(out.shape[0]):
                 for f in range(out.shape[1]):
@@ -140,7 +139,7 @@ def _linear(model, op, inputs, tape, n):
             for f in range(out.shape[1]):
                 out[i, f] = model.flat[op.bias + f]
     else:
-        fill(out.dtype.type(0), out.reshape(-1))
+        fill(out.dtype.type(0), numbers_of(tape, register.value, register, n))
     if inputs.shape[0] and op.x == 0:
         first, last = nonzero_columns(inputs)
         add_products(inputs[:, first:last], weight_rows(model, op, first, last), out)
@@ -153,15 +152,14 @@ def _linear(model, op, inputs, tape, n):
 def weight_rows(model, op, first, last):
     """Rows of the weight of a Linear as (in, out)."""
     channels = model.registers[op.out].channels
-    begin, end = op.weight + first * channels, op.weight + last * channels
-    return model.packed[begin:end].reshape(last - first, channels)
+    return view(model.packed, op.weight + first * channels, (last - first, channels))
 
 
 @serial
 def transposed_weight(model, op):
     """The weight of a Linear as (out, in)."""
     rows, columns = model.registers[op.out].channels, model.registers[op.x].channels
-    return model.packed[op.transposed : op.transposed + rows * columns].reshape(rows, columns)
+    return view(model.packed, op.transposed, (rows, columns))
 
 
 @serial
@@ -220,7 +218,7 @@ def _broadcast(model, op, tape, n):
     register, argument = model.registers[op.out], model.registers[op.x]
     out = vectors_of(tape, register.value, register, n)
     x, one = vectors_of(tape, argument.value, argument, n), tape.dtype.type(1)
-    fill(tape.dtype.type(op.shift), out.reshape(-1))
+    fill(tape.dtype.type(op.shift), numbers_of(tape, register.value, register, n))
     if op.operation == MULTIPLY:
         other = model.registers[op.y]
         add_product(x, vectors_of(tape, other.value, other, n), out)
@@ -271,7 +269,7 @@ def transpose_block(model, edges, tape, atoms, radial, angular):
                 if op.y >= 0:
                     moves_y = model.registers[op.y].moves
                 x, y = model.registers[op.x], model.registers[max(op.y, 0)]
-                x_out, y_out = tape[:0].reshape(0, 1, 1), tape[:0].reshape(0, 1, 1)
+                x_out, y_out = view(tape, 0, (0, 1, 1)), view(tape, 0, (0, 1, 1))
                 if moves_x:
                     x_out = vectors_of(tape, x.adjoint, x, n)
                 if moves_y:
