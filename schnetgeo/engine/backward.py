@@ -97,7 +97,7 @@ def tangent_block(model, edges, tangents, tape, workspace, atoms):
 def _convolve(model, op, edges, tangents, tape, workspace, atoms):
     n = atoms[1] - atoms[0]
     register, argument = model.registers[op.out], model.registers[op.x]
-    table = table_of(model.tables, model.channels, op.filter)
+    table = table_of(model, model.tables, op.filter)
     dr, du = tangents.distance, tangents.unit
     if op.option == NO_DIRECTION and register.components == 1:
         x = rows_of(tape, argument.value, argument, n)
@@ -307,8 +307,8 @@ def _rows_gradient(model, op, with_tangents, tape, workspace, n, gradients):
 def _conv_gradient(model, op, edges, tangents, with_tangents, tape, workspace, atoms, gradients):
     n = atoms[1] - atoms[0]
     register, argument = model.registers[op.out], model.registers[op.x]
-    table = table_of(model.tables, model.channels, op.filter)
-    table_out = table_of(gradients.tables, model.channels, op.filter)
+    table = table_of(model, model.tables, op.filter)
+    table_out = table_of(model, gradients.tables, op.filter)
     dr, du, rows = tangents.distance, tangents.unit, np.empty((2, table.shape[1]), tape.dtype)
     if op.option == NO_DIRECTION and register.components == 1:
         x = rows_of(tape, argument.value, argument, n)

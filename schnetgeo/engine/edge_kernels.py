@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schnetgeo.ops.jit import serial, standalone
+from schnetgeo.ops.jit import inner, standalone
 
 
 class EdgeArrays(NamedTuple):
@@ -152,7 +152,7 @@ def table_gradient_tangent(x, dx, adjoint, gradient, edges, dr, atoms, pairs, ou
             add_to_table(pair, tangent, edges, e, dr[e], out)
 
 
-@serial
+@inner
 def add_to_table(pair, tangent, edges, e, t, out):
     """Add w_eq pair + ṙ_e w′_eq tangent to the rows k_e + q."""
     k, w, d = edges.interval[e], edges.weights[e], edges.derivatives[e]

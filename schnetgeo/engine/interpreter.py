@@ -27,7 +27,7 @@ from schnetgeo.engine.rows import add_product, add_scaled, copy, fill, multiply_
 from schnetgeo.engine.vector_kernels import transposed, vector_conv, vector_edge_gradient
 from schnetgeo.engine.views import view
 from schnetgeo.ops.dense import add_products
-from schnetgeo.ops.jit import serial, standalone
+from schnetgeo.ops.jit import inner, standalone
 
 EMBEDDING, LINEAR, ACTIVATION, AFFINE, SCALE, SHIFT, ADD, MULTIPLY, SLICE, CONCATENATE, CONV = (
     OPERATIONS.index(operation)
@@ -49,35 +49,35 @@ class Model(NamedTuple):
     packed: np.ndarray  # matrices, as (in, out) and as (out, in)
     tables: np.ndarray  # coefficients (M, F) of one filter after the other
     channels: np.ndarray  # of all filters before each one
+    knots: int  # M
 
 
-@serial
+@inner
 def rows_of(memory, offset, register, n):
     """The part of a block's memory that belongs to a register, (n · components, channels)."""
     return view(memory, offset * n, (n * register.components, register.channels))
 
 
-@serial
+@inner
 def vectors_of(memory, offset, register, n):
     """The same as (n, components, channels)."""
     return view(memory, offset * n, (n, register.components, register.channels))
 
 
-@serial
+@inner
 def numbers_of(memory, offset, register, n):
     """The same as one row."""
     return view(memory, offset * n, (n * register.components * register.channels,))
 
 
-@serial
-def table_of(tables, channels, filter):
-    """Coefficients (M, F) of a filter."""
-    knots = tables.shape[0] // channels[channels.shape[0] - 1]
-    first = channels[filter]
-    return view(tables, first * knots, (knots, channels[filter + 1] - first))
+@inner
+def table_of(model, tables, filter):
+    """Coefficients (M, F) of a filter, or their gradients."""
+    first, last = model.channels[filter], model.channels[filter + 1]
+    return view(tables, first * model.knots, (model.knots, last - first))
 
 
-@serial
+@inner
 def row_of(flat, offset, channels):
     """A row of parameters as (1, 1, channels)."""
     return view(flat, offset, (1, 1, channels))
@@ -148,21 +148,21 @@ def _linear(model, op, inputs, tape, n):
         add_products(x, weight_rows(model, op, 0, argument.channels), out)
 
 
-@serial
+@inner
 def weight_rows(model, op, first, last):
     """Rows of the weight of a Linear as (in, out)."""
     channels = model.registers[op.out].channels
     return view(model.packed, op.weight + first * channels, (last - first, channels))
 
 
-@serial
+@inner
 def transposed_weight(model, op):
     """The weight of a Linear as (out, in)."""
     rows, columns = model.registers[op.out].channels, model.registers[op.x].channels
     return view(model.packed, op.transposed, (rows, columns))
 
 
-@serial
+@inner
 def nonzero_columns(x):
     """First and last column, the latter excluded, that is not 0: Gaussians far away are."""
     first, last = x.shape[1], 0
@@ -182,7 +182,7 @@ def nonzero_columns(x):
 def _convolve(model, op, edges, tape, atoms):
     n = atoms[1] - atoms[0]
     register, argument = model.registers[op.out], model.registers[op.x]
-    table = table_of(model.tables, model.channels, op.filter)
+    table = table_of(model, model.tables, op.filter)
     if op.option == NO_DIRECTION and register.components == 1:
         x = rows_of(tape, argument.value, argument, n)
         conv(x, table, edges, atoms, rows_of(tape, register.value, register, n))
@@ -336,7 +336,7 @@ def transpose_rows(model, op, tape, n, adjoint, x_out, y_out):
             add_scaled(adjoint, one, y_out)
 
 
-@serial
+@inner
 def add_channels(x, x_first, out, out_first, count):
     """Add some channels of x to some of out."""
     for i in range(out.shape[0]):
@@ -349,7 +349,7 @@ def add_channels(x, x_first, out, out_first, count):
 def _transpose_conv(model, op, edges, tape, atoms, radial, angular):
     n = atoms[1] - atoms[0]
     register, argument = model.registers[op.out], model.registers[op.x]
-    table = table_of(model.tables, model.channels, op.filter)
+    table = table_of(model, model.tables, op.filter)
     if op.x_adjoint_first:
         fill(tape.dtype.type(0), numbers_of(tape, argument.adjoint, argument, n))
     if op.option == NO_DIRECTION and register.components == 1:

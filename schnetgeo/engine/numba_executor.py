@@ -18,7 +18,7 @@ from schnetgeo.engine.rows import fill
 from schnetgeo.engine.threads import run
 from schnetgeo.ops import memory
 from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
-from schnetgeo.ops.jit import serial
+from schnetgeo.ops.jit import inner, serial
 
 _KNOTS = 46  # coefficients that a thread makes at once, from two samples more: rows of eight tiles
 
@@ -82,7 +82,7 @@ def forward(
     tables = memory.empty((int(code.channels[-1]) * knots,), dtype)
     chunks = -(-knots // _KNOTS)
     filter_values = memory.empty((code.filters.tape * chunks * (_KNOTS + 2),), dtype)
-    filters = _model(code.filters, flat, packed, tables, code.channels)
+    filters = Model(*code.filters[:2], flat, packed, tables, code.channels, knots)
     pack(flat, code.matrices, packed)
 
     def tabulate(task: int) -> None:
@@ -93,7 +93,7 @@ def forward(
 
     if len(code.filter_outputs):
         run(tabulate, threads)
-    model = _model(code.atoms, flat, packed, tables, code.channels)
+    model = Model(*code.atoms[:2], flat, packed, tables, code.channels, knots)
     tape, *results = evaluate(code, model, batch, gradients)
     return (Tape(model, filters, filter_values, tape, basis), *results)
 
@@ -132,7 +132,7 @@ def backward(
     tasks, dtype = batch.blocks.tasks, tape.values.dtype
     threads = len(tasks) - 1
     flat = memory.rows(threads, code.layout.size, dtype)
-    tables = memory.rows(threads, len(tape.model.tables), dtype)[:, : len(tape.model.tables)]
+    tables = memory.rows(threads, len(tape.model.tables), dtype)
     space = memory.rows(threads, code.atoms.workspace * batch.blocks.max_atoms, dtype)
     width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
 
@@ -161,10 +161,6 @@ def backward(
     return flat[0, : code.layout.size]
 
 
-def _model(code: Code, flat, packed, tables, channels) -> Model:
-    return Model(code.instructions, code.registers, flat, packed, tables, channels)
-
-
 @serial
 def pack(flat, matrices, packed):
     """Copy each weight (out, in) to where it lies as (in, out) and as (out, in)."""
@@ -178,18 +174,15 @@ def pack(flat, matrices, packed):
                 packed[weight + c * rows + r] = flat[first + r * columns + c]
 
 
-@serial
-def _no_edges(dtype_of):
-    none = np.empty(0, np.int64)
-    return EdgeArrays(
-        none,
-        none,
-        none,
-        none,
-        dtype_of[:0].reshape(0, 4),
-        dtype_of[:0].reshape(0, 4),
-        dtype_of[:0].reshape(0, 3),
-    )
+@inner
+def _no_edges(like):
+    none, rows, units = np.empty(0, np.int64), np.empty((0, 4), like.dtype), _no_units(like)
+    return EdgeArrays(none, none, none, none, rows, rows, units)
+
+
+@inner
+def _no_units(like):
+    return np.empty((0, 3), like.dtype)
 
 
 @serial
@@ -225,7 +218,7 @@ def filter_gradients(model, outputs, width, basis, values, tables, workspace, fl
         first, last: chunks.
     """
     z, edges = np.empty(0, np.int64), _no_edges(basis)
-    tangents = Tangents(basis[0, :0], basis[:0, :0])
+    tangents = Tangents(np.empty(0, basis.dtype), _no_units(basis))
     knots = basis.shape[0] - 2
     for chunk in range(first, last):
         begin, end = chunk * _KNOTS, min((chunk + 1) * _KNOTS, knots)

@@ -6,12 +6,12 @@ other edge is the opposite one. Features are (n, 1, F) or (n, 3, F).
 
 from schnetgeo.engine.edge_kernels import add_to_table
 from schnetgeo.engine.program import Direction
-from schnetgeo.ops.jit import serial, standalone
+from schnetgeo.ops.jit import inner, standalone
 
 NONE, GRADIENT, DIVERGENCE = (int(direction) for direction in Direction)
 
 
-@serial
+@inner
 def transposed(direction):
     """Direction and sign of the convolution that is the transpose of one."""
     if direction == NONE:
@@ -19,7 +19,7 @@ def transposed(direction):
     return (DIVERGENCE if direction == GRADIENT else GRADIENT), -1
 
 
-@serial
+@inner
 def _interpolate(table, k, w, factor, out):
     """Write factor · Σ_q w_q c_{k+q}."""
     w0, w1, w2, w3 = factor * w[0], factor * w[1], factor * w[2], factor * w[3]
@@ -28,7 +28,7 @@ def _interpolate(table, k, w, factor, out):
         out[f] = w0 * c0[f] + w1 * c1[f] + w2 * c2[f] + w3 * c3[f]
 
 
-@serial
+@inner
 def _add_pair(filter, factor, x_i, x_j, out_i, out_j, sign):
     """Add factor · filter ⊙ x_j to out_i, and sign times that of x_i to out_j."""
     back = sign * factor
@@ -88,7 +88,7 @@ def vector_conv_tangent(direction, sign, x, dx, table, edges, dr, du, atoms, row
                 _apply(direction, filter, du[e], sign, x_i, x_j, out_i, out_j)
 
 
-@serial
+@inner
 def _pair_product(x_i, x_j, y_i, y_j, factor, sign, out):
     """Add factor · (x_j ⊙ y_i + sign · x_i ⊙ y_j)."""
     back = factor * sign
@@ -111,7 +111,7 @@ def _pair_gradient(direction, unit, x_i, x_j, y_i, y_j, out):
             _pair_product(x_i[c], x_j[c], y_i[0], y_j[0], unit[c], -one, out)
 
 
-@serial
+@inner
 def _product_sum(filter, x_i, x_j, y_i, y_j):
     """Σ_f W_f (x_j y_i − x_i y_j)."""
     total = filter.dtype.type(0)

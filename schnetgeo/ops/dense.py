@@ -1,13 +1,16 @@
 """Small matrix products for functions that are compiled as a whole, without a call to a library."""
 
-from schnetgeo.ops.jit import serial, standalone
+from numba import types
+from numba.extending import intrinsic
+
+from schnetgeo.ops.jit import inner, serial, standalone
 from schnetgeo.ops.tile import ROWS, VECTORS, add_tile, lanes
 
 
 def _strip(vectors: int):
     """A function for columns that are so many vectors wide, all rows."""
 
-    @serial
+    @inner
     def add_strip(a, b, out, column):
         row, rows = 0, out.shape[0]
         while row + ROWS <= rows:
@@ -25,9 +28,24 @@ def _strip(vectors: int):
 _wide, _narrow = _strip(VECTORS), _strip(1)
 
 
-@standalone
+@intrinsic
+def _of_any_layout(typing, x):
+    """The same array, of the type that arrays of all layouts share."""
+
+    def generate(context, builder, signature, arguments):
+        return arguments[0]
+
+    return types.Array(x.dtype, x.ndim, "A")(x), generate
+
+
+@inner
 def add_products(x, weight, out):
-    """Add x W to out."""
+    """Add x W to out, where x may be the transpose of an array, or a part of one."""
+    _add_products(_of_any_layout(x), weight, out)
+
+
+@standalone
+def _add_products(x, weight, out):
     columns, narrow = out.shape[1], lanes(out.itemsize)
     column, wide = 0, VECTORS * narrow
     while column + wide <= columns:
@@ -66,7 +84,7 @@ def set_all_rows(x, out):
             out[i, f] = x[f]
 
 
-@standalone
+@inner
 def add_outer(x, y, out):
     """Add xᵀ y to out."""
     add_products(x.T, y, out)

@@ -32,11 +32,19 @@ def match_threads() -> None:
 OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 
+_INNER = dict(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def serial(function: Callable, parallel: bool = False) -> Callable:
     """Compile a function when it is first called, once for all processes."""
     kernel = njit(parallel=parallel, **OPTIONS)(function)
     kernel._cache = KernelCache(function, parallel)
     return kernel
+
+
+def inner(function: Callable) -> Callable:
+    """The same for a function that only kernels call: compiled faster, and a part of its caller."""
+    return njit(**OPTIONS, **_INNER)(function)
 
 
 def parallel(function: Callable) -> Callable:
@@ -65,7 +73,9 @@ def _lose_threads() -> None:
 def standalone(function: Callable) -> Callable:
     """The same for a function that kernels call, and that none of them contains.
 
-    A call of a `serial` function compiles it once more as a part of its caller, and of the caller's
+    A call of an `inner` function compiles it once more as a part of its caller, and of the caller's
     caller. That is good for a line or two, which are then inlined, and for nothing else.
     """
-    return by_symbol(serial(function))
+    kernel = njit(**OPTIONS, **_INNER)(function)
+    kernel._cache = KernelCache(function, parallel=False)
+    return by_symbol(kernel)
