@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
+from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import is_trajectory
 from schnetgeo.data_options import (
@@ -289,15 +290,16 @@ def _download(options: Namespace) -> None:
 
 
 def _convert(options: Namespace) -> None:
-    count = 0
+    count, remarks = 0, Remarks()
 
     def parts() -> Iterable[PackedDataset]:
         nonlocal count
-        for part in read_blocks(options.files, options):
+        for part in read_blocks(options.files, options, remarks):
             count += len(part)
             yield part
 
-    write_dataset(options.out, parts(), options.append)
+    write_dataset(options.out, parts(), options.append, remarks)
+    remarks.say(", ".join(Path(file).name for file in options.files), count)
     print(f"{options.out}: {count:,} structures")
 
 

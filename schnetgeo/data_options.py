@@ -7,6 +7,7 @@ import torch
 from jsonargparse import Namespace
 
 from schnetgeo.data.labels import Keys
+from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, split_by
 from schnetgeo.data.stated_units import Units, check_effect
@@ -84,14 +85,14 @@ def read_to_split(options: Namespace) -> tuple[PackedDataset, str]:
     return dataset, "files"
 
 
-def read_blocks(files: list[str], options: Namespace) -> Iterator[PackedDataset]:
+def read_blocks(files: list[str], options: Namespace, remarks: Remarks) -> Iterator[PackedDataset]:
     """The same structures, as many at a time as there are in a block of their file."""
     (keys, units), used = _keys_and_units(options), set()
     for file in files:
         if Path(file).is_dir():
             yield from _store(file, options).blocks()
         else:
-            yield from read_parts(file, options.format, keys, units, options.drop, used=used)
+            yield from read_parts(file, options.format, keys, units, options.drop, remarks, used)
     check_effect(", ".join(files), units, used)
 
 

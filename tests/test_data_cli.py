@@ -144,7 +144,6 @@ def test_download_from_a_file(capsys):
         ("download --dataset MD17 --data a.npz", "--data is one file: say with --molec"),
         ("convert frames.extxyz --out a.cif", "a.cif: cannot write .cif; known: .extxyz, .xyz"),
         ("convert frames.extxyz --out mixed.npz", "mixed.npz: exists already; remove it or choo"),
-        ("convert frames.extxyz mixed.npz --out a.store", "mixed.npz: lacks 'cell', unlike the 30"),
         ("convert frames.extxyz --out a.store --append", "a.store: is no data store"),
     ],
 )
@@ -157,6 +156,26 @@ def test_refuses(capsys, command, message):
     else:
         assert message in refused(capsys, f"data {command}")
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("end", ["store", "npz"])
+def test_convert_of_a_label_and_a_type_that_come_late(capsys, end):
+    """In text files fields are found some thousands of structures at a time."""
+    lines = []
+    for k in range(4200):
+        forces = ":forces:R:3" if k > 4150 else ""
+        number = f"{k}.5" if k == 4180 else str(k)
+        row = "H 0 0 0" + (" 1 2 3" if forces else "")
+        lines.append(f"1\nProperties=species:S:1:pos:R:3{forces} k={number} energy=-13.0\n{row}\n")
+    Path("late.xyz").write_text("".join(lines))
+    run(f"data convert late.xyz --out late.{end}")
+    said = capsys.readouterr().err
+    assert "late.xyz: of 4,200 structures 4,151 have no forces; they are kept" in said
+    dataset = Store("late.store") if end == "store" else AtomsFile("late.npz")
+    assert dataset.values("forces_mask").tolist() == [k > 4150 for k in range(4200)]
+    assert dataset.values("forces")[-1].tolist() == [1, 2, 3]
+    numbers = dataset.values("k").tolist()
+    assert (numbers[7], numbers[4180], numbers[4199]) == (7, 4180.5, 4199)
 
 
 def test_info_of_the_data_that_ship_with_the_package(capsys):

@@ -22,7 +22,8 @@ from schnetgeo.cli import main
 from schnetgeo.data import columns
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split
-from schnetgeo.data.store import Store, write_store
+from schnetgeo.data.store import Store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets import Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError

@@ -22,7 +22,8 @@ from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import store as data_store
 from schnetgeo.data.columns import read_header
-from schnetgeo.data.store import Store, write_store
+from schnetgeo.data.store import Store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets import Demo, md17, qm9, rmd17
 from schnetgeo.errors import InputError
 from schnetgeo.potential.model_file import read_model, write_model

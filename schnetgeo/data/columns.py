@@ -180,6 +180,18 @@ class Arrays:
         column["rows"] += len(rows)
         column["crc32"] = zlib.crc32(content, column["crc32"])
 
+    def set_aside(self, name: str) -> Path:
+        """Begin anew with no arrays; what was written becomes a folder inside this one."""
+        folder = self.folder / name
+        self.close()
+        with _explained(self.where):
+            folder.mkdir()
+            for column in self.columns:
+                os.replace(_file(self.folder, column), folder / column)
+        _write_header(folder, self.columns, {})
+        self.columns, self._files = {}, {}
+        return folder
+
     def close(self) -> None:
         """Bring everything to the disk."""
         with _explained(self.where):
@@ -194,6 +206,13 @@ class Arrays:
             with contextlib.suppress(OSError):  # what could not be written before
                 file.close()
             os.truncate(_file(self.folder, name), self._before.get(name, 0))
+
+
+def append_offsets(arrays: Arrays, name: str, sizes: np.ndarray, rows: int) -> None:
+    """Where each structure ends, after so many rows of those before."""
+    if not arrays.rows(name):
+        arrays.append(name, np.zeros(1, np.int64))
+    arrays.append(name, rows + sizes.cumsum())
 
 
 @contextlib.contextmanager

@@ -2,16 +2,16 @@
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Dataset
 
 from schnetgeo.data.columns import (
     Arrays,
+    append_offsets,
     check_content,
     content_size,
     created,
@@ -105,76 +105,6 @@ class Store(PackedDataset):
         return out
 
 
-def write_store(
-    path: str | os.PathLike,
-    parts: Iterable[PackedDataset],
-    append: bool = False,
-    wait: bool = False,
-    **notes,
-) -> Store:
-    """Write structures into a folder in one pass, with one part in memory at a time.
-
-    The folder appears when all is written. If anything fails, or the process is killed, there is
-    none, or the one from before.
-
-    Args:
-        path: the folder; with `append` a store that is there already.
-        parts: data sets with the same fields; may be a generator.
-        append: add to the store instead of making a new one.
-        wait: for another process that writes the same store, instead of raising.
-        **notes: for the header, such as units={"mu": "Debye"}.
-
-    Raises:
-        InputError: if a part lacks a field or has another type, if the store exists, if another
-            process is writing it, or the disk is full.
-    """
-    with extended(path, wait) if append else created(path, {"notes": notes}, wait) as arrays:
-        for part in parts:
-            for block in part.blocks():
-                _append(arrays, block)
-        if not arrays.columns:
-            raise InputError(f"{path}: there are no structures to write")
-    return Store(path)
-
-
-def _append(arrays: Arrays, block: PackedDataset) -> None:
-    structures, sizes = block.gathered()
-    first = max(0, arrays.rows("ptr") - 1)
-    fields = set(structures.keys())
-    odd = fields ^ {name.partition(".")[0] for name in arrays.columns if name != "ptr"}
-    if first and odd:
-        has = "has" if min(odd) in fields else "lacks"
-        raise InputError(
-            f"{block.where}: {has} {min(odd)!r}, unlike the {first} structures written before; "
-            "give all structures the same fields, or drop this one"
-        )
-    _append_offsets(arrays, "ptr", sizes.numpy(), arrays.rows("z"))
-    for key, value in structures.to_dict().items():
-        try:
-            if torch.is_tensor(value):
-                arrays.append(key, value.numpy())
-            else:
-                _append_text(arrays, key, value)
-        except InputError as error:
-            raise InputError(f"{block.where}: {error}") from None
-
-
-def _append_text(arrays: Arrays, key: str, texts: list[str]) -> None:
-    if not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{key} holds {type(texts[0]).__name__}s; a store keeps tensors and text")
-    encoded = [text.encode() for text in texts]
-    sizes = np.array([len(text) for text in encoded])
-    _append_offsets(arrays, f"{key}.ptr", sizes, arrays.rows(f"{key}.text"))
-    arrays.append(f"{key}.text", np.frombuffer(b"".join(encoded), np.uint8))
-
-
-def _append_offsets(arrays: Arrays, name: str, sizes: np.ndarray, rows: int) -> None:
-    """Where each structure ends, after so many rows of those before."""
-    if not arrays.rows(name):
-        arrays.append(name, np.zeros(1, np.int64))
-    arrays.append(name, rows + sizes.cumsum())
-
-
 def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
     """Have the edges of all structures in the folder; a process that comes second waits."""
     if not folder.exists():
@@ -192,7 +122,7 @@ def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
 def _append_edges(arrays: Arrays, whole: PackedDataset, cutoff: float) -> None:
     for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].blocks():
         edges = local_edges(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
-        _append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
+        append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
         for key, value in edges.items():
             arrays.append(key, (value.mT if key == "edge_index" else value).numpy())
 

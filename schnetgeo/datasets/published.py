@@ -11,7 +11,7 @@ from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import Split, random_split
-from schnetgeo.data.store import write_store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.errors import InputError
 
 

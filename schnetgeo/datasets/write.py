@@ -1,5 +1,6 @@
 """Data sets to files that other programs read: extxyz, ASE databases, .npz."""
 
+import functools
 import json
 import os
 import re
@@ -16,9 +17,10 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data.atoms import to_ase
+from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.stated_units import UNIT_NAMES
-from schnetgeo.data.store import write_store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
 from schnetgeo.datasets.atoms_file import joined
@@ -39,7 +41,10 @@ _MEANINGS = {*NUMBERS, *POSITIONS, *COUNTS, *ENERGIES, *FORCES, *CELLS}
 
 
 def write_dataset(
-    path: str | os.PathLike, parts: Iterable[PackedDataset], append: bool = False
+    path: str | os.PathLike,
+    parts: Iterable[PackedDataset],
+    append: bool = False,
+    remarks: Remarks | None = None,
 ) -> None:
     """Write structures to one file, or to a store.
 
@@ -49,8 +54,10 @@ def write_dataset(
     Args:
         path: .extxyz or .xyz; .db, an ASE database; .npz, ragged, in eV and Å; or .store, or no
             ending, a folder for `Store`.
-        parts: data sets with the same fields; may be a generator.
+        parts: data sets; may be a generator. A store and .npz have the same fields for all
+            structures, brought together as `merged` does.
         append: add to a store that is there.
+        remarks: is told what a store or .npz fills in or leaves out, instead of a note.
 
     Raises:
         InputError: if the ending is another, the file exists, cannot be written, or has no place
@@ -58,9 +65,10 @@ def write_dataset(
     """
     path = Path(path)
     if path.suffix in ("", ".store"):
-        write_store(path, parts, append=append)
+        write_store(path, parts, append=append, remarks=remarks)
         return
-    writers = {".extxyz": _extxyz, ".xyz": _extxyz, ".db": _database, ".npz": _npz}
+    npz = functools.partial(_npz, remarks=remarks)
+    writers = {".extxyz": _extxyz, ".xyz": _extxyz, ".db": _database, ".npz": npz}
     if path.suffix not in writers:
         raise InputError(
             f"{path}: cannot write {path.suffix}; known: {', '.join(writers)}, and .store or no "
@@ -140,9 +148,11 @@ def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
             database.write(atoms, data=atoms.info)
 
 
-def _npz(path: Path, parts: Iterable[PackedDataset]) -> None:
-    parts = list(parts)
-    structures, sizes = joined(parts)
+def _npz(path: Path, parts: Iterable[PackedDataset], remarks: Remarks | None) -> None:
+    parts, told = list(parts), Remarks() if remarks is None else remarks
+    structures, sizes = joined(parts, told)
+    if remarks is None:
+        told.say(parts[0].where, len(sizes))
     arrays = {"N": sizes.numpy().astype(np.int32)} | {k: np.array(v) for k, v in _UNITS.items()}
     for key, value in sorted(structures.to_dict().items()):
         if key not in (*_NAMES, *_SAME) and (key in _MEANINGS or key.lower() in UNIT_NAMES):

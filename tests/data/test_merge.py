@@ -11,7 +11,7 @@ from schnetgeo.data.describe import distribution, geometry
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import fit_normalization
-from schnetgeo.data.store import write_store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.potential.potential import Prediction

@@ -15,21 +15,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 from torch_geometric.loader import DataLoader as PyGLoader
 
 from schnetgeo.data import columns
 from schnetgeo.data import store as store_module
+from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import fit_normalization
-from schnetgeo.data.store import Store, write_store
+from schnetgeo.data.store import Store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.errors import InputError
 from schnetgeo.files import locked
 from tests.data.test_packed import CUTOFF, assert_equal_batches, molecules, structures
 
 SLOW_WRITER = """
 import sys, time
-from schnetgeo.data.store import write_store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets import Demo
 
 def parts():
@@ -344,26 +348,66 @@ def numbers(dataset):
     [
         (
             without_forces,
-            r"own data: lacks 'forces', unlike the \d+ structures written before; give",
+            "own data: some structures have no forces, which all",
         ),
         (
             double,
-            r"own data: forces has type <f8 and shape \[3\] a row, but <f4 and shape \[3\] in",
+            r"own data: 'forces' is float64 of shape \[3\], but float32 of shape \[3\] before",
         ),
         (numbers, "own data: smiles holds ints; a store keeps tensors and text"),
     ],
 )
-def test_parts_that_differ(tmp_path, change, message):
+def test_parts_that_differ_from_a_store(tmp_path, change, message):
     dataset = packed()
-    with pytest.raises(InputError, match=message):
-        write_store(tmp_path / "a", [dataset, change(dataset)])
-    assert list(tmp_path.iterdir()) == []
     write_store(tmp_path / "a", [dataset])
     before = files(tmp_path)
     with pytest.raises(InputError, match=message):
         write_store(tmp_path / "a", [dataset, change(dataset)], append=True)
     assert files(tmp_path) == before
     assert_same(write_store(tmp_path / "a", [single(dataset)], append=True)[:6], dataset)
+
+
+def renamed(dataset):
+    """Other fields: no forces, no text, but numbers, flags and matrices."""
+    out = without_forces(dataset)
+    del out.packed.smiles
+    out.packed.number = torch.arange(6)
+    out.packed.flag = torch.ones(6, dtype=torch.bool)
+    out.packed.matrix = torch.ones(6, 2)
+    return out
+
+
+def other_types(dataset):
+    out = packed()
+    out.packed.number = torch.arange(6) / 2
+    out.packed.matrix = torch.ones(6, 5)
+    out.packed.smiles = torch.arange(6)
+    return out
+
+
+@given(order=st.permutations(range(5)), size=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_parts_that_differ_are_brought_together_as_in_memory(order, size, tmp_path_factory):
+    """Whatever field appears or changes its type first: as `merged` does with all at once."""
+    changes = (lambda d: d, without_forces, double, renamed, other_types)
+    parts = [changes[k](packed())[k : k + size] for k in order]
+    remarks, expected = Remarks(), Remarks()
+    folder = tmp_path_factory.mktemp("stores") / "a"
+    store = write_store(folder, parts, remarks=remarks)
+    gathered = [part.gathered() for part in parts]
+    structures, sizes = zip(*gathered, strict=True)
+    wheres, counts = [part.where for part in parts], [len(part) for part in parts]
+    whole = PackedDataset(merged(structures, counts, wheres, expected), torch.cat(sizes))
+    assert set(store.packed.keys()) == set(whole.packed.keys())
+    for key in set(whole.packed.keys()) - {"ptr"}:
+        ours, theirs = store.values(key), whole.values(key)
+        if torch.is_tensor(theirs):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert ours == theirs
+    assert (remarks.left_out, remarks.lacking) == (expected.left_out, expected.lacking)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["a"]
+    store.check()
 
 
 def test_refuses_what_is_there_and_what_is_nothing(tmp_path):
@@ -449,7 +493,7 @@ def test_really_full_disk(tmp_path):
     """A file size limit is the full disk that needs no administrator."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from schnetgeo.data.store import write_store\n"
+        "from schnetgeo.data.store_writer import write_store\n"
         "from schnetgeo.datasets import Demo\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "write_store(sys.argv[1], [Demo('ethanol')])\n"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.split import random_split
-from schnetgeo.data.store import write_store
+from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, NoEnvelope, SchNet, compiled
