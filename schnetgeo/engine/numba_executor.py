@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.engine.backward import Gradients, Tangents, gradient_block, tangent_block
-from schnetgeo.engine.blocks import Blocks
+from schnetgeo.engine.blocks import Blocks, is_block_diagonal, partition
 from schnetgeo.engine.edge_kernels import EdgeArrays
 from schnetgeo.engine.instructions import Code, Layout, assemble, lay_out
 from schnetgeo.engine.interpreter import Model, forward_block, numbers_of, rows_of, transpose_block
@@ -57,12 +57,33 @@ class Tape(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a program runs on."""
+    """Atoms and edges as compiled code takes them."""
 
     z: np.ndarray  # (N,)
     atom_weights: np.ndarray  # (N,) what an atom counts in the result of its structure
     edges: EdgeArrays
     blocks: Blocks
+
+
+def batch(
+    z: np.ndarray, ptr: np.ndarray, atom_weights: np.ndarray, edges: tuple[np.ndarray, ...],
+    max_z: int, threads: int,
+) -> Batch | None:  # fmt: skip
+    """What a program runs on; `None` where threads could not share it.
+
+    That is so for a large crystal, and where edges lead from one structure to another.
+
+    Args:
+        z, ptr: atomic numbers (N,), below `max_z`, and the first atom of each structure (B + 1,).
+        atom_weights: what each atom counts in the result of its structure (N,).
+        edges: see `EdgeArrays`.
+        threads: how many will share the work.
+    """
+    arrays = EdgeArrays(*edges)
+    if not is_block_diagonal(z, ptr, *arrays[:3], max_z):
+        return None
+    blocks = partition(ptr, arrays.row_pointers, threads)
+    return None if blocks is None else Batch(z, atom_weights, arrays, blocks)
 
 
 def forward(
@@ -119,16 +140,17 @@ def evaluate(
 
 
 def backward(
-    code: Assembled, tape: Tape, batch: Batch, energy_bar: np.ndarray, tangents: Tangents,
-    gradients: bool,
+    code: Assembled, tape: Tape, batch: Batch, energy_bar: np.ndarray, radial_bar: np.ndarray,
+    angular_bar: np.ndarray, gradients: bool,
 ) -> np.ndarray:  # fmt: skip
     """Gradients of all parameters, one after the other.
 
     Args:
         code, batch, gradients: as for `forward`, which gave the tape.
         energy_bar: ∂L/∂ results (B,).
-        tangents: ∂L/∂ edge gradients.
+        radial_bar, angular_bar: ∂L/∂ edge gradients, (E,) and (E, 3) or (0, 3).
     """
+    tangents = Tangents(radial_bar, angular_bar)
     tasks, dtype = batch.blocks.tasks, tape.values.dtype
     threads = len(tasks) - 1
     flat = memory.rows(threads, code.layout.size, dtype)
