@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from schnetgeo.engine.activations import activate
 from schnetgeo.engine.edge_kernels import conv, edge_gradient, edge_gradient_and_conv
-from schnetgeo.engine.functions import activate
 from schnetgeo.engine.instructions import OPERATIONS
 from schnetgeo.engine.program import (
     Activation,
