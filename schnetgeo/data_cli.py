@@ -229,7 +229,7 @@ def _stats(options: Namespace) -> None:
         )
     several = len(formulas(dataset)) > 1
     wanted = {"energy": "energy (eV)", "forces": "force component (eV/Å)"}
-    labels = {name: label for name, label in wanted.items() if dataset.has(name)}
+    labels = {name: label for name, label in wanted.items() if dataset.has_label(name)}
     if several and "energy" in labels:
         labels = {"residual": "energy less that of the elements (eV)"} | labels
     found = {name: distribution(dataset, name) for name in labels}

@@ -255,14 +255,15 @@ def extended(folder: str | os.PathLike, wait: bool = False) -> Iterator[Arrays]:
     """
     folder = Path(folder)
     with locked(folder, wait):
-        header = read_header(folder)
+        header, before = read_header(folder), (folder / HEADER).read_bytes()
         arrays = Arrays(folder, header["columns"], folder)
         try:
             yield arrays
             arrays.close()
             _write_header(folder, arrays.columns, header)
         except BaseException:
-            arrays.cut_back()
+            if (folder / HEADER).read_bytes() == before:  # else all is there, such as at a Ctrl-C
+                arrays.cut_back()
             raise
 
 

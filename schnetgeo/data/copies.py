@@ -12,11 +12,12 @@ def fingerprints(dataset: PackedDataset) -> list[int]:
     """A number for each structure: equal for the same elements at the same places in one cell."""
     numbers = []
     for block in dataset.blocks():
-        atoms = torch.cat(
-            [block.values("z").double().unsqueeze(1), block.values("pos").double()], 1
-        )
+        # adding 0 makes −0 the same bytes as 0
+        atoms = torch.cat([block.values("z").unsqueeze(1), block.values("pos").double() + 0.0], 1)
         cells = [
-            block.values(name).double().flatten(1) for name in ("cell", "pbc") if block.has(name)
+            block.values(name).double().flatten(1) + 0.0
+            for name in ("cell", "pbc")
+            if block.has(name)
         ]
         cells = torch.cat(cells, dim=1).cpu().numpy() if cells else [b""] * len(block)
         parts = atoms.cpu().split(block.num_atoms.tolist())

@@ -13,6 +13,7 @@ from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_normalization, formula
 from schnetgeo.data.structure import GRAPH, PER_ATOM
+from schnetgeo.errors import InputError
 
 UNITS = {
     "pos": "Å",
@@ -111,11 +112,16 @@ def distribution(
 
     Energies of different compositions differ by what their atoms contribute; where there are
     several, `field` "residual" is the energy less a least-squares energy for each element.
+
+    Raises:
+        InputError: if no structure has the attribute.
     """
     values = _reader(dataset, field, component)
     blocks = [block for block in dataset.blocks() if len(block)]
     moments = [_moments(values(block)) for block in blocks]
     count, total = sum(m[0] for m in moments), sum(m[1] for m in moments)
+    if not count:
+        raise InputError(f"{dataset.where}: no structure has {field}; choose another field")
     mean = total / count
     low, high = min(m[2] for m in moments), max(m[3] for m in moments)
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)

@@ -109,6 +109,13 @@ class PackedDataset(Dataset):
         """Whether the structures carry this attribute."""
         return self.packed.get(field) is not None
 
+    def has_label(self, label: str) -> bool:
+        """Whether some of the structures have this label."""
+        if not self.has(label):
+            return False
+        mask = self.mask(label)
+        return isinstance(mask, slice) or bool(mask.any())
+
     def mask(self, label: str) -> Tensor | slice:
         """What chooses the rows of a label that are there: all, or those of some structures."""
         if label not in MASKS or not self.has(MASKS[label]):
@@ -197,10 +204,12 @@ class PackedDataset(Dataset):
         check_geometry(self.packed, self.where)
         for key, value in self.packed.to_dict().items():
             rows = self.packed.z.numel() if key in PER_ATOM else self.len()
-            if key != "ptr" and len(value) != rows:
+            many = isinstance(value, Sequence) or np.ndim(value) > 0
+            if key != "ptr" and (not many or len(value) != rows):
                 raise InputError(
                     f"{self.where}: {key} must have {rows} rows, one for each "
-                    f"{'atom' if key in PER_ATOM else 'structure'}, got {len(value)}"
+                    f"{'atom' if key in PER_ATOM else 'structure'}, got "
+                    f"{len(value) if many else repr(value)}"
                 )
         try:
             for block in self.blocks():

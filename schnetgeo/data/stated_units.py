@@ -96,6 +96,7 @@ class FileUnits:
         self.used: set[str] = set()
         """Kinds of units that were applied."""
         self._bonds_tell = False
+        self._factors: dict[str, float] = {}  # looked up for every frame of a file
         for kind in Units._fields:
             said, wished = getattr(stated, kind), getattr(given, kind)
             values = [self._value(kind, unit) for unit in (said, wished) if unit]
@@ -113,6 +114,11 @@ class FileUnits:
             InputError: where the unit is unknown; says how to give it.
         """
         self.used.add(kind)
+        if kind not in self._factors:
+            self._factors[kind] = self._find_factor(kind)
+        return self._factors[kind]
+
+    def _find_factor(self, kind: str) -> float:
         unit = self._unit(kind)
         if unit is None:
             raise InputError(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Dataset
 
 from schnetgeo.data.columns import (
+    HEADER,
     Arrays,
     append_offsets,
     check_content,
@@ -31,6 +32,7 @@ _ROWS = {"z": (), "pos": (3,), "forces": (3,), "cell": (3, 3), "pbc": (3,), "ene
 _TYPES = {"z": (torch.int64,), "pos": (torch.float32, torch.float64), "energy": (torch.float64,),
           "pbc": (torch.bool,)}  # fmt: skip
 _MAX_Z = 119
+_CHECKED: dict[Path, list[int]] = {}  # edges on disk that this process has checked, with their age
 _LARGE = 2**28  # bytes that are read in a tenth of a second
 
 
@@ -95,9 +97,12 @@ class Store(PackedDataset):
         _complete_edges(whole, folder, cutoff)
         header = _edges_header(folder)
         edges = map_columns(folder, header)
-        _check_edges(edges, whole.packed.ptr, folder)
-        if content_size(header) <= _LARGE:
-            check_content(folder, header)
+        stamp = [(folder / name).stat().st_mtime_ns for name in (*header["columns"], HEADER)]
+        if _CHECKED.get(folder) != stamp:
+            _check_edges(edges, whole.packed.ptr, folder)
+            if content_size(header) <= _LARGE:
+                check_content(folder, header)
+            _CHECKED[folder] = stamp
         out = copy.copy(self)
         path, header, _, aliases = self.packed.__dict__["origin"]
         out.packed = _mapped(path, header, folder, aliases)

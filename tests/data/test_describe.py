@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
 from schnetgeo.data import from_ase
+from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.describe import distribution, elements, fields, formulas, geometry
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import AtomsFile, Demo
+from schnetgeo.errors import InputError
 from tests.data.test_packed import structures
 from tests.shared_data import shared
 
@@ -119,3 +122,20 @@ def test_published_duplicates_of_qm9():
     assert 3 <= found.alike <= 10
     residual = distribution(part, "residual")
     assert residual.std == pytest.approx(1.09, abs=0.02)
+
+
+def test_copies_are_found_whatever_the_sign_of_zero():
+    """Programs write -0.0 for coordinates that were rounded."""
+    positions = [[0.0, 0, 0], [0, 0, 0.74]]
+    two = [from_ase(Atoms("H2", positions=np.array(positions) * sign)) for sign in (1, [-1, -1, 1])]
+    two.append(from_ase(Atoms("H2", positions=[[0, 0, 0.0], [0, 0, 0.75]])))
+    assert exact_copies(PackedDataset.from_list(two)) == 1
+
+
+def test_distribution_of_a_label_that_no_structure_has():
+    packed, sizes = Demo("ethanol")[:5].gathered()
+    packed.energy_mask = torch.zeros(5, dtype=torch.bool)
+    dataset = PackedDataset(packed, sizes, "own")
+    assert not dataset.has_label("energy")
+    with pytest.raises(InputError, match="own: no structure has energy"):
+        distribution(dataset, "energy")

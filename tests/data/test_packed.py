@@ -369,3 +369,12 @@ def test_atomic_numbers_of_small_types(dtype):
     packed = PackedDataset.from_list([data, data])
     assert packed.batch([0, 1]).z.dtype == torch.int64
     assert data.z.dtype == dtype
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), 3.0])
+def test_an_attribute_of_no_rows_is_refused(value):
+    dataset = molecules()
+    packed, sizes = PackedDataset.from_list(dataset).gathered()
+    packed.temperature = value
+    with pytest.raises(InputError, match="own: temperature must have .* rows, one for each struct"):
+        PackedDataset(packed, sizes, "own")

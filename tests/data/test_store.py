@@ -584,3 +584,32 @@ def test_energies_are_exact(tmp_path):
     dataset.packed.energy = torch.from_numpy(np.random.default_rng(0).normal(size=6)) * 1e5
     store = write_store(tmp_path / "a", [dataset])
     assert torch.equal(store.values("energy"), dataset.packed.energy)
+
+
+def test_an_interruption_after_the_header_was_written_keeps_the_addition(tmp_path, monkeypatch):
+    write_store(tmp_path / "a", [packed()])
+    write = columns._write_header
+
+    def interrupted(*arguments):
+        write(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(columns, "_write_header", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_store(tmp_path / "a", [packed()], append=True)
+    store = Store(tmp_path / "a")
+    store.check()
+    assert len(store) == 2 * len(packed())
+
+
+def test_edges_on_disk_are_checked_once(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "a", [packed()])
+    checked = []
+    monkeypatch.setattr(store_module, "_check_edges", lambda *args: checked.append(args))
+    store.with_edges(CUTOFF, on_disk=True)
+    store[:3].with_edges(CUTOFF)
+    Store(tmp_path / "a").with_edges(CUTOFF)
+    assert len(checked) == 1
+    os.utime(next(tmp_path.glob("a/edges_*/edge_index")))
+    store.with_edges(CUTOFF)
+    assert len(checked) == 2
