@@ -1,0 +1,181 @@
+"""Sums and products of values, and functions of each number."""
+
+import math
+from numbers import Number
+
+import torch
+
+from schnetgeo.engine import messages
+from schnetgeo.engine.builder import Builder
+from schnetgeo.engine.program import Function
+from schnetgeo.engine.values import (
+    Constant,
+    Features,
+    Message,
+    NotLowered,
+    Place,
+    Tape,
+    Value,
+    Weight,
+    broadcast,
+    describe,
+    features,
+)
+
+_REFERENCE = {
+    Function.SHIFTED_SOFTPLUS: lambda x: torch.nn.functional.softplus(x) - math.log(2.0),
+    Function.SILU: torch.nn.functional.silu,
+    Function.SIGMOID: torch.sigmoid,
+    Function.TANH: torch.tanh,
+    Function.SOFTPLUS: torch.nn.functional.softplus,
+    Function.GELU: torch.nn.functional.gelu,
+    Function.SQRT: torch.sqrt,
+    Function.RSQRT: torch.rsqrt,
+    Function.RECIPROCAL: torch.reciprocal,
+    Function.EXP: torch.exp,
+    Function.SQUARE: torch.square,
+}
+
+
+def apply(tape: Tape, x: Value, function: Function) -> Value:
+    """A function of each number."""
+    match x:
+        case Constant(number, shape):
+            exact = torch.tensor(number, dtype=torch.float64)
+            return Constant(float(_REFERENCE[function](exact)), shape)
+        case Weight():
+            return x._replace(steps=(*x.steps, function))
+    x = features(tape, x, f"takes {function.name} of")
+    return x._replace(register=tape.builder(x.place).activation(x.register, function))
+
+
+def affine(tape: Tape, x: Value, scale: float = 1.0, shift: float = 0.0) -> Value:
+    """Scale · x + shift."""
+    match x:
+        case Constant(number, shape):
+            return Constant(scale * number + shift, shape)
+        case Weight():
+            return x._replace(steps=(*x.steps, (scale, shift)))
+        case Features():
+            if scale == 0:
+                return Constant(shift, ())
+            builder = tape.builder(x.place)
+            return x._replace(register=builder.affine(x.register, scale, shift))
+        case Message():
+            return messages.affine(x, scale, shift) if scale else Constant(shift, ())
+    raise NotLowered(f"calculates with {describe(x)}")
+
+
+def add(tape: Tape, x: Value | Number, y: Value | Number) -> Value:
+    """X + y."""
+    if isinstance(y, Number):
+        return affine(tape, x, shift=_real(y))
+    if isinstance(x, Number | Weight | Constant):
+        if isinstance(y, Weight | Constant):
+            return _of_constants(tape, x, y, add)
+        return add(tape, y, x)
+    match y:
+        case Constant(number):
+            return affine(tape, x, shift=number)
+        case Weight():
+            return _with_weight(tape, x, y, Builder.shift, add)
+    if _same_place(x, y):
+        builder = tape.builder(x.place)
+        return Features(x.place, builder.add(x.register, y.register), broadcast(x.axes, y.axes))
+    return messages.add(_message(x), _message(y))
+
+
+def multiply(tape: Tape, x: Value | Number, y: Value | Number) -> Value:
+    """X ⊙ y."""
+    if isinstance(y, Number):
+        return affine(tape, x, _real(y))
+    if isinstance(x, Number | Weight | Constant):
+        if isinstance(y, Weight | Constant):
+            return _of_constants(tape, x, y, multiply)
+        return multiply(tape, y, x)
+    match y:
+        case Constant(number):
+            return affine(tape, x, number) if number else y
+        case Weight():
+            return _with_weight(tape, x, y, Builder.scale, multiply)
+    if _same_place(x, y):
+        builder = tape.builder(x.place)
+        register = builder.multiply(x.register, y.register)
+        return Features(x.place, register, broadcast(x.axes, y.axes))
+    return messages.multiply(tape, _message(x), _message(y))
+
+
+def power(tape: Tape, x: Value, exponent: object) -> Value:
+    """X to a power that roots, squares, and products make."""
+    if not isinstance(exponent, int | float) or exponent * 2 != int(exponent * 2):
+        raise NotLowered(f"takes the power {exponent!r}")
+    if exponent < 0:
+        if exponent == -0.5:
+            return apply(tape, x, Function.RSQRT)
+        return apply(tape, power(tape, x, -exponent), Function.RECIPROCAL)
+    if exponent == 1:
+        return x
+    if exponent == 0.5:
+        return apply(tape, x, Function.SQRT)
+    if exponent == 2:
+        return apply(tape, x, Function.SQUARE)
+    if exponent not in (3, 4):
+        raise NotLowered(f"takes the power {exponent!r}")
+    square = apply(tape, x, Function.SQUARE)
+    return multiply(tape, square, square if exponent == 4 else x)
+
+
+def _real(number: Number) -> float:
+    if isinstance(number, int | float) and math.isfinite(number):
+        return float(number)
+    raise NotLowered(f"calculates with {number!r}")
+
+
+def _same_place(x: Value, y: Value) -> bool:
+    pair = isinstance(x, Features) and isinstance(y, Features)
+    return pair and x.place is y.place
+
+
+def _message(x: Value) -> Message:
+    if isinstance(x, Message):
+        return x
+    if not isinstance(x, Features) or x.place is Place.ATOM:
+        raise NotLowered(f"combines {describe(x)} with values of edges")
+    return messages.of(x)
+
+
+def _of_constants(tape: Tape, x: Value | Number, y: Weight | Constant, combine) -> Value:
+    """A sum or product of two, neither of which depends on the structure."""
+    if isinstance(y, Constant):
+        x, y = y, x
+    if isinstance(x, Weight):
+        raise NotLowered("combines two parameters")
+    return combine(tape, y, x.number if isinstance(x, Constant) else x)
+
+
+def _with_weight(tape: Tape, x: Value, weight: Weight, write, combine) -> Value:
+    if isinstance(x, Message):
+        row = weight_row(tape, Place.TARGET, weight)
+        return combine(tape, x, row)
+    if not isinstance(x, Features):
+        raise NotLowered(f"combines {describe(x)} with a parameter")
+    builder = tape.builder(x.place)
+    channels = builder.channels(x.register)
+    last = "f" if channels > 1 else "1"
+    if not weight.steps and weight.shape == (channels,) and x.axes[-1] == last:
+        return x._replace(register=write(builder, x.register, weight.number))
+    return combine(tape, x, weight_row(tape, x.place, weight))
+
+
+def weight_row(tape: Tape, place: Place, weight: Weight) -> Features:
+    """A parameter (F,), the same in each row."""
+    if len(weight.shape) != 1:
+        raise NotLowered(
+            f"calculates with a parameter of shape {weight.shape}, where (channels,) is known"
+        )
+    builder, (channels,) = tape.builder(place), weight.shape
+    row = builder.scale(builder.constant(1.0, channels), weight.number)
+    for step in weight.steps:
+        function = isinstance(step, Function)
+        row = builder.activation(row, step) if function else builder.affine(row, *step)
+    return Features(place, row, "f" if channels > 1 else "1")

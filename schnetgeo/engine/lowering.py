@@ -1,0 +1,101 @@
+"""Reads the program of a model off its own forward."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from schnetgeo.engine import messages
+from schnetgeo.engine.modules import not_readable
+from schnetgeo.engine.program import ModelProgram
+from schnetgeo.engine.refusal import reason_of
+from schnetgeo.engine.simplify import simplified
+from schnetgeo.engine.tracing import Tracing
+from schnetgeo.engine.values import Features, Index, NotLowered, Place, Tape, Value, describe
+
+# what is written for both must be the same, so that no number of atoms is part of a program
+_ROWS = (5, 19), (11, 37)
+
+
+class EdgeFeatures(NamedTuple):
+    edge_index: Tensor
+    edge_weight: Tensor
+    edge_attr: Tensor
+    edge_unit: Tensor
+
+
+class Lowered(NamedTuple):
+    """A program and the tensors of the model that it names by their positions."""
+
+    program: ModelProgram
+    parameters: tuple[Tensor, ...]
+
+
+class Refusal(NamedTuple):
+    """Why autograd runs a model: where in it what was met."""
+
+    reason: str
+
+
+def lower(model: nn.Module) -> Lowered | Refusal:
+    """The program of what `model.atomic_values` computes, or why there is none.
+
+    The method runs twice, on small tensors whose numbers nobody reads. The model stays as it is.
+
+    Args:
+        model: with a module `basis` and a method `atomic_values(z, edges)`.
+    """
+    reason = not_readable(model)
+    if reason:
+        return Refusal(reason)
+    try:
+        programs = [_traced(model, rows) for rows in _ROWS]
+    except Exception as error:  # whatever the user's code raises for tensors without numbers
+        return Refusal(reason_of(model, error))
+    first, second = programs
+    alike = first.program == second.program
+    if not alike or list(map(id, first.parameters)) != list(map(id, second.parameters)):
+        return Refusal(
+            f"{type(model).__name__}.atomic_values computes differently in each call, or by the "
+            "number of atoms or edges; autograd runs the model"
+        )
+    return first
+
+
+def _traced(model: nn.Module, rows: tuple[int, int]) -> Lowered:
+    like = next(model.parameters())
+    num_basis = _num_basis(model, like)
+    tape = Tape(num_basis)
+    tracing = Tracing(tape, model, rows, like.dtype, like.device)
+    z, edges = _inputs(tracing, rows, num_basis, like.dtype)
+    with torch.enable_grad(), tracing:
+        result = model.atomic_values(z, edges)
+    register = _result(getattr(result, "value", result), result)
+    program, numbers = simplified(tape.atoms.program((register,)), tape.filters.program(()))
+    return Lowered(program, tuple(tape.parameters.tensors[number] for number in numbers))
+
+
+def _inputs(
+    tracing: Tracing, rows: tuple[int, int], num_basis: int, dtype: torch.dtype
+) -> tuple[Tensor, EdgeFeatures]:
+    num_atoms, num_edges = rows
+    z = tracing.symbol(Index.ATOMIC_NUMBER, (num_atoms,), torch.long)
+    basis = Features(Place.EDGE, 0, "rf" if num_basis > 1 else "r1")
+    return z, EdgeFeatures(
+        edge_index=tracing.symbol(Index.EDGE_INDEX, (2, num_edges), torch.long),
+        edge_weight=tracing.symbol(messages.cutoff_function(), (num_edges,), dtype),
+        edge_attr=tracing.symbol(basis, (num_edges, num_basis), dtype),
+        edge_unit=tracing.symbol(messages.unit_vector(), (num_edges, 3), dtype),
+    )
+
+
+def _num_basis(model: nn.Module, like: Tensor) -> int:
+    with torch.no_grad():
+        return model.basis(like.new_ones(1)).shape[-1]
+
+
+def _result(value: Value, result: object) -> int:
+    if isinstance(value, Features) and value.place is Place.ATOM and value.axes == "r":
+        return value.register
+    shape = f" of shape {tuple(result.shape)}" if isinstance(result, Tensor) else ""
+    raise NotLowered(f"returns {describe(value)}{shape}, not a number for each atom")
