@@ -117,7 +117,7 @@ def step(case: Case, contender: str, data: Data) -> Step:
     )
     if contender in OURS:
         filters = "exact" if "exact" in contender else "spline"
-        model = Potential(SchNet(**settings, filters=filters)).to(data.z.device)
+        model = Potential(SchNet(**settings), filters=filters).to(data.z.device)
         if contender == "schnetgeo, frozen":
             frozen = model.freeze()
             return lambda: frozen(data)

@@ -11,7 +11,6 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
-from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.train.metrics import Predictions
 from schnetgeo.user_code import named_class
 
@@ -78,12 +77,12 @@ def contestant(name: str) -> Contestant:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    if name in PRESETS:
-        preset = lambda arguments, mean: _schnet(mean, **PRESETS[name])  # noqa: E731
+    if name in SchNet.presets:
+        preset = lambda arguments, mean: _schnet(mean, **SchNet.presets[name])  # noqa: E731
         return Contestant(f"SchNet {name}", name, build=preset)
     module, _, attribute = name.rpartition(".")
     if not module:
-        known = ", ".join([*BUILT_IN, *PRESETS])
+        known = ", ".join([*BUILT_IN, *SchNet.presets])
         raise InputError(f"unknown model {name!r}; known: {known}, or a path like my_models.MyNet")
     try:
         found = named_class(name)
@@ -119,10 +118,10 @@ def _own(found: type[nn.Module], name: str, arguments: dict, mean: bool) -> nn.M
             f"models: {name} cannot be built ({error}); give each argument that is none of "
             "SchNet's a default"
         ) from None
-    for attribute in ("cutoff", "max_z", "arguments"):
+    for attribute in ("cutoff", "max_z", "hyperparameters"):
         if not hasattr(model, attribute):
             raise InputError(
                 f"models: {name} has no attribute {attribute!r}; a model has cutoff (Å or None), "
-                "max_z and arguments, what it was built with"
+                "max_z and hyperparameters, what it was built with, as schnetgeo.nn.AtomisticModel"
             )
     return model

@@ -145,7 +145,8 @@ def _run(
     """The objective of one training; what was killed politely is queued again."""
     trial.set_user_attr("process", f"{platform.node()} {os.getpid()}")
     case = _only(list(cases(options, subjects)))
-    potential = new_potential(build(new_trial(case, model, options)), case.train)
+    started = new_trial(case, model, options)
+    potential = new_potential(build(started), case.train, **started.potential)
     task = options.task
     try:
         done = fit(

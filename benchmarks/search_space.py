@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, GridSampler, TPESampler
 from optuna.trial import Trial
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import NoEnvelope
+from schnetgeo.nn import StepCutoff
 
 Value = bool | int | float | str
 
@@ -69,7 +69,7 @@ REPORT = Space(
         ),
     },
     {
-        "model.gamma": 10.0, "model.envelope": NoEnvelope, "model.filter_last_activation": True,
+        "model.gamma": 10.0, "model.cutoff_fn": StepCutoff, "model.filter_last_activation": True,
         "model.in_bias": True, "num_train": [10_000], "num_val": 1_000, "lr": 1e-3,
         "batch_size": 32, "schedule": "constant", "max_steps": math.ceil(100 * 10_000 / 32),
     },

@@ -16,9 +16,10 @@ from benchmarks.report import aligned, markdown, subject
 from benchmarks.rows import Entry, read_entries, write_entry
 from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
 from schnetgeo._version import __version__
-from schnetgeo.cli import add_model, check_device, is_first_process
+from schnetgeo.cli import check_device, is_first_process
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.model_options import add_model
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
@@ -94,7 +95,10 @@ def _check_protocol(options: Namespace, defaults: Namespace) -> None:
     if options.protocol:
         sizes = ["num_train", "num_val", "num_test", "baseline_minutes", "resume", "models"]
         training = [name for name in Training.__dataclass_fields__ if name != "seed"]
-        beside, lost = "beside", [*sizes, *training, *(f"model.{k}" for k in vars(options.model))]
+        beside, lost = (
+            "beside",
+            [*sizes, *training, *(f"model.{k}" for k in vars(options.model)), "filters", "spacing"],
+        )
     for name in lost:
         if options[name] != defaults[name]:
             option = "--" + name.replace("_", "-")

@@ -18,6 +18,7 @@ from benchmarks.rows import Entry, forget, row_key, training_key
 from schnetgeo.cli import is_first_process
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
+from schnetgeo.model_options import model_arguments, potential_arguments
 from schnetgeo.nn import num_parameters
 from schnetgeo.potential import load
 from schnetgeo.train import Diverged, Training, fit, new_potential, predict
@@ -32,6 +33,7 @@ class Trial(NamedTuple):
     case: Case
     model: Contestant
     arguments: dict  # those of --model that the model takes
+    potential: dict  # filters and spacing
     training: Training
     key: str
     rows: dict[str, str]  # the key of each row by what is tested
@@ -58,15 +60,17 @@ class Run(NamedTuple):
 
 def new_trial(case: Case, model: Contestant, options: Namespace) -> Trial:
     """A contestant with the options that have an effect on it."""
-    arguments = {k: v for k, v in vars(options.model).items() if k in model.takes}
+    arguments = {k: v for k, v in model_arguments(options.model).items() if k in model.takes}
+    of_potential = potential_arguments(options) if model.takes else {}
     training = case.training
     if model.name == "baseline":
         minutes = training.max_minutes or options.baseline_minutes
         training = replace(training, max_minutes=min(options.baseline_minutes, minutes))
     dataset = f"{case.subject.dataset} {case.subject.name}"
-    key = training_key(dataset, model.name, arguments, training, (case.train, case.val))
+    built_with = arguments | of_potential
+    key = training_key(dataset, model.name, built_with, training, (case.train, case.val))
     rows = {name: row_key(key, name, test) for name, test in case.tests.items()}
-    return Trial(case, model, arguments, training, key, rows)
+    return Trial(case, model, arguments, of_potential, training, key, rows)
 
 
 def check(trial: Trial, options: Namespace) -> None:
@@ -111,7 +115,7 @@ def _trained(trial: Trial, options: Namespace) -> Run:
         forget(out, case.folder, trial.model.name)
     try:
         done = fit(
-            new_potential(net, case.train), case.train, case.val, trial.training,
+            new_potential(net, case.train, **trial.potential), case.train, case.val, trial.training,
             trial.folder(out), options.resume, options.overwrite,
         )  # fmt: skip
     except Diverged as end:
@@ -174,7 +178,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         drawn |= details(predicted, test, case.train, factor)
     if not trial.model.closed_form:
         drawn["history"] = history(trial.folder(out))
-        chosen = asdict(trial.training) | trial.arguments
+        chosen = asdict(trial.training) | trial.arguments | trial.potential
         words = (f"{name} {getattr(value, '__name__', value)}" for name, value in chosen.items())
         drawn["options"] = ", ".join(words)
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)

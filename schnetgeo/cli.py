@@ -30,8 +30,8 @@ from schnetgeo.data_options import (
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.model_options import add_model, model_arguments, potential_arguments
 from schnetgeo.nn import SchNet
-from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
@@ -73,12 +73,6 @@ def _parser(preset: str | None = None) -> Parser:
     commands.add_subcommand("data", data, help="look at data, fetch them, convert them")
     add_data(data)
     return parser
-
-
-def add_model(parser: Parser, **defaults) -> None:
-    """The arguments of SchNet as --model.channels and so on."""
-    parser.add_class_arguments(SchNet, "model", help="arguments of SchNet")
-    parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
 
 
 def check_device(name: str) -> None:
@@ -133,11 +127,11 @@ def _train_parser(preset: str | None) -> Parser:
         "those of a file), published (1 to 5 of RevisedMD17), or an .npz with the indices train, "
         "val and test; as published, else random unless given",
     )  # fmt: skip
-    parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(SchNet.presets)}")
     defaults = (
         dict(channels=64, num_layers=3, gamma=10.0)
         if preset is None
-        else SchNet.preset(preset).arguments
+        else SchNet.preset(preset).hyperparameters
     )
     add_model(parser, **defaults)
     parser.add_class_arguments(Training, None, help="the training")
@@ -199,7 +193,8 @@ def _train(options: Namespace) -> None:
 def _start(options: Namespace, train: PackedDataset) -> Potential:
     """The potential to train: a new one, or that of --init with references for these structures."""
     if not options.init:
-        return new_potential(SchNet(**vars(options.model)), train)
+        model = SchNet(**model_arguments(options.model))
+        return new_potential(model, train, **potential_arguments(options))
     potential = load(options.init, tuple(options.classes))
     check_elements(train.packed, potential.model.max_z, train.where)
     if train.has("energy"):
@@ -235,19 +230,24 @@ def _read_as_trained(options: Namespace, potential: Potential) -> PackedDataset:
 def _check_effect(options: Namespace) -> None:
     """Refuse options of `train` that differ from the default but would have no effect."""
     defaults = _train_parser(None).get_defaults()
-    model = [f"model.{name}" for name in vars(defaults.model)]
+    model = [*(f"model.{name}" for name in vars(defaults.model)), "preset", "filters", "spacing"]
     of_files = [*UNITS, "val_data", "test_data"]
     lost = {
-        "beside --init, which brings its model": [*model, "preset"] if options.init else [],
+        "beside --init, which brings its model": model if options.init else [],
         "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
         "beside --dataset": of_files if options.data and options.dataset else [],
         "without --data": [] if options.data else of_files,
     }
+    values, usual = (vars(o) | _flat_model(o) for o in (options, defaults))
     for why, names in lost.items():
         for name in names:
-            if options[name] != defaults[name]:
+            if values[name] != usual[name]:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} has no effect {why}; leave one of them away")
+
+
+def _flat_model(options: Namespace) -> dict:
+    return {f"model.{name}": value for name, value in model_arguments(options.model).items()}
 
 
 def class_of(path: str | type) -> type:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterator
 from typing import TextIO, get_args
 
@@ -19,6 +20,7 @@ _KEY = re.compile(r'Parser key "([\w.]+)"')
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _CHOICE = re.compile(r"a typing\.Literal\[(.*?)\]")
 _UNION = re.compile(r"Does not validate .*? Errors: - (.*) Given value type: \S+ Given value:")
+_CLASS_PATH = re.compile(r"\{'class_path': '(?:\w+\.)*(\w+)'\}")
 _REQUIRED = re.compile(r"required: ((?:\w+\.)+)")
 _TYPE = re.compile(r" *\((?:required, )?type: .*?(, default: .*?)?(, known subclasses: .*)?\)$")
 _OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")  # of torch, on CPU and GPU
@@ -32,7 +34,8 @@ class Help(DefaultHelpFormatter):
         def default(match):
             return "" if match[1] in _NOTHING else f" ({match[1][2:]})"
 
-        return _TYPE.sub(default, _CLASS.sub(r"\1", super()._expand_help(action)))
+        text = _CLASS.sub(r"\1", super()._expand_help(action))
+        return _TYPE.sub(default, _CLASS_PATH.sub(r"\1", text))
 
 
 class Parser(ArgumentParser):
@@ -52,7 +55,9 @@ class Parser(ArgumentParser):
         before = len(self._actions)
         added = super().add_class_arguments(*args, **kwargs)
         for action in self._actions[before:]:
-            if "type[" in str(getattr(action, "_typehint", "")):
+            if action.dest.endswith(".help"):
+                action.help = SUPPRESS
+            if re.search(r"type\[|Callable\[|Module", str(getattr(action, "_typehint", ""))):
                 action._check_type_ = _importing(action._check_type_)
         return added
 

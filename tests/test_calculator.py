@@ -56,10 +56,10 @@ def assert_as_potential(atoms, of):
 
 
 @pytest.mark.parametrize("skin", [0.0, 0.6])
-@pytest.mark.parametrize("envelope", [sg.nn.CosineEnvelope, sg.nn.NoEnvelope])
+@pytest.mark.parametrize("envelope", [sg.nn.CosineCutoff, sg.nn.StepCutoff])
 @pytest.mark.parametrize("atoms", [molecule("CH3CONH2"), silicon()], ids=["molecule", "crystal"])
 def test_gives_what_the_potential_gives_wherever_atoms_go(atoms, envelope, skin, built):
-    of = potential(envelope=envelope)
+    of = potential(cutoff_fn=envelope)
     atoms.calc = sg.Calculator(of, skin=skin)
     for seed in range(12):
         assert_as_potential(atoms, of)

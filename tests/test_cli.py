@@ -157,7 +157,7 @@ def test_dashes_and_underscores_mean_the_same(here):
     run(f"train --data good.npz --out dashes {TWENTY}")
     run(f"train --data=good.npz --out underscores {TWENTY.replace('num-', 'num_')}")
     first, second = (sg.load(f"{out}/model.safetensors") for out in ("dashes", "underscores"))
-    assert first.model.arguments["num_layers"] == 1
+    assert first.model.hyperparameters["num_layers"] == 1
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
 
@@ -168,7 +168,7 @@ def test_config_file_and_options_that_override_it(here):
         "model:\n  channels: 8\n  num_layers: 1\n  num_basis: 8\n"
     )
     run("train --config run.yaml --out out --model.channels 4")
-    arguments = sg.load("out/model.safetensors").model.arguments
+    arguments = sg.load("out/model.safetensors").model.hyperparameters
     assert (arguments["channels"], arguments["num_basis"]) == (4, 8)
 
 
@@ -185,7 +185,7 @@ def test_a_printed_configuration_can_be_used(here, capsys):
 def test_preset_with_a_changed_argument(here):
     run(f"train --preset paper2017 --model.num-basis 20 --max-steps 2 {COUNTS} --out out")
     expected = sg.SchNet.preset("paper2017", num_basis=20)
-    assert sg.load("out/model.safetensors").model.arguments == expected.arguments
+    assert sg.load("out/model.safetensors").model.hyperparameters == expected.hyperparameters
 
 
 def test_own_layer_from_the_current_folder(here):

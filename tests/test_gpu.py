@@ -58,8 +58,8 @@ def test_batches_are_made_on_the_device(molecules):
 @pytest.mark.parametrize("filters", ["spline", "exact"])
 def test_energies_forces_and_gradients(molecules, filters):
     torch.manual_seed(0)
-    model = sg.SchNet(channels=32, num_layers=3, num_basis=25, cutoff=5.0, filters=filters)
-    potential = sg.Potential(model).double()
+    model = sg.SchNet(channels=32, num_layers=3, num_basis=25, cutoff=5.0)
+    potential = sg.Potential(model, filters=filters).double()
     batch = molecules.batch(range(32))
 
     def step(device):
@@ -99,16 +99,16 @@ def test_cuda_graphs_change_nothing(molecules, readout_activation):
             for loss, want in reversed(list(zip(found, expected, strict=True))):
                 got = gradients(potential, loss)
                 torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11)
-    graphs = potential.model._graphs
+    graphs = potential.fast.graphs
     assert 1 < len(graphs._kept) <= len(batches)
-    assert not copy.deepcopy(potential).model._graphs._kept
+    assert not copy.deepcopy(potential).fast.graphs._kept
 
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         on_cpu, potential = on_cpu.to(dtype).eval(), potential.to(dtype).eval()
-        before = len(potential.model._graphs._kept)
+        before = len(potential.fast.graphs._kept)
         for _ in range(4):
             found = potential(batches[0].clone().to("cuda"))
-        assert len(potential.model._graphs._kept) == before + 1
+        assert len(potential.fast.graphs._kept) == before + 1
         expected = on_cpu(batches[0])
         for name in ("energy", "forces"):
             got, want = getattr(found, name).cpu(), getattr(expected, name)
@@ -121,7 +121,7 @@ def test_a_weight_that_changed_before_the_way_back_is_an_error(molecules):
     batch = with_edges(molecules.batch(range(3)), 5.0).to("cuda")
     for _ in range(5):
         energy = potential(batch, forces=False).energy.sum()
-    assert potential.model._graphs._kept
+    assert potential.fast.graphs._kept
     with torch.no_grad():
         potential.model.interactions[0].lin1.weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from schnetgeo import ops
 from schnetgeo.data.neighbors import reverse_edges
 from schnetgeo.engine.knots import Knots
-from schnetgeo.nn.radial import CosineEnvelope
+from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.ops import bspline
 
 
@@ -72,7 +72,7 @@ def value_and_derivative(
     cutoff_fn: nn.Module, distance: Float[Tensor, "E"]
 ) -> tuple[Float[Tensor, "E"], Float[Tensor, "E"]]:
     """f(r) and f′(r), without a graph."""
-    if type(cutoff_fn) is CosineEnvelope:  # a subclass may be another function
+    if type(cutoff_fn) is CosineCutoff:  # a subclass may be another function
         f, df = torch.empty_like(distance), torch.empty_like(distance)
         ops.kernels(distance).cosine(distance, float(cutoff_fn.cutoff), f, df)
         return f, df

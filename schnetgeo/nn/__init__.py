@@ -1,22 +1,32 @@
 """Layers and models."""
 
 from schnetgeo.nn.baseline import Baseline
+from schnetgeo.nn.basis import BesselBasis, GaussianBasis
+from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.conv import CFConv, RadialConv
+from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
+from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
-from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
+from schnetgeo.nn.model import AtomisticModel, EdgeFeatures
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 from schnetgeo.nn.schnet import SchNet
 
 __all__ = [
+    "AtomisticModel",
     "Baseline",
+    "BesselBasis",
     "CFConv",
-    "CosineEnvelope",
+    "Configurable",
+    "CosineCutoff",
+    "EdgeFeatures",
     "GaussianBasis",
+    "Interaction",
     "MeanReadout",
-    "NoEnvelope",
+    "PolynomialCutoff",
     "RadialConv",
     "SchNet",
     "ShiftedSoftplus",
+    "StepCutoff",
     "SumReadout",
     "num_parameters",
 ]

@@ -1,47 +1,70 @@
-"""What SchNet's arguments must be, said before anything is built or when a part is."""
+"""What arguments of models must be, said before anything is built or when a part is."""
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 
 from torch import nn
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.conv import CFConv, RadialConv
+from schnetgeo.nn.basis import GaussianBasis
+from schnetgeo.nn.conv import RadialConv
 
-_OPTIONAL = ("readout_channels", "gamma", "spacing")
-_NAMES = {"x", "x_i", "x_j", "edge_attr", "edge_weight", "W", *RadialConv.special_args}
+_COUNTS = ("channels", "num_layers", "num_basis", "readout_channels", "max_z")
+_LENGTHS = {"cutoff": "Å", "gamma": "Å⁻²"}
+_SWITCHES = ("filter_last_activation", "in_bias", "zero_init")
+_OPTIONAL = ("readout_channels", "gamma")
+_NAMES = {
+    "x", "x_i", "x_j", "v", "v_i", "v_j", "edge_attr", "edge_unit", "edge_weight", "W",
+    *RadialConv.special_args,
+}  # fmt: skip
 
 
 def check_arguments(arguments: dict) -> None:
-    """Raise `InputError` for a number, text or switch that breaks its rule."""
-    for name in ("channels", "num_layers", "num_basis", "readout_channels", "max_z"):
-        value = arguments[name]
+    """Raise `InputError` for a number or switch that breaks its rule, and for a contradiction."""
+    for name, value in arguments.items():
         if value is None and name in _OPTIONAL:
             continue
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise InputError(f"{name} must be a whole number, got {value!r:.60}")
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-    for name, unit in (("cutoff", "Å"), ("gamma", "Å⁻²"), ("spacing", "Å")):
-        value = arguments[name]
-        if value is None and name in _OPTIONAL:
-            continue
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise InputError(f"{name} must be a number in {unit}, got {value!r:.60}")
-    for name in ("filter_last_activation", "in_bias", "zero_init"):
-        if not isinstance(arguments[name], bool):
-            raise InputError(f"{name} must be True or False, got {arguments[name]!r:.60}")
-    if arguments["filters"] not in ("spline", "exact"):
-        raise InputError(f"unknown filters {arguments['filters']!r:.60}; known: spline, exact")
-    conv = arguments["conv"]
-    if conv is not None and arguments["filter_last_activation"]:
+        if name in _COUNTS:
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise InputError(f"{name} must be a whole number, got {value!r:.60}")
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        elif name in _LENGTHS and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise InputError(f"{name} must be a number in {_LENGTHS[name]}, got {value!r:.60}")
+        elif name in _SWITCHES and not isinstance(value, bool):
+            raise InputError(f"{name} must be True or False, got {value!r:.60}")
+    if arguments.get("conv") is not None and arguments.get("filter_last_activation"):
         raise InputError(
-            "filter_last_activation belongs to CFConv, but conv is "
-            f"{getattr(conv, '__name__', conv)}; leave one"
+            f"filter_last_activation belongs to CFConv, but conv is {_name(arguments['conv'])}; "
+            "leave one"
         )
 
 
-def part(name: str, cls: object, base: type[nn.Module], *sizes) -> nn.Module:
+def basis_of(
+    basis: nn.Module | None, num_basis: int, cutoff: float, gamma: float | None
+) -> nn.Module:
+    """The radial basis functions: those that were passed, or Gaussians."""
+    if basis is None:
+        return GaussianBasis(num_basis, cutoff, gamma)
+    number = getattr(basis, "num_basis", None)
+    if not (isinstance(basis, nn.Module) and isinstance(number, Integral)):
+        raise InputError(
+            f"basis must be a module with an attribute num_basis, got {basis!r:.80}; pass an "
+            "object, such as BesselBasis(8, 5.0)"
+        )
+    return basis
+
+
+def cutoff_fn_of(cutoff_fn: object, cutoff: float) -> nn.Module:
+    """The cutoff function: an object, or what its class gives for the cutoff."""
+    if isinstance(cutoff_fn, nn.Module):
+        return cutoff_fn
+    return part("cutoff_fn", cutoff_fn, nn.Module, cutoff)
+
+
+def part(name: str, cls: Callable, base: type[nn.Module], *sizes) -> nn.Module:
     """What an argument that is a class builds, or an `InputError` that says what it must be."""
     kind = "torch.nn.Module" if base is nn.Module else f"schnetgeo.nn.{base.__name__}"
     rule = f"{name} must be a subclass of {kind}"
@@ -52,9 +75,9 @@ def part(name: str, cls: object, base: type[nn.Module], *sizes) -> nn.Module:
     try:
         module = cls(*sizes)
     except (TypeError, AttributeError) as error:
-        called = ", ".join(map(repr, sizes))
+        call = f"{name}({', '.join(map(_shown, sizes)):.80})"
         raise InputError(
-            f"{rule} that can be built as {name}({called:.80}), but {_name(cls)} cannot: {error}"
+            f"{rule} that can be built as {call}, but {_name(cls)} cannot: {error}"
         ) from error
     if not isinstance(module, base):
         raise InputError(f"{rule}, got {_name(cls)}; derive a class from {base.__name__}")
@@ -64,7 +87,7 @@ def part(name: str, cls: object, base: type[nn.Module], *sizes) -> nn.Module:
 def layer(conv: object, channels: int, num_basis: int) -> RadialConv:
     """The message-passing layer conv(channels, num_basis), or an `InputError`."""
     built = part("conv", conv, RadialConv, channels, num_basis)
-    if type(built).forward not in (RadialConv.forward, CFConv.forward):
+    if type(built).forward is not RadialConv.forward:
         return built  # it passes to its message what it likes
     parameters = inspect.signature(built.message).parameters.values()
     required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -77,10 +100,18 @@ def layer(conv: object, channels: int, num_basis: int) -> RadialConv:
     if not asked <= _NAMES:
         raise InputError(
             f"{_name(conv)}.message takes {', '.join(sorted(asked - _NAMES))}, but there are x_i, "
-            "x_j, edge_attr, edge_weight and W; see RadialConv"
+            "x_j, v_i, v_j, edge_attr, edge_unit, edge_weight and W; see RadialConv"
         )
     return built
 
 
 def _name(cls: object) -> str:
+    cls = cls.func if isinstance(cls, partial) else cls
     return getattr(cls, "__name__", repr(cls))
+
+
+def _shown(value: object) -> str:
+    """A module or class by its name, anything else as Python writes it."""
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return value.__name__ if isinstance(value, type) else repr(value)

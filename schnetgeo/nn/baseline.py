@@ -6,10 +6,11 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.readout import sum_atoms
 
 
-class Baseline(nn.Module):
+class Baseline(Configurable):
     """E = Σ_i w · [embedding[z_i], MLP(r_i)]: every atom alone, at its absolute position.
 
     A negative control: no atom sees another, and the energy changes when the molecule is moved or
@@ -24,7 +25,6 @@ class Baseline(nn.Module):
 
     def __init__(self, max_z: int = 100):
         super().__init__()
-        self.arguments = {"max_z": max_z}
         self.max_z = max_z
         self.embedding = nn.Embedding(max_z, 8)
         self.position = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 16))

@@ -3,21 +3,39 @@
 from operator import is_
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
-from schnetgeo.nn.conv import CFConv
+from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.nn.basis import GaussianBasis
+from schnetgeo.nn.captured import Graphs
+from schnetgeo.nn.conv import CFConv, RadialConv
+from schnetgeo.nn.fused import Atoms, Plan, energy_and_slope
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.known import (
     Written,
+    adds_nothing,
     all_are_watched,
     are_written,
     has_options,
     is_known,
+    is_patched,
     is_plain,
     is_smooth,
+    is_smooth_network,
 )
 from schnetgeo.nn.readout import MeanReadout, SumReadout
+from schnetgeo.nn.schnet import SchNet
+from schnetgeo.nn.spline import Knots, PlacedFilters, default_spacing
 
+_HOOKS = [
+    f"_{method}_forward{kind}_hooks"
+    for method in ("propagate", "message", "aggregate")
+    for kind in ("_pre", "")
+]
+_SCHNET, _CFCONV, _RADIAL_CONV = Written(SchNet), Written(CFConv), Written(RadialConv)
 _WRITTEN = {cls: Written(cls) for cls in (Interaction, SumReadout, MeanReadout)}
 
 
@@ -34,6 +52,105 @@ class Built(NamedTuple):
     optional: list[nn.Module]  # activations whose options may change
 
 
+class FastSchNet:
+    """Energies of a SchNet and their derivatives along edges, by `nn/fused.py`.
+
+    Args:
+        model: any model; one that is no SchNet with Gaussians is never served.
+        spacing: distance of the knots in Å; `None` is `default_spacing`.
+    """
+
+    def __init__(self, model: nn.Module, spacing: float | None):
+        self.knots: Knots | None = None
+        if isinstance(model, SchNet) and isinstance(model.basis, GaussianBasis):
+            self.knots = Knots(
+                model.basis,
+                model.cutoff,
+                default_spacing(model.basis) if spacing is None else spacing,
+            )
+        self.graphs, self._weights_at = Graphs(), 0
+        self._parts: Built | None = None
+
+    def serves(self, model: nn.Module) -> bool:
+        """Whether it may stand for the model's `forward`: nobody changed or watches a part."""
+        if torch.compiler.is_compiling() or self.knots is None or not isinstance(model, SchNet):
+            return False
+        if not adds_nothing(type(model), SchNet) or not _SCHNET.has(type(model)):
+            return False
+        # half precision would lose several times more
+        precise = model.embedding.weight.dtype in (torch.float32, torch.float64)
+        has_knots = precise and self.knots.serve(model.basis, model.cutoff_fn)
+        self._parts = built(model, self._parts) if has_knots else None
+        return self._parts is not None
+
+    def energy_and_slope(
+        self, model: SchNet, data: Data, distance: Float[Tensor, "E"], with_slope: bool = True
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
+        """What `forward` gives, and slopes of its sum, of which those of a pair's two edges add up.
+
+        Gradients flow from both to the parameters, none to the distances. Ask `serves` before each
+        call: it also finds the parts to compute with.
+
+        Args:
+            model: a SchNet.
+            data: structure or batch with sorted edges.
+            distance: of each edge, Å.
+            with_slope: whether the slopes are wanted; they are 0 otherwise.
+        """
+        placed = PlacedFilters(self.knots, model.cutoff_fn, data, distance.detach())
+        return self.through(model, placed, data, with_slope)
+
+    def through(
+        self,
+        model: SchNet,
+        placed: PlacedFilters,
+        data: Data,
+        with_slope: bool,
+        tables: tuple[Tensor, ...] | None = None,
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"]]:
+        """The same with filters that are placed already, and tables of them, if known."""
+        if self._parts is None or self._parts.modules[0] is not model:
+            self._parts = built(model, None)
+        address = model.embedding.weight.data_ptr()
+        if address != self._weights_at:  # the old ones are for where the weights were
+            self.graphs, self._weights_at = Graphs(), address
+        parts, batch = self._parts, (batch_index(data), num_structures(data))
+        weights = model.readout.atom_weights(*batch).detach()
+        plan = Plan(placed, *parts.activations, weights, with_slope, tables, self.graphs)
+        return energy_and_slope(plan, Atoms(data.z, *batch, data.get("ptr")), *parts.parameters)
+
+
+def is_cfconv(conv: nn.Module) -> bool:
+    """Whether a layer is a CFConv as it was built, unobserved."""
+    return (
+        isinstance(conv, CFConv)
+        and not is_patched(conv)
+        and is_smooth_network(conv.filter)
+        and _is_unobserved(conv)
+    )
+
+
+def _activations(conv: CFConv) -> tuple[nn.Module, ...]:
+    """After the filter's first layer, and after the second or not."""
+    return conv.filter[1], *conv.filter[3:]
+
+
+def _is_unobserved(conv: CFConv) -> bool:
+    """Whether messages are what CFConv says, in PyG's usual way, and nobody sees them."""
+    if conv._explain or conv.flow != "source_to_target" or not _propagates_as_built(conv):
+        return False
+    if not (_CFCONV.has(type(conv)) and _RADIAL_CONV.has(RadialConv)):
+        return False
+    return adds_nothing(type(conv), CFConv) and not any(map(vars(conv).get, _HOOKS))
+
+
+def _propagates_as_built(conv: RadialConv) -> bool:
+    """Whether PyG wrote `propagate`, which it puts on the instance after explaining."""
+    function = getattr(conv.propagate, "__func__", None)
+    generated = function is type(conv)._jinja_propagate
+    return generated and function.__module__.endswith("_propagate")
+
+
 def built(model: nn.Module, last: Built | None) -> Built | None:
     """The parts of a model, or `None` if somebody changed or watches one of them.
 
@@ -48,7 +165,7 @@ def built(model: nn.Module, last: Built | None) -> Built | None:
         return None
     if not _are_written(set(parts.classes)) or not all(map(is_smooth, parts.optional)):
         return None
-    return parts if all(conv.is_unobserved for conv in parts.convs) else None
+    return parts if all(map(_is_unobserved, parts.convs)) else None
 
 
 def _is_same(last: Built) -> bool:
@@ -97,7 +214,7 @@ def _parts(model: nn.Module) -> Built | None:
             return None
         layers += five
         convs.append(interaction.conv)
-    activations = [(i.conv.activations, i.activation) for i in model.interactions]
+    activations = [(_activations(i.conv), i.activation) for i in model.interactions]
     kinds = {(*map(type, filters), type(inner)) for filters, inner in activations}
     (filters, inner), outer = activations[0], readout.activation
     smooth = [a for filters, inner in activations for a in (*filters, inner)] + [outer]
@@ -116,7 +233,7 @@ def _parts(model: nn.Module) -> Built | None:
 
 def _layers(interaction: nn.Module) -> list[nn.Linear] | None:
     conv = interaction.conv
-    if type(interaction) is not Interaction or not (isinstance(conv, CFConv) and conv.fused):
+    if type(interaction) is not Interaction or not is_cfconv(conv):
         return None
     if not is_known(conv.filter, nn.Sequential) or len(conv.filter) not in (3, 4):
         return None

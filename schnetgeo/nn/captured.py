@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from schnetgeo.nn.cutoff import CosineCutoff, StepCutoff
 from schnetgeo.nn.first_order import first_order
 from schnetgeo.nn.fused import LayerWeights, Plan, back, forth
 from schnetgeo.nn.mlp import ShiftedSoftplus
-from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
 from schnetgeo.nn.spline import PlacedFilters
 from schnetgeo.ops.edges import Edges
 
@@ -32,7 +32,7 @@ _SHARE = 1 / 50  # of the GPU's memory, at most, for a graph
 _ARRAYS = 20  # (N, F) that a layer keeps for the way back
 _PER_EDGE = 120  # bytes: places, weights and their order
 _ACTIVATIONS = {ShiftedSoftplus, nn.SiLU}  # that wait for nothing
-_ENVELOPES = {CosineEnvelope, NoEnvelope}
+_CUTOFF_FUNCTIONS = {CosineCutoff, StepCutoff}
 
 
 class Batch(NamedTuple):
@@ -120,7 +120,7 @@ def _kind(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | None, ...]) 
         plan.with_slope,
         torch.cuda.current_stream(embedding.device).cuda_stream,
         id(plan.filters.knots),
-        id(plan.filters.envelope),
+        id(plan.filters.cutoff_fn),
         plan.filters.numbers,
         *map(type, plan.activations),
         *(p if p is None else p.data_ptr() for p in (embedding, *parameters)),
@@ -142,7 +142,7 @@ def _can_be_captured(plan: Plan, embedding: Tensor, parameters: tuple[Tensor | N
         return False
     if not {type(a) for a in plan.activations} <= _ACTIVATIONS:
         return False
-    if type(plan.filters.envelope) not in _ENVELOPES:
+    if type(plan.filters.cutoff_fn) not in _CUTOFF_FUNCTIONS:
         return False
     layers, (elements, channels) = len(parameters) // len(LayerWeights._fields), embedding.shape
     numbers = plan.seed.numel() * (_ARRAYS * layers * channels + elements)

@@ -14,8 +14,9 @@ from schnetgeo.data.validate import check_input
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.nn import molecule
+from schnetgeo.nn.built import FastSchNet
+from schnetgeo.nn.cutoff import StepCutoff
 from schnetgeo.nn.mlp import ShiftedSoftplus
-from schnetgeo.nn.radial import NoEnvelope
 from schnetgeo.nn.readout import SumReadout
 from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
@@ -39,15 +40,20 @@ class Tables(NamedTuple):
     error: float  # the largest of values and of slopes, relative to the largest value and slope
 
 
-def tabulate(model: SchNet, tolerance: float) -> Tables:
-    """Tables of envelope · filter that err by at most `tolerance`, as measured between knots.
+def tabulate(model: SchNet, tolerance: float, spacing: float) -> Tables:
+    """Tables of f · W that err by at most `tolerance`, as measured between knots.
+
+    Args:
+        model: a SchNet.
+        tolerance: largest error of values and slopes, relative to the largest.
+        spacing: of the knots to begin with, Å.
 
     Raises:
         InputError: if no table holds the tolerance, in the type of the model's numbers.
     """
     if not tolerance > 0:
         raise InputError(f"tolerance must be positive, such as 1e-5, got {tolerance}")
-    number = min(math.ceil(model.cutoff / model.knots.spacing), _FINEST)
+    number = min(math.ceil(model.cutoff / spacing), _FINEST)
     best = None
     while number <= _FINEST:
         table = _tables(model, number)
@@ -67,11 +73,11 @@ def tabulate(model: SchNet, tolerance: float) -> Tables:
 def _tables(model: SchNet, number: int) -> Tensor:
     spacing = model.cutoff / number
     r = torch.arange(-2, number + 4, dtype=torch.float64) * spacing
-    envelope = model.envelope(r.abs())
-    for m in range(number + 2, number + 6):  # smoothly on where the envelope is cut
-        a, b, c, d, e, f = envelope[m - 6 : m]
-        envelope[m] = 6 * f - 15 * e + 20 * d - 15 * c + 6 * b - a
-    samples = [envelope.unsqueeze(-1) * network(model.basis(r)) for network in _networks(model)]
+    f = model.cutoff_fn(r.abs())
+    for m in range(number + 2, number + 6):  # smoothly on where it is cut
+        f0, f1, f2, f3, f4, f5 = f[m - 6 : m]
+        f[m] = 6 * f5 - 15 * f4 + 20 * f3 - 15 * f2 + 6 * f1 - f0
+    samples = [f.unsqueeze(-1) * network(model.basis(r)) for network in _networks(model)]
     tables = torch.stack([bspline.coefficients(s) for s in samples])
     return tables.to(model.embedding.weight.dtype)
 
@@ -85,7 +91,7 @@ def _error(model: SchNet, tables: Tensor, number: int) -> float:
     for network, table in zip(_networks(model), tables.double(), strict=True):
 
         def filter(r: Tensor, network: nn.Module = network) -> Tensor:
-            return model.envelope(r).unsqueeze(-1) * network(model.basis(r))
+            return model.cutoff_fn(r).unsqueeze(-1) * network(model.basis(r))
 
         exact = torch.func.jvp(filter, (r,), (torch.ones_like(r),))
         for order, want in enumerate(exact):
@@ -101,8 +107,6 @@ def _networks(model: SchNet) -> list[nn.Module]:
 class _Tabulated(nn.Module):
     """A SchNet that looks its filters up."""
 
-    has_slopes = True
-
     def __init__(self, model: SchNet, tables: Tables):
         super().__init__()
         self.cutoff, self.max_z = model.cutoff, model.max_z
@@ -110,11 +114,20 @@ class _Tabulated(nn.Module):
         self.readout = model.readout
         self.knots = Knots(model.basis, model.cutoff, tables.spacing)
         self.numbers = range(-1, tables.coefficients.size(1) - 1)
-        self.envelope = NoEnvelope(model.cutoff)  # the tables contain it
+        self.cutoff_fn = StepCutoff(model.cutoff)  # the tables contain it
 
-    def energy_and_slope(self, data: Data, distance: Tensor, with_slope: bool = True):
-        placed = PlacedFilters(self.knots, self.envelope, data, distance, self.numbers)
-        return self.model.through(placed, data, with_slope, self.tables)
+
+class _FastTabulated(FastSchNet):
+    """What a potential asks in place of the `FastSchNet` of the model before."""
+
+    def serves(self, model: nn.Module) -> bool:
+        return isinstance(model, _Tabulated)
+
+    def energy_and_slope(
+        self, model: _Tabulated, data: Data, distance: Tensor, with_slope: bool = True
+    ):
+        placed = PlacedFilters(model.knots, model.cutoff_fn, data, distance, model.numbers)
+        return self.through(model.model, placed, data, with_slope, model.tables)
 
 
 class FrozenPotential:
@@ -136,12 +149,13 @@ class FrozenPotential:
     """
 
     def __init__(self, potential: nn.Module, tolerance: float = 1e-5):
-        _check(potential.model)
+        _check(potential)
         potential = copy.deepcopy(potential).cpu().eval()
         model = potential.model
-        tables = tabulate(model, tolerance)
+        tables = tabulate(model, tolerance, potential.fast.knots.spacing)
         self.spacing, self.error = tables.spacing, tables.error
         self.model = potential.model = _Tabulated(model, tables)
+        potential.fast = _FastTabulated(model, None)
         self._potential = potential
         self._intensive = is_intensive(model)
         self._copy_weights()
@@ -217,10 +231,11 @@ class FrozenPotential:
         return molecule.Molecule(pos, *graph)
 
     def _share(self, data: Data) -> np.ndarray:
-        readout, dtype = self.model.model.readout, self._potential.scale.dtype
+        readout = self.model.model.readout
         if type(readout) is SumReadout:
             return np.ones(data.z.numel(), self._embedding.dtype)
-        return readout.shares(batch_index(data), num_structures(data), dtype).numpy()
+        weights = readout.atom_weights(batch_index(data), num_structures(data))
+        return weights.detach().numpy()
 
 
 def _virial(data: Data, atoms: molecule.Molecule, result: molecule.Result, number: int) -> Tensor:
@@ -232,11 +247,11 @@ def _virial(data: Data, atoms: molecule.Molecule, result: molecule.Result, numbe
     return virial_from_edges(slope, vectors, distance, structure, number)
 
 
-def _check(model: nn.Module) -> None:
-    if not isinstance(model, SchNet) or not model.has_slopes:
+def _check(potential: nn.Module) -> None:
+    if not isinstance(potential.model, SchNet) or not potential.is_fast:
         raise InputError(
             f"freeze is for a SchNet of CFConv layers with filters='spline' and without hooks, "
-            f"got {type(model).__name__}"
+            f"got {type(potential.model).__name__}"
         )
 
 

@@ -27,8 +27,11 @@ _ACTIVATIONS = {
     nn.Softplus: {"beta": 1.0, "threshold": 20.0},
 }
 _FUNCTIONS = frozenset(
-    ("forward", "__call__", "_call_impl", "message", "aggregate", "update", "per_atom", "shares")
-)
+    (
+        "forward", "__call__", "_call_impl", "message", "aggregate", "update", "atomic_values",
+        "edge_features", "atom_weights",
+    )
+)  # fmt: skip
 
 
 class Written:

@@ -33,7 +33,7 @@ class Result(NamedTuple):
 
 @serial
 def evaluate(molecule, x, weights, silu, cutoff, spacing):
-    """A `Result`, from embedded atoms x (N, F), and tables of envelope · filter from knot −1 on."""
+    """A `Result`, from embedded atoms x (N, F), and tables of f · W from knot −1 on."""
     atoms, edges = x.shape[0], molecule.source.shape[0]
     layers, channels = weights.b1.shape
     tape = Tape(  # as `Tape.empty`, which compiled code cannot call

@@ -1,6 +1,7 @@
-"""From features of atoms to one number per structure."""
+"""From features of atoms to the values whose sum, or mean, is that of the structure."""
 
-import torch
+from collections.abc import Callable
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -8,20 +9,20 @@ from schnetgeo.nn.mlp import dense, zero_
 
 
 class SumReadout(nn.Module):
-    """E_b = Σ_{i∈b} lin2(act(lin1(x_i))): extensive properties such as the energy.
+    """y_i = lin2(act(lin1(x_i))), summed over atoms: extensive properties such as the energy.
 
     Args:
         channels: F, features per atom.
         hidden_channels: width of the hidden layer.
         activation: class of the activation between the two layers.
-        zero_init: start from E = 0.
+        zero_init: start from y = 0.
     """
 
     def __init__(
         self,
         channels: int,
         hidden_channels: int,
-        activation: type[nn.Module],
+        activation: Callable[[], nn.Module],
         zero_init: bool = False,
     ):
         super().__init__()
@@ -31,32 +32,21 @@ class SumReadout(nn.Module):
         if zero_init:
             zero_(self.lin2)
 
-    def forward(
-        self, x: Float[Tensor, "N F"], batch: Int[Tensor, "N"], num_structures: int
-    ) -> Float[Tensor, "B"]:
-        shares = self.shares(batch, num_structures, x.dtype)
-        return sum_atoms(shares * self.per_atom(x), batch, num_structures)
-
-    def per_atom(self, x: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
-        """The contribution of each atom."""
+    def forward(self, x: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
         return self.lin2(self.activation(self.lin1(x))).squeeze(-1)
 
-    def shares(
-        self, batch: Int[Tensor, "N"], num_structures: int, dtype: torch.dtype
-    ) -> Float[Tensor, "N"]:
-        """What each atom counts in the result of its structure: 1 in a sum."""
-        return torch.ones(batch.numel(), dtype=dtype, device=batch.device)
+    def atom_weights(self, batch: Int[Tensor, "N"], num_structures: int) -> Float[Tensor, "N"]:
+        """Weight of each atom in the sum over its structure: 1."""
+        return self.lin2.weight.new_ones(batch.numel())
 
 
 class MeanReadout(SumReadout):
     """The mean over atoms instead of the sum: intensive properties such as orbital energies."""
 
-    def shares(
-        self, batch: Int[Tensor, "N"], num_structures: int, dtype: torch.dtype
-    ) -> Float[Tensor, "N"]:
-        """What each atom counts in the result of its structure: 1/n in a mean over n."""
-        each = super().shares(batch, num_structures, dtype)
-        return each / sum_atoms(each, batch, num_structures).index_select(0, batch)
+    def atom_weights(self, batch: Int[Tensor, "N"], num_structures: int) -> Float[Tensor, "N"]:
+        """Weight of each atom in the sum over its structure: 1/n of its n atoms."""
+        weights = super().atom_weights(batch, num_structures)
+        return weights / sum_atoms(weights, batch, num_structures).index_select(0, batch)
 
 
 def sum_atoms(

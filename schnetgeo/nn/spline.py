@@ -13,20 +13,21 @@ from torch_geometric.data import Data
 from schnetgeo import ops
 from schnetgeo.data.neighbors import reverse_edges
 from schnetgeo.errors import InputError
+from schnetgeo.nn.basis import GaussianBasis
+from schnetgeo.nn.cutoff import CosineCutoff, StepCutoff
 from schnetgeo.nn.known import Written, is_patched
-from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope, with_slope
 from schnetgeo.ops import bspline
 
 _MOST = 1_000_000  # knots
 _ALIGN = 16  # knots; ranges of few lengths let memory of one be used for another
-_WRITTEN = {cls: Written(cls) for cls in (GaussianBasis, CosineEnvelope, NoEnvelope)}
+_WRITTEN = {cls: Written(cls) for cls in (GaussianBasis, CosineCutoff, StepCutoff)}
 
 
 class Knots:
     """The places r_m = m h where filter networks are evaluated for W(r) = Σ_q B_q(t) c_{k+q}.
 
     The knots are multiples of the spacing whatever their range, so that a filter does not depend
-    on the other edges of a batch. The envelope stays outside: it has a kink in its second
+    on the other edges of a batch. The cutoff function stays outside: it has a kink in its second
     derivative at the cutoff, which a spline would smear. Values err as h⁴, slopes as h³.
 
     Args:
@@ -52,17 +53,17 @@ class Knots:
         self._numbers = _numbers(basis)
         self._kept: tuple = (None, None)
 
-    def serve(self, basis: nn.Module, envelope: nn.Module) -> bool:
+    def serve(self, basis: nn.Module, cutoff_fn: nn.Module) -> bool:
         """Whether filters on these knots are those of a basis, in training too.
 
-        That is so for the basis they were built for, as it was then, and for an envelope that is
-        0 where the knots end, both functions of numbers, none of which is trained.
+        That is so for the basis they were built for, as it was then, and for a cutoff function that
+        is 0 where the knots end, both functions of numbers, none of which is trained.
         """
         if basis is not self.basis or self._numbers is None or _numbers(basis) != self._numbers:
             return False
-        if type(envelope) not in (CosineEnvelope, NoEnvelope) or not _is_as_written(envelope):
+        if type(cutoff_fn) not in (CosineCutoff, StepCutoff) or not _is_as_written(cutoff_fn):
             return False
-        return isinstance(envelope.cutoff, Real) and envelope.cutoff <= self.cutoff
+        return isinstance(cutoff_fn.cutoff, Real) and cutoff_fn.cutoff <= self.cutoff
 
     def range(self, distance: Float[Tensor, "E"]) -> range:
         """Numbers m of the coefficients that the distances below the cutoff need."""
@@ -84,6 +85,11 @@ class Knots:
         return self._kept[1][numbers.start - most.start : numbers.stop + 2 - most.start]
 
 
+def default_spacing(basis: GaussianBasis) -> float:
+    """0.08 of a Gaussian's width, Å: 1e-5 to 3e-5 of the forces, 4e-5 of parameters' gradients."""
+    return 0.08 / math.sqrt(2 * basis.gamma)
+
+
 def _numbers(basis: nn.Module) -> tuple | None:
     """What a Gaussian basis is a function of, besides the distance; `None` for another basis."""
     if type(basis) is not GaussianBasis or not _is_as_written(basis):
@@ -101,24 +107,22 @@ class PlacedFilters:
 
     Args:
         knots: where the filter networks are evaluated.
-        envelope: f, 0 at and beyond the cutoff.
+        cutoff_fn: f, 0 at and beyond the cutoff.
         data: structures with `edge_index` and, if it is known, `edge_reverse`; `None` where
             `edges` is set.
         distance: r of each edge, Å.
         numbers: of the coefficients; `None` is those that the distances need.
-        fused: whether layers may ask for `conv`: the edges are sorted, and each layer is `fused`.
     """
 
     def __init__(
         self,
         knots: Knots,
-        envelope: nn.Module,
+        cutoff_fn: nn.Module,
         data: Data | None,
         distance: Float[Tensor, "E"],
         numbers: range | None = None,
-        fused: bool = False,
     ):
-        self.knots, self.envelope, self.fused = knots, envelope, fused
+        self.knots, self.cutoff_fn = knots, cutoff_fn
         self.distance, self._data = distance, data
         self.numbers = numbers or knots.range(distance)
         first, count = self.numbers.start + 1, len(self.numbers)
@@ -126,7 +130,7 @@ class PlacedFilters:
 
     def elsewhere(self, distance: Float[Tensor, "E"], edges: ops.Edges) -> "PlacedFilters":
         """The same filters for other edges."""
-        found = PlacedFilters(self.knots, self.envelope, None, distance, self.numbers)
+        found = PlacedFilters(self.knots, self.cutoff_fn, None, distance, self.numbers)
         found.edges = edges
         return found
 
@@ -150,7 +154,7 @@ class PlacedFilters:
     @cached_property
     def weights(self) -> Float[Tensor, "E 4"]:
         """f(r) B_q(t), what the four coefficients count for in f W."""
-        return self.envelope(self.distance).unsqueeze(-1) * bspline.weights(self.places[1])
+        return self.cutoff_fn(self.distance).unsqueeze(-1) * bspline.weights(self.places[1])
 
     @cached_property
     def basis(self) -> Float[Tensor, "M+2 K"]:
@@ -166,7 +170,7 @@ class PlacedFilters:
     def placed(self) -> tuple[Int[Tensor, "E"], Float[Tensor, "E 4"], Float[Tensor, "E 4"]]:
         """Rows, weights, and ∂/∂r of the weights, f′(r) B_q(t) + f(r) B_q′(t) / h, detached."""
         distance = self.distance.detach()
-        f, df = with_slope(self.envelope, distance)
+        f, df = with_slope(self.cutoff_fn, distance)
         interval = distance.new_empty(distance.numel(), dtype=torch.long)
         weights, slopes = distance.new_empty(2, distance.numel(), 4)
         self.kernels.place(distance, f, df, self.grid, interval, weights, slopes)
@@ -204,11 +208,20 @@ class PlacedFilters:
         """Coefficients of network(e), through which gradients flow to the network."""
         return bspline.coefficients(network(self.basis))
 
-    def conv(self, x: Float[Tensor, "N F"], network: nn.Module) -> Float[Tensor, "N F"]:
-        """Σ_{j→i} x_j ⊙ f(r) W(r), without an array of edges × channels."""
-        return ops.conv(x, self.table(network), self.places[0], self.weights, self.edges)
-
     def on_edges(self, network: nn.Module) -> Float[Tensor, "E C"]:
-        """W(r) of each edge, interpolated, without the envelope."""
+        """W(r) of each edge, interpolated, without the cutoff function."""
         interval, t = self.places
         return bspline.values(self.table(network), interval, bspline.weights(t))
+
+
+def with_slope(cutoff_fn: nn.Module, distance: Float[Tensor, "E"]) -> tuple[Tensor, Tensor]:
+    """f(r) and f′(r), without a graph."""
+    if type(cutoff_fn) is CosineCutoff:  # a subclass may be another function
+        f, df = torch.empty_like(distance), torch.empty_like(distance)
+        ops.kernels(distance).cosine(distance, float(cutoff_fn.cutoff), f, df)
+        return f, df
+    with torch.enable_grad():
+        r = distance.detach().requires_grad_()
+        f = cutoff_fn(r)
+        (slope,) = torch.autograd.grad(f.sum(), r) if f.requires_grad else (torch.zeros_like(r),)
+    return f.detach().to(distance.dtype), slope

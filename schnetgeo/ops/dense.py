@@ -1,6 +1,7 @@
 """Small matrix products for functions that are compiled as a whole, without a call to a library."""
 
 from numba import types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from schnetgeo.ops.jit import inner, serial, standalone
@@ -33,7 +34,7 @@ def _of_any_layout(typing, x):
     """The same array, of the type that arrays of all layouts share."""
 
     def generate(context, builder, signature, arguments):
-        return arguments[0]
+        return impl_ret_borrowed(context, builder, signature.return_type, arguments[0])
 
     return types.Array(x.dtype, x.ndim, "A")(x), generate
 

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,14 @@ from torch import Tensor, nn
 from schnetgeo._version import __version__
 from schnetgeo.errors import InputError
 from schnetgeo.files import write_whole
+from schnetgeo.nn.configurable import Configurable
 from schnetgeo.user_code import checked_class
 
 FORMAT = 1
-_FIELDS = {"version": str, "class": str, "arguments": dict, "dtype": str, "notes": dict}
+_FIELDS = {
+    "version": str, "class": str, "hyperparameters": dict, "filters": str, "dtype": str,
+    "notes": dict,
+}  # fmt: skip
 UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
 _TRUSTED = ("schnetgeo.", "torch.nn.modules.")
 
@@ -115,23 +120,51 @@ def class_name(cls: type) -> str:
 
 
 def encode(value):
-    """A model's argument as JSON: numbers, strings, booleans, `None`, and classes by name."""
+    """A hyperparameter as JSON.
+
+    That is possible for numbers, strings, booleans, `None`, classes, `functools.partial` of a
+    class with keyword arguments, and `Configurable` modules, with hyperparameters of these kinds.
+    """
     if isinstance(value, type):
         return {"class": class_name(value)}
+    if isinstance(value, partial) and isinstance(value.func, type) and not value.args:
+        return {"class": class_name(value.func), "arguments": _encoded(value.keywords)}
+    if isinstance(value, Configurable):
+        name = class_name(type(value))
+        return {"class": name, "hyperparameters": _encoded(value.hyperparameters)}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError(f"argument {value!r:.50} of the model is neither number, string nor class")
+    raise InputError(
+        f"hyperparameter {value!r:.50} of the model is neither number, string, class, "
+        "functools.partial of a class with keyword arguments, nor a schnetgeo.nn.Configurable; "
+        "pass one of these"
+    )
+
+
+def _encoded(values: dict) -> dict:
+    return {name: encode(value) for name, value in values.items()}
 
 
 def decode(value, known: dict[str, type], path):
-    """The inverse of `encode`, for arguments of its types and no others."""
-    if isinstance(value, dict):
-        return find_class(value.get("class"), known, path)
+    """The inverse of `encode`, for hyperparameters of its types and no others."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise changed_header(path, "an argument", value, "number, string or class")
+    if isinstance(value, dict) and value.keys() <= {"class", "arguments", "hyperparameters"}:
+        cls, arguments = find_class(value.get("class"), known, path), value.get("arguments")
+        hyperparameters = value.get("hyperparameters")
+        if arguments is None and hyperparameters is None:
+            return cls
+        if isinstance(arguments, dict) and hyperparameters is None:
+            return partial(cls, **_decoded(arguments, known, path))
+        if isinstance(hyperparameters, dict) and arguments is None:
+            return cls(**_decoded(hyperparameters, known, path))
+    raise changed_header(path, "a hyperparameter", value, "number, string or class")
+
+
+def _decoded(values: dict, known: dict[str, type], path) -> dict:
+    return {name: decode(value, known, path) for name, value in values.items()}
 
 
 def named(classes: Iterable[type]) -> dict[str, type]:

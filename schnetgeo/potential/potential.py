@@ -4,7 +4,8 @@ import contextlib
 import copy
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from numbers import Real
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,8 +18,9 @@ from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures, strained
+from schnetgeo.nn.built import FastSchNet
 from schnetgeo.nn.known import is_autocast
-from schnetgeo.nn.radial import CosineEnvelope, NoEnvelope
+from schnetgeo.nn.model import AtomisticModel, is_ours
 from schnetgeo.nn.readout import MeanReadout, sum_atoms
 from schnetgeo.potential.bounded import no_larger_than
 from schnetgeo.potential.edge_forces import EdgeForces, edge_lengths, virial_from_edges
@@ -96,6 +98,10 @@ class Potential(nn.Module):
             model without edges) and `max_z`.
         atomic_references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
         scale: what the model's output is multiplied by, eV.
+        filters: "spline" runs the filter networks of message-passing layers on knots and
+            interpolates, where that is exact to 3e-5 of the forces; "exact" runs them on every
+            edge. The weights are the same.
+        spacing: distance of the knots in Å; `None` follows from the basis functions.
 
     Attributes:
         trained_on: elements and compositions of the training structures; `None` before training,
@@ -103,8 +109,9 @@ class Potential(nn.Module):
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
-        InputError: for a model without these, for atomic references of another length, and for
-            atomic references or a scale that are not finite numbers.
+        InputError: for a model without these, for atomic references of another length, for atomic
+            references or a scale that are not finite numbers, and for filters or a spacing that
+            there are not.
     """
 
     scale: Tensor
@@ -114,9 +121,15 @@ class Potential(nn.Module):
         model: nn.Module,
         atomic_references: Float[Tensor, "Z"] | None = None,
         scale: float = 1.0,
+        filters: Literal["spline", "exact"] = "spline",
+        spacing: float | None = None,
     ):
         super().__init__()
         check_model(model)
+        if filters not in ("spline", "exact"):
+            raise InputError(f"unknown filters {filters!r:.60}; known: spline, exact")
+        if spacing is not None and (isinstance(spacing, bool) or not isinstance(spacing, Real)):
+            raise InputError(f"spacing must be a number in Å, got {spacing!r:.60}")
         if atomic_references is None:
             atomic_references = torch.zeros(model.max_z)
         references = _numbers("atomic_references", atomic_references)
@@ -131,6 +144,9 @@ class Potential(nn.Module):
         # pos and cell are cast to the type of the scale: that of the model
         dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
         self.model = model
+        self.filters = filters
+        self.spacing = spacing
+        self.fast = FastSchNet(model, spacing)
         self.atomic_references = AtomicReferences(references)
         self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
         self.trained_on: Coverage | None = None
@@ -171,9 +187,9 @@ class Potential(nn.Module):
         self._check_coverage(data)
         if not (self.states_noted or self.training) and is_ours(self.model):
             self.states_noted = note_states(data, type(self.model).__name__)
-        fast = self._has_slopes and not free
+        fast = self.is_fast and not free
         if self.model.cutoff is not None:
-            data = with_edges(data, self.model.cutoff, longer=self._masks_edges(fast))
+            data = with_edges(data, self.model.cutoff, longer=fast or _masks_edges(self.model))
         else:
             check_geometry(data)
         volumes = cell_volumes(data) if stress else None
@@ -198,16 +214,9 @@ class Potential(nn.Module):
             covered.check_elements(data)
 
     @property
-    def _has_slopes(self) -> bool:
-        return getattr(self.model, "has_slopes", False)
-
-    def _masks_edges(self, fast: bool) -> bool:
-        """Whether the weight of edges beyond the cutoff is certainly 0."""
-        envelope = getattr(self.model, "envelope", None)
-        known = type(envelope) in (CosineEnvelope, NoEnvelope)
-        if fast and known and envelope.cutoff <= self.model.cutoff:
-            return True
-        return getattr(self.model, "masks_edges", False)
+    def is_fast(self) -> bool:
+        """Whether functions written for the model stand for its `forward`."""
+        return self.filters == "spline" and self.fast.serves(self.model)
 
     def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
@@ -217,7 +226,7 @@ class Potential(nn.Module):
         if is_autocast(device):
             exact = torch.autocast(device.type, enabled=False)
         with torch.set_grad_enabled(differentiable), exact:
-            energy, slope = self.model.energy_and_slope(data, distance, forces or stress)
+            energy, slope = self.fast.energy_and_slope(self.model, data, distance, forces or stress)
             energy, slope = self.scale * energy, self.scale * slope
             force, virial = None, None
             if forces:
@@ -260,7 +269,7 @@ class Potential(nn.Module):
 
     def extra_repr(self) -> str:
         elements = "nothing yet" if self.trained_on is None else " ".join(self.trained_on.elements)
-        return f"scale={float(self.scale):.4g} eV, trained on {elements}"
+        return f"scale={float(self.scale):.4g} eV, filters={self.filters!r}, trained on {elements}"
 
     def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
         """Tabulate the filters, for dynamics and screening on the CPU.
@@ -288,15 +297,17 @@ class Potential(nn.Module):
 
         Raises:
             InputError: if the file cannot be written, a weight is not finite, an entry of
-                `model.arguments`, what the model's class was built with, is neither number, string,
-                `None` nor class, or the model is not what they build, as after parts of it were
-                replaced.
+                `model.hyperparameters`, what the model's class was built with, is none that
+                `model_file.encode` takes, or the model is not what they build, as after parts of
+                it were replaced.
         """
         check_finite(self, path)
         check_rebuilds(self.model, self.scale.dtype)
         header = {
             "class": class_name(type(self.model)),
-            "arguments": {k: encode(v) for k, v in self.model.arguments.items()},
+            "hyperparameters": {k: encode(v) for k, v in self.model.hyperparameters.items()},
+            "filters": self.filters,
+            "spacing": self.spacing,
             "dtype": str(self.scale.dtype).removeprefix("torch."),
             "units": UNITS,
             "trained_on": None if self.trained_on is None else self.trained_on.as_json(),
@@ -322,12 +333,14 @@ def load(
     """
     header, tensors = read_model(path)
     known = named(classes)
-    arguments = {k: decode(v, known, path) for k, v in header["arguments"].items()}
     model_class = find_class(header["class"], known, path)
     try:
         # weights made in inference mode could never be differentiated
         with torch.inference_mode(False), no_larger_than(tensors, path):
-            potential = Potential(model_class(**arguments)).to(getattr(torch, header["dtype"]))
+            values = header["hyperparameters"].items()
+            model = model_class(**{k: decode(v, known, path) for k, v in values})
+            potential = Potential(model, filters=header["filters"], spacing=header.get("spacing"))
+            potential.to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
         potential.trained_on = None if covered is None else Coverage.from_json(covered)
@@ -362,9 +375,8 @@ def is_intensive(model: nn.Module) -> bool:
     return isinstance(getattr(model, "readout", None), MeanReadout)
 
 
-def is_ours(model: nn.Module) -> bool:
-    """Whether a model is of this package, none of which reads charge and spin."""
-    return type(model).__module__.startswith("schnetgeo.")
+def _masks_edges(model: nn.Module) -> bool:
+    return isinstance(model, AtomisticModel) and model.masks_edges
 
 
 def _numbers(name: str, value: object) -> Tensor:

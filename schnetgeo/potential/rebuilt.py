@@ -1,4 +1,4 @@
-"""Whether a model is what its class and its `arguments` build, but for its weights.
+"""Whether a model is what its class and its `hyperparameters` build, but for its weights.
 
 A model file holds no code, so parts that were put into a model later would be lost.
 """
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from schnetgeo.errors import InputError
+from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.known import is_patched
 from schnetgeo.potential.model_file import encode
 
@@ -21,7 +22,7 @@ def check_rebuilds(model: nn.Module, dtype: torch.dtype) -> None:
     """Raise `InputError` where a model that a file builds would be another one.
 
     Args:
-        model: with `arguments`, the dictionary of what it was built with.
+        model: with `hyperparameters`, the dictionary of what it was built with.
         dtype: of its numbers.
     """
     name = type(model).__name__
@@ -45,22 +46,32 @@ def _changed(name: str, what: str) -> InputError:
 
 
 def _build(model: nn.Module) -> nn.Module:
-    arguments, name = getattr(model, "arguments", None), type(model).__name__
-    if not isinstance(arguments, dict):
+    values, name = getattr(model, "hyperparameters", None), type(model).__name__
+    if not isinstance(values, dict):
         raise InputError(
-            f"{name} has no attribute `arguments`, the dictionary of what it was built with, "
-            "without which it cannot be saved; set it in __init__"
+            f"{name} has no attribute `hyperparameters`, the dictionary of what it was built with, "
+            "without which it cannot be saved; derive the class from schnetgeo.nn.AtomisticModel"
         )
-    for value in arguments.values():
+    for value in values.values():
         encode(value)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.inference_mode(False):
-            return type(model)(**arguments)
+            return type(model)(**_rebuilt(values))
     except Exception as error:  # a class fails in its own way on arguments it does not expect
         raise InputError(
-            f"{name}(**model.arguments) fails ({error}), so that the model cannot be saved; keep "
-            "in `arguments` what __init__ takes"
+            f"{name}(**model.hyperparameters) fails ({error}), so that the model cannot be saved; "
+            "keep in `hyperparameters` what __init__ takes"
         ) from None
+
+
+def _rebuilt(values: dict) -> dict:
+    """The same values with new modules in place of modules, as a file gives them."""
+    return {
+        name: type(value)(**_rebuilt(value.hyperparameters))
+        if isinstance(value, Configurable)
+        else value
+        for name, value in values.items()
+    }
 
 
 def _parts(model: nn.Module) -> dict[str, nn.Module]:

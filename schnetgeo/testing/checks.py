@@ -14,7 +14,7 @@ EXACT = 1e-8  # relative: equal but for rounding
 SLOPE = 1e-5  # relative: equal but for the error of central differences
 ROUNDING = 1e-9  # of the energy or output: what a force or slope of zero may come to
 STEP = 1e-5  # of central differences, Å
-SMALL = 1e-6  # an envelope, or a distance in Å, as good as zero
+SMALL = 1e-6  # a weight, or a distance in Å, as good as zero
 
 SUM = (
     "Return the message of one edge from `message`, let RadialConv weight and sum it, and override "
@@ -24,10 +24,9 @@ VECTORS = "Use positions through edge_vectors and distances of schnetgeo.geometr
 ALONE = "Mix atoms only along edges and sum them by `batch`; normalize nothing over the batch"
 SAME = "Draw no random numbers in forward, and keep nothing from one call for the next"
 STEADY = "Leave out dropout, batch normalization and random activations"
-REPLACED = "Write it as a class of its own, instead of replacing functions on instances"
-KNOTS = (
-    "Make `filter` a smooth function of edge_attr alone, lower `spacing`, or build the model with "
-    'filters="exact"'
+FAST = (
+    'Lower `spacing` of the potential, or build it with filters="exact"; write what you changed as '
+    "a class of its own, instead of replacing functions on instances"
 )
 DERIVED = "Remove detach, .data and no_grad from the model; leave derivatives to Potential"
 

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import RadialConv, SchNet
+from schnetgeo.nn import EdgeFeatures, RadialConv, SchNet
 from schnetgeo.potential import Potential
 from schnetgeo.testing.checks import (
-    KNOTS,
-    REPLACED,
+    FAST,
     SAME,
     SLOPE,
     SMALL,
@@ -64,11 +63,17 @@ class _Graph(NamedTuple):
     edge_index: Tensor
     edge_weight: Tensor
     edge_attr: Tensor
+    edge_unit: Tensor
 
     def edges(self, which: Tensor) -> "_Graph":
         """The same atoms with these edges, in this order."""
-        edge = (self.edge_index[:, which], self.edge_weight[which], self.edge_attr[which])
-        return _Graph(self.x, *edge)
+        _, edge_index, *others = self
+        return _Graph(self.x, edge_index[:, which], *(other[which] for other in others))
+
+    def through(self, layer: RadialConv) -> Tensor:
+        """The layer's output."""
+        x, *edges = self
+        return layer(x, EdgeFeatures(*edges))
 
 
 class _ConvChecks(Checks):
@@ -78,7 +83,9 @@ class _ConvChecks(Checks):
         pairs = torch.cat([pairs, pairs.flip(0)], dim=1)
         weight = torch.rand(30, dtype=torch.float64).repeat(2)
         attr = normal(30, num_basis).sigmoid().repeat(2, 1)
-        graph = _Graph(normal(8, channels), pairs, weight, attr)
+        unit = normal(30, 3) / 2
+        unit = torch.cat([unit, -unit])
+        graph = _Graph(normal(8, channels), pairs, weight, attr, unit)
         self.graph = graph.edges(pairs[1].argsort(stable=True))
         self.no_edges = graph.edges(torch.arange(0))
         self.seed = seed
@@ -94,64 +101,67 @@ class _ConvChecks(Checks):
         return EdgeChecks(Potential(model.double()), None, self.seed)
 
     def agree(self, graph: _Graph, expected: Tensor, change: str, floor: float = 0.0) -> None:
-        agree(self.module(*graph), expected, f"{change} changed the output", floor=floor)
+        agree(graph.through(self.module), expected, f"{change} changed the output", floor=floor)
 
     @check("Create tensors with x.new_zeros and the like, and return a row per atom")
     def output(self) -> None:
         for dtype in (torch.float32, torch.float64):
             layer = copy.deepcopy(self.module).to(dtype)
             for graph in (self.graph, self.no_edges):
-                y = layer(*(t.to(dtype) if t.is_floating_point() else t for t in graph))
+                cast = _Graph(*(t.to(dtype) if t.is_floating_point() else t for t in graph))
+                y = cast.through(layer)
                 what = f"the output for {graph.edge_weight.numel()} edges"
                 expect_tensor(what, y, tuple(graph.x.shape), dtype)
 
     @check("Compute new tensors instead of using +=, mul_ and the like")
     def untouched_inputs(self) -> None:
-        given = [t.clone() for t in self.graph]
+        copied = _Graph(*(t.clone() for t in self.graph))
         with torch.no_grad():
-            self.module(*given)
-        for name, after, before in zip(_Graph._fields, given, self.graph, strict=True):
+            copied.through(self.module)
+        for name, after, before in zip(_Graph._fields, copied, self.graph, strict=True):
             agree(after, before, f"{name} was modified in place,", tolerance=0.0)
 
     @check(SAME)
     def repetition(self) -> None:
-        self.agree(self.graph, self.module(*self.graph), "computing the same graph again")
+        self.agree(self.graph, self.graph.through(self.module), "computing the same graph again")
 
     @check(STEADY)
     def training_mode(self) -> None:
-        trained = copy.deepcopy(self.module).train()(*self.graph)
-        agree(trained, self.module(*self.graph), "training mode changed the output")
+        trained = self.graph.through(copy.deepcopy(self.module).train())
+        agree(trained, self.graph.through(self.module), "training mode changed the output")
 
     @check("Let `message` use x_i, x_j and edge_attr alone, and RadialConv do the sum")
     def order_of_edges(self) -> None:
         other = self.graph.edges(torch.randperm(self.graph.edge_weight.numel()))
-        self.agree(other, self.module(*self.graph), "listing the same edges in another order")
+        self.agree(
+            other, self.graph.through(self.module), "listing the same edges in another order"
+        )
 
     @check("Do not use the index of an atom")
     def renumbering(self) -> None:
         graph, order = self.graph, torch.randperm(self.graph.x.size(0))
         other = graph._replace(x=graph.x[order], edge_index=order.argsort()[graph.edge_index])
-        self.agree(other, self.module(*graph)[order], "renumbering the atoms")
+        self.agree(other, graph.through(self.module)[order], "renumbering the atoms")
 
     @check(SUM)
-    def zero_envelope(self) -> None:
+    def zero_cutoff_function(self) -> None:
         graph, (source, target) = self.graph, self.graph.edge_index
         kept = ((source + target) % 3 != 0) & (source != 0) & (target != 0)  # atom 0 loses all
         zero = graph._replace(edge_weight=graph.edge_weight * kept)
-        self.agree(zero, self.module(*graph.edges(kept)), "adding edges whose envelope is zero")
+        self.agree(zero, graph.edges(kept).through(self.module), "adding edges of weight zero")
 
     @check(SUM)
-    def small_envelope(self) -> None:
-        alone = self.module(*self.no_edges)
-        floor = 100 * SMALL * largest(self.module(*self.graph) - alone)
+    def small_cutoff_function(self) -> None:
+        alone = self.no_edges.through(self.module)
+        floor = 100 * SMALL * largest(self.graph.through(self.module) - alone)
         faint = self.graph._replace(edge_weight=self.graph.edge_weight * SMALL)
-        self.agree(faint, alone, f"adding edges with an envelope below {SMALL:.0e}", floor)
+        self.agree(faint, alone, f"adding edges of a weight below {SMALL:.0e}", floor)
 
     @check("Do not mix all atoms, as batch normalization does")
     def batch_and_singles(self) -> None:
         first, second = self.graph, self.graph.edges(torch.arange(0, 60, 3))
         second = second._replace(x=3 * second.x.flip(0))
-        singles = torch.cat([self.module(*first), self.module(*second)])
+        singles = torch.cat([first.through(self.module), second.through(self.module)])
         second = second._replace(edge_index=second.edge_index + first.x.size(0))
         pairs = enumerate(zip(first, second, strict=True))
         both = _Graph(*(torch.cat(pair, dim=int(k == 1)) for k, pair in pairs))
@@ -163,7 +173,7 @@ class _ConvChecks(Checks):
         inputs = [t.clone().requires_grad_() for t in (x, *others)]
 
         def function(x: Tensor, *others: Tensor) -> Tensor:
-            return self.module(x, edge_index, *others)
+            return self.module(x, EdgeFeatures(edge_index, *others))
 
         for order, differentiate in (("first", gradcheck), ("second", gradgradcheck)):
             try:
@@ -171,7 +181,7 @@ class _ConvChecks(Checks):
                     function, inputs, fast_mode=True, rtol=SLOPE, atol=1e-8, nondet_tol=1e-9
                 )
             except (RuntimeError, ValueError) as error:
-                what = f"{order} derivatives by x, edge_weight, edge_attr (inputs 0, 1, 2)"
+                what = f"{order} derivatives by x, edge_weight, edge_attr, edge_unit (0 … 3)"
                 reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
                 raise CheckFailed(f"{what} are wrong: {reason}") from error
 
@@ -179,10 +189,6 @@ class _ConvChecks(Checks):
     def order_of_edges_in_a_model(self) -> str | None:
         return self.in_a_model.order_of_edges() if self.in_a_model else _NO_MODEL
 
-    @check(REPLACED)
+    @check(FAST)
     def fast_path(self) -> str | None:
         return self.in_a_model.fast_path() if self.in_a_model else _NO_MODEL
-
-    @check(KNOTS)
-    def filters_on_knots(self) -> str | None:
-        return self.in_a_model.filters_on_knots() if self.in_a_model else _NO_MODEL

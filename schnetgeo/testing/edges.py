@@ -1,4 +1,4 @@
-"""Checks of a model: edges, filters on knots, and the fast path."""
+"""Checks of a model: edges, and the fast path."""
 
 import copy
 
@@ -8,12 +8,11 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data import with_edges
 from schnetgeo.nn import CFConv, SchNet
-from schnetgeo.nn.known import adds_nothing, overridden
-from schnetgeo.potential import Prediction
+from schnetgeo.nn.known import adds_nothing, is_smooth_network, overridden
+from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
     EXACT,
-    KNOTS,
-    REPLACED,
+    FAST,
     CheckFailed,
     Passed,
     agree,
@@ -40,15 +39,16 @@ class EdgeChecks(PotentialSubject):
             self.agree(actual, self.prediction, change)
         return None
 
-    @check("Multiply the envelope by (distance < cutoff), as CosineEnvelope does")
-    def envelope_beyond_the_cutoff(self) -> str | None:
-        envelope = getattr(self.model, "envelope", None)
-        if self.cutoff is None or not isinstance(envelope, nn.Module):
-            return "the model has no envelope"
+    @check("Multiply it by (distance < cutoff), as CosineCutoff does")
+    def cutoff_function_beyond_the_cutoff(self) -> str | None:
+        cutoff_fn = getattr(self.model, "cutoff_fn", None)
+        if self.cutoff is None or not isinstance(cutoff_fn, nn.Module):
+            return "the model has no cutoff function"
         distance = self.cutoff * torch.linspace(1.0, 2.0, 101, dtype=torch.float64)
-        value = largest(envelope(distance))
+        value = largest(cutoff_fn(distance))
         if value != 0:
-            raise CheckFailed(f"the envelope is {value:.2g} beyond the cutoff of {self.cutoff} Å")
+            where = f"beyond the cutoff of {self.cutoff} Å"
+            raise CheckFailed(f"the cutoff function is {value:.2g} {where}")
         return None
 
     @check("Begin `forward` with data = with_edges(data, self.cutoff), which leaves them out")
@@ -68,50 +68,41 @@ class EdgeChecks(PotentialSubject):
             f"{change:.2g}; Potential and Calculator leave them out"
         )
 
-    @check(REPLACED)
+    @check(FAST)
     def fast_path(self) -> str | None:
-        """What stands for the modules gives what they give, one after the other."""
+        """What stands for the modules gives what they give, but for the error of the knots."""
         if not isinstance(self.model, SchNet):
             return "only SchNet has one"
-        slow = why_slow(self.model)
+        slow = why_slow(self.module)
         if slow:
             return Passed(f"slow and right, layer by layer: {slow}")
-        batch = Batch.from_data_list(self.structures)
-        batch.pos.requires_grad_()  # which only differentiation of the modules can give
-        by_modules = self.module(batch, stress=True)
-        self.agree(by_modules, self.prediction, "running the modules one after the other")
-        return None
-
-    @check(KNOTS)
-    def filters_on_knots(self) -> str | None:
-        if getattr(self.model, "filters", None) != "spline" or not isinstance(self.model, SchNet):
-            return "the model has none"
         exact = copy.deepcopy(self.module)
-        exact.model.filters = "exact"
+        exact.filters = "exact"
         expected = exact(Batch.from_data_list(self.structures), stress=True)
         for name, a, b in zip(Prediction._fields, self.prediction, expected, strict=True):
             agree(a, b, f"filters on knots instead of edges changed the {name}", 1e-3, self.floor)
         return None
 
 
-def why_slow(model: SchNet) -> str | None:
+def why_slow(potential: Potential) -> str | None:
     """Why the modules of a SchNet run one after the other; `None` where a fast path replaces them.
 
     Nothing is wrong then, but training takes three to five times as long.
     """
-    if model.has_slopes:
+    model = potential.model
+    if potential.is_fast:
         return None
     if not adds_nothing(type(model), SchNet):
         return _names(type(model), SchNet)
-    if model.filters != "spline":
-        return f"filters={model.filters!r}"
+    if potential.filters != "spline":
+        return f"filters={potential.filters!r}"
     for interaction in model.interactions:
         conv = interaction.conv
         if not isinstance(conv, CFConv):
             return f"{type(conv).__name__} is not CFConv"
         if not adds_nothing(type(conv), CFConv):
             return _names(type(conv), CFConv)
-        if not conv.interpolates:
+        if not is_smooth_network(conv.filter):
             return f"the filter of {type(conv).__name__} has a part that may not run on knots"
     return "a part is of a class of its own, replaced on instance or class, or watched"
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from schnetgeo.geometry import strained
-from schnetgeo.nn import NoEnvelope, SumReadout
+from schnetgeo.nn import StepCutoff, SumReadout
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.potential import Prediction
 from schnetgeo.testing.checks import (
@@ -97,12 +97,12 @@ class PhysicsChecks(PotentialSubject):
         what = "stress · volume differs from ∂E/∂strain by differences"
         agree(work, slope(energy), what, SLOPE, self.floor)
 
-    @check("Multiply what an edge does by an envelope that ends there flat, as CosineEnvelope does")
+    @check("Multiply what an edge does by a function that ends there flat, as CosineCutoff does")
     def smooth_at_the_cutoff(self) -> str | None:
         if self.cutoff is None:
             return "the model has no cutoff"
-        if isinstance(getattr(self.model, "envelope", None), NoEnvelope):
-            return "NoEnvelope does not vanish at the cutoff: energies jump there"
+        if isinstance(getattr(self.model, "cutoff_fn", None), StepCutoff):
+            return "StepCutoff does not vanish at the cutoff: energies jump there"
 
         def predict(gap: float) -> Prediction:
             """Of each molecule and one more atom, as far from its first atom as cutoff + gap."""

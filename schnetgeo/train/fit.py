@@ -67,12 +67,20 @@ class Fit(NamedTuple):
     compile_seconds: float  # of the first step, most of which is compiling where nothing is cached
 
 
-def new_potential(model: torch.nn.Module, train: PackedDataset) -> Potential:
-    """A potential with references and scale fitted on the training structures."""
+def new_potential(model: torch.nn.Module, train: PackedDataset, **options) -> Potential:
+    """A potential with references and scale fitted on the training structures.
+
+    Args:
+        model: the model to train.
+        train: structures to learn from.
+        **options: `filters` and `spacing` of the potential.
+    """
     check_model(model)
     check_set("train", train)
     check_elements(train.packed, model.max_z, train.where)
-    potential = Potential(model, *fit_normalization(train, model.max_z, is_intensive(model)))
+    potential = Potential(
+        model, *fit_normalization(train, model.max_z, is_intensive(model)), **options
+    )
     potential.trained_on = Coverage.of(train)
     return potential
 
@@ -154,7 +162,7 @@ def fit(
     check_stores(train, val)
     coverage = covered(potential, train)
     check_potential_trains(potential, val, coverage)
-    begun = settings(potential.model, training, train, val)
+    begun = settings(potential, training, train, val)
     if resume and (out / CHECKPOINT).exists():
         check_resume(out / CHECKPOINT, begun)
     dtype = torch.float64 if training.precision == "64" else torch.float32

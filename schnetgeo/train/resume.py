@@ -1,17 +1,18 @@
 """A training goes on only with what it was begun with."""
 
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import check_zip
+from schnetgeo.potential import Potential
 from schnetgeo.potential.model_file import class_name, encode
 from schnetgeo.train.configuration import Training
 
@@ -26,19 +27,24 @@ KEY = "started_with"  # of a checkpoint; "settings" where Lightning's own optimi
 
 
 def settings(
-    model: nn.Module, training: Training, train: PackedDataset, val: PackedDataset
+    potential: Potential, training: Training, train: PackedDataset, val: PackedDataset
 ) -> dict:
     """Model, options and structures that a resumed training must share, as plain data."""
-    arguments = {f"model.{name}": _plain(value) for name, value in model.arguments.items()}
+    values = potential.model.hyperparameters.items()
+    model = {f"model.{name}": _plain(value) for name, value in values}
+    filters = {"filters": potential.filters, "spacing": potential.spacing}
     options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
     digests = {"training structures": train.digest, "validation structures": val.digest}
-    return {"model": class_name(type(model)), **arguments, **options, **digests}
+    name = class_name(type(potential.model))
+    return {"model": name, **model, **filters, **options, **digests}
 
 
-def _plain(argument):
-    """An argument of a model as a checkpoint keeps it; a class by its name."""
-    value = encode(argument)
-    return value["class"] if isinstance(value, dict) else value
+def _plain(hyperparameter):
+    """A hyperparameter of a model as a checkpoint keeps it; a class by its name."""
+    value = encode(hyperparameter)
+    if not isinstance(value, dict):
+        return value
+    return value["class"] if value.keys() == {"class"} else json.dumps(value, sort_keys=True)
 
 
 def check_states(callbacks: "Iterable[Callback]") -> None:

@@ -273,14 +273,14 @@ class Linear(nn.Module):
 
 def schnet(envelope, seed=0):
     torch.manual_seed(seed)
-    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0, envelope=envelope)
+    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0, cutoff_fn=envelope)
     return sg.Potential(randomize(model, seed)).double().eval()
 
 
 def test_jumps_at_the_cutoff():
     water = molecule("H2O")
     jumps = []
-    for envelope in (sg.nn.CosineEnvelope, Linear, sg.nn.NoEnvelope):
+    for envelope in (sg.nn.CosineCutoff, Linear, sg.nn.StepCutoff):
         water.calc = sg.Calculator(schnet(envelope))
         found = cutoff_jump(water, 3.0)
         jumps.append([value(found, f"jump of the {name}") for name in ("energy", "force")])
@@ -304,7 +304,7 @@ def test_the_jump_is_the_one_that_was_put_in():
 
 def test_extensivity():
     water = molecule("H2O")
-    water.calc = sg.Calculator(schnet(sg.nn.CosineEnvelope))
+    water.calc = sg.Calculator(schnet(sg.nn.CosineCutoff))
     assert value(extensivity(water, 3.0), "difference") < 1e-10
     water.calc = with_energy(lambda atoms: len(atoms) ** 2)
     assert value(extensivity(water, 3.0), "difference") == 18
@@ -315,13 +315,13 @@ def test_extensivity():
 
 def test_spread_is_that_of_the_models():
     data = Demo("ethanol")[:5]
-    model = schnet(sg.nn.CosineEnvelope)
+    model = schnet(sg.nn.CosineCutoff)
     shifted = sg.Potential(model.model, torch.full((100,), 0.01), scale=float(model.scale)).eval()
     found = spread([model, shifted], data)
     kcal = units.kcal / units.mol
     assert value(found, "energy") == pytest.approx(9 * 0.01 / np.sqrt(2) / kcal, rel=1e-6)
     assert value(found, "forces") == 0
-    other = schnet(sg.nn.CosineEnvelope, seed=1)
+    other = schnet(sg.nn.CosineCutoff, seed=1)
     forces = [sg.train.predict(p, data).forces.numpy() for p in (model, shifted, other)]
     expected = np.std(forces, axis=0, ddof=1).mean() / kcal
     assert value(spread([model, shifted, other], data), "forces") == pytest.approx(expected)
@@ -334,7 +334,7 @@ def test_spread_is_that_of_the_models():
 def models(tmp_path):
     paths = []
     for seed in (0, 1):
-        potential = schnet(sg.nn.CosineEnvelope, seed).float()
+        potential = schnet(sg.nn.CosineCutoff, seed).float()
         potential.atomic_references.energies[[1, 6, 8]] = -10.0
         paths.append(tmp_path / f"seed{seed}" / "model.safetensors")
         potential.save(paths[-1])

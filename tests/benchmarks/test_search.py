@@ -87,7 +87,7 @@ def test_defaults_of_the_report_hold_unless_others_are_given():
     options = search._parser(REPORT).parse_args(["qm9", "--space", "report", "--num-val", "7"]).qm9
     assert (options.num_train, options.num_val, options.trials) == ([10_000], 7, 324)
     assert (options.batch_size, options.lr, options.max_steps) == (32, 1e-3, 31_250)
-    assert options.model.envelope.__name__ == "NoEnvelope"
+    assert options.model.cutoff_fn.__name__ == "StepCutoff"
 
 
 def test_a_search_finds_the_smallest_and_trains_with_it(space, tmp_path, capsys):

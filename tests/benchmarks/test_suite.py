@@ -213,7 +213,7 @@ def test_presets_and_models_by_dotted_path(tmp_path):
     assert rows[0]["parameters"] == sg.nn.num_parameters(sg.SchNet.preset("schnetpack"))
     assert rows[1]["parameters"] == 1160
     own = sg.load(tmp_path / f"{__name__}.Layer" / "model.safetensors", classes=[Layer])
-    assert (own.model.arguments["conv"], own.model.arguments["channels"]) == (Layer, 8)
+    assert (own.model.hyperparameters["conv"], own.model.hyperparameters["channels"]) == (Layer, 8)
 
 
 class Small(Baseline):
@@ -221,7 +221,7 @@ class Small(Baseline):
 
     def __init__(self):
         super().__init__()
-        self.arguments = {}
+        self.hyperparameters = {}
 
 
 class Layer(sg.RadialConv):
@@ -254,7 +254,7 @@ class Narrow(sg.SchNet):
 
     def __init__(self, channels=32, num_basis=6):
         super().__init__(channels, 1, num_basis)
-        self.arguments = {"channels": channels, "num_basis": num_basis}
+        self.hyperparameters = {"channels": channels, "num_basis": num_basis}
 
 
 def test_own_models_are_built_with_the_options_that_they_take(tmp_path, capsys):

@@ -20,10 +20,10 @@ from tests.structures import clusters, crystals
 CUTOFF = 3.0
 
 
-def potential_of(**options):
+def potential_of(filters="spline", **options):
     torch.manual_seed(0)
     model = sg.SchNet(channels=8, num_layers=2, num_basis=12, cutoff=CUTOFF, **options)
-    return sg.Potential(model).double().eval()
+    return sg.Potential(model, filters=filters).double().eval()
 
 
 SPLINE, EXACT = potential_of(), potential_of(filters="exact")
@@ -269,8 +269,8 @@ class Unmasked(torch.nn.Module):
     "potential",
     [
         sg.Potential(Pairs()).eval(),
-        potential_of(envelope=Unmasked),
-        potential_of(envelope=Unmasked, filters="exact"),
+        potential_of(cutoff_fn=Unmasked),
+        potential_of(cutoff_fn=Unmasked, filters="exact"),
         SPLINE,
         EXACT,
         FROZEN,

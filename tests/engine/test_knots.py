@@ -7,7 +7,7 @@ from torch import nn
 from schnetgeo.engine.edges import csr_edges, knot_weights, value_and_derivative, vanishes_beyond
 from schnetgeo.engine.knots import Knots, length_scale
 from schnetgeo.errors import InputError
-from schnetgeo.nn.radial import CosineEnvelope, GaussianBasis, NoEnvelope
+from schnetgeo.nn import CosineCutoff, GaussianBasis, StepCutoff
 from schnetgeo.ops import Edges, bspline
 from tests.structures import structure
 
@@ -109,7 +109,7 @@ def _on_knots(knots, numbers):
     return knots.basis(r)
 
 
-@pytest.mark.parametrize("cutoff_fn", [CosineEnvelope, NoEnvelope, Smoothstep])
+@pytest.mark.parametrize("cutoff_fn", [CosineCutoff, StepCutoff, Smoothstep])
 def test_weights_are_the_splines_times_the_cutoff_function(cutoff_fn):
     knots, f = Knots(GaussianBasis(8, 4.0), 4.0), cutoff_fn(4.0)
     r = torch.linspace(0.3, 4.4, 40, dtype=torch.float64).requires_grad_()
@@ -130,8 +130,8 @@ def test_weights_are_the_splines_times_the_cutoff_function(cutoff_fn):
 
 
 def test_which_cutoff_functions_vanish():
-    assert vanishes_beyond(CosineEnvelope(4.0), 4.0)
-    assert vanishes_beyond(NoEnvelope(3.0), 4.0)
+    assert vanishes_beyond(CosineCutoff(4.0), 4.0)
+    assert vanishes_beyond(StepCutoff(3.0), 4.0)
     assert vanishes_beyond(Smoothstep(4.0), 4.0)
     assert not vanishes_beyond(Smoothstep(4.1), 4.0)
     assert not vanishes_beyond(nn.Identity(), 4.0)
@@ -139,7 +139,7 @@ def test_which_cutoff_functions_vanish():
 
 def test_the_derivative_of_a_constant_is_zero():
     r = torch.linspace(0, 5, 7)
-    f, df = value_and_derivative(NoEnvelope(4.0), r)
+    f, df = value_and_derivative(StepCutoff(4.0), r)
     assert torch.equal(f, (r < 4).float())
     assert not df.any()
 

@@ -15,7 +15,6 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.nn import MeanReadout, SchNet, compiled
-from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.nn.spline import PlacedFilters
 from schnetgeo.ops import memory
 from schnetgeo.ops.dense import add_outer, add_products, add_rows
@@ -23,7 +22,7 @@ from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
 
 VARIANTS = {
-    **{name: dict(preset=name, channels=8, num_basis=12, cutoff=4.0) for name in PRESETS},
+    **{name: dict(preset=name, channels=8, num_basis=12, cutoff=4.0) for name in SchNet.presets},
     "in_bias": dict(in_bias=True),
     "mean": dict(readout=MeanReadout),
     "activated filters": dict(filter_last_activation=True),
@@ -146,8 +145,8 @@ def test_edges_from_atoms_to_themselves_are_left_to_the_operators(used):
 
 @pytest.mark.parametrize("wrong", [[0, 4, 9], [1, 4, 12], [0, 8, 4, 12], [0, 10**9, 12], [0]])
 def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_the_operators(wrong):
-    model, distance = potential_of().model, torch.ones(BATCH.edge_index.size(1)).double()
-    filters = PlacedFilters(model.knots, model.envelope, BATCH, distance)
+    potential, distance = potential_of(), torch.ones(BATCH.edge_index.size(1)).double()
+    filters = PlacedFilters(potential.fast.knots, potential.model.cutoff_fn, BATCH, distance)
     (source, _, start, reverse), z = filters.arrays[2], BATCH.z.numpy()
     ptr, last = BATCH.ptr.numpy(), int(BATCH.ptr[-1])
     assert compiled._one_by_one(z, ptr, source, start, reverse, 9)

@@ -36,8 +36,8 @@ class Devices(TorchDispatchMode):
 def test_a_step_stays_on_its_device(filters, watched, training):
     molecules = [sg.from_ase(molecule(name)) for name in ("CH3CH2OH", "H2O")]
     batch = with_edges(Batch.from_data_list(molecules), 5.0).to("meta")
-    model = sg.SchNet(channels=8, num_layers=2, num_basis=10, cutoff=5.0, filters=filters)
-    potential = sg.Potential(model).to("meta").train(training)
+    model = sg.SchNet(channels=8, num_layers=2, num_basis=10, cutoff=5.0)
+    potential = sg.Potential(model, filters=filters).to("meta").train(training)
     if watched:  # which takes autograd's way
         model.interactions[0].lin1.register_forward_hook(lambda *_: None)
 

@@ -16,7 +16,6 @@ from torch_geometric.data import Batch
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet, frozen
-from schnetgeo.nn.schnet import PRESETS
 from schnetgeo.ops.activations import curvature, silu_of, softplus_of
 from schnetgeo.potential import Potential
 from tests.nn.weights import randomize
@@ -25,7 +24,7 @@ from tests.structures import clusters, crystals, random_cluster
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
 SMALL = dict(channels=8, num_layers=2, num_basis=8, cutoff=4.0)
 VARIANTS = {
-    **{name: dict(preset=name, channels=12, num_basis=15, cutoff=4.0) for name in PRESETS},
+    **{name: dict(preset=name, channels=12, num_basis=15, cutoff=4.0) for name in SchNet.presets},
     "in_bias": dict(in_bias=True),
     "mean": dict(readout=MeanReadout),
     "one layer": dict(num_layers=1),
@@ -33,15 +32,15 @@ VARIANTS = {
 }
 
 
-def small(filters="spline", preset=None, **changes):
-    arguments = {**SMALL, **changes, "filters": filters}
+def small(preset=None, **changes):
+    arguments = {**SMALL, **changes}
     model = SchNet.preset(preset, **arguments) if preset else SchNet(**arguments)
     return randomize(model.double(), seed=1)
 
 
-def potential_of(filters="spline", **changes):
-    references = torch.linspace(-500, 0, 100).double()
-    return Potential(small(filters, **changes), references, scale=1.7).eval()
+def potential_of(filters="spline", spacing=None, **changes):
+    references, model = torch.linspace(-500, 0, 100).double(), small(**changes)
+    return Potential(model, references, scale=1.7, filters=filters, spacing=spacing).eval()
 
 
 FROZEN = potential_of().freeze(1e-7)
@@ -64,7 +63,7 @@ def nacl():
 
 
 def bare(filters="spline", **changes):
-    return Potential(small(filters, **changes), scale=3.0).eval()
+    return Potential(small(**changes), scale=3.0, filters=filters).eval()
 
 
 def assert_within(found, expected, tolerance, floor=0.0):
@@ -162,7 +161,7 @@ def sampled_error(potential, coefficients, spacing, count=20_000):
     model = copy.deepcopy(potential.model).double()
     for interaction, table in zip(model.interactions, coefficients.double(), strict=True):
         for channel in range(0, table.size(1), 3):
-            exact = model.envelope(r).unsqueeze(1) * interaction.conv.filter(model.basis(r))
+            exact = model.cutoff_fn(r).unsqueeze(1) * interaction.conv.filter(model.basis(r))
             (slope,) = torch.autograd.grad(exact[:, channel].sum(), r)
             rows = torch.stack([table[knot + q, channel] for q in range(4)])
             for want, basis in ((exact[:, channel].detach(), powers), (slope, slopes)):
@@ -178,7 +177,7 @@ def sampled_error(potential, coefficients, spacing, count=20_000):
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 def test_the_reported_error_is_honest(changes, tolerance):
     potential = potential_of(**changes)
-    tables = frozen.tabulate(potential.model, tolerance)
+    tables = frozen.tabulate(potential.model, tolerance, potential.fast.knots.spacing)
     measured = sampled_error(potential, tables.coefficients, tables.spacing)
     assert tables.error <= tolerance
     assert 0.1 * tables.error < measured < 2 * tables.error
@@ -239,24 +238,24 @@ class Gate(RadialConv):
 
 
 def with_hook():
-    model = small()
-    model.interactions[0].register_forward_hook(lambda *_: None)
-    return model
+    potential = potential_of()
+    potential.model.interactions[0].register_forward_hook(lambda *_: None)
+    return potential
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Baseline, "freeze is for a SchNet of CFConv layers .* got Baseline"),
-        (lambda: small("exact"), "freeze is for a SchNet .* with filters='spline'"),
-        (lambda: small(conv=Gate), "freeze is for a SchNet of CFConv layers"),
+        (lambda: Potential(Baseline()), "freeze is for a SchNet of CFConv layers .* got Baseline"),
+        (lambda: potential_of("exact"), "freeze is for a SchNet .* with filters='spline'"),
+        (lambda: potential_of(conv=Gate), "freeze is for a SchNet of CFConv layers"),
         (with_hook, "without hooks"),
     ],
     ids=["baseline", "exact", "conv", "hook"],
 )
 def test_other_models_are_refused(make, message):
     with pytest.raises(InputError, match=message):
-        Potential(make()).freeze()
+        make().freeze()
 
 
 def changed(**fields):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import CosineEnvelope, GaussianBasis, NoEnvelope, SchNet
+from schnetgeo.nn import CosineCutoff, GaussianBasis, SchNet, StepCutoff
 
 # preset: number of centers, last center in Å, γ in Å⁻²
 PUBLISHED = {
@@ -60,7 +60,7 @@ def test_gaussians_refuse_arguments(arguments, message):
 def test_cosine_values():
     distance = double(0.0, 1.25, 2.5, 3.75)
     expected = double(1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5)
-    torch.testing.assert_close(CosineEnvelope(5.0)(distance), expected, rtol=1e-14, atol=1e-15)
+    torch.testing.assert_close(CosineCutoff(5.0)(distance), expected, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -69,7 +69,7 @@ def test_cosine_is_zero_at_and_beyond_the_cutoff(cutoff, dtype):
     distance = torch.tensor([1.0, 1.0001, 1.5, 2.0, 3.0, 1e3], dtype=dtype) * cutoff
     distance[0] = cutoff
     distance.requires_grad_()
-    envelope = CosineEnvelope(cutoff)(distance)
+    envelope = CosineCutoff(cutoff)(distance)
     (slope,) = torch.autograd.grad(envelope.sum(), distance)
     assert (envelope == 0).all()
     assert (slope == 0).all()
@@ -79,7 +79,7 @@ def test_cosine_and_its_slope_are_continuous_at_the_cutoff():
     """On the way to r_c they fall like (r_c − r)² and r_c − r, with the constants of the cosine."""
     gap = double(1e-2, 1e-3, 1e-4)
     distance = (5.0 - gap).requires_grad_()
-    envelope = CosineEnvelope(5.0)(distance)
+    envelope = CosineCutoff(5.0)(distance)
     (slope,) = torch.autograd.grad(envelope.sum(), distance)
     curvature = (math.pi / 5) ** 2 / 2
     torch.testing.assert_close(envelope.detach(), curvature / 2 * gap**2, rtol=1e-4, atol=0)
@@ -88,7 +88,7 @@ def test_cosine_and_its_slope_are_continuous_at_the_cutoff():
 
 def test_no_envelope_is_one_below_the_cutoff_only():
     distance = double(0.0, 1.0, 4.999, 5.0, 7.0)
-    assert NoEnvelope(5.0)(distance).tolist() == [1, 1, 1, 0, 0]
+    assert StepCutoff(5.0)(distance).tolist() == [1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("preset", ["pyg", "schnetpack", "paper2017"])
@@ -96,7 +96,7 @@ def test_derivatives_of_basis_and_envelope(preset):
     model = SchNet.preset(preset, num_basis=7, cutoff=5.0)
 
     def filters(distance):
-        return model.envelope(distance).unsqueeze(-1) * model.basis(distance)
+        return model.cutoff_fn(distance).unsqueeze(-1) * model.basis(distance)
 
     inside = double(0.0, 1e-7, 1e-3, 0.1, 0.8, 2.5, 4.0, 4.9, 4.999, 5.0 - 1e-5)
     distance = torch.cat([inside, double(5.0 + 1e-5, 5.001, 6.0)]).requires_grad_()

@@ -11,26 +11,26 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn import (
     Baseline,
     CFConv,
-    CosineEnvelope,
+    CosineCutoff,
+    EdgeFeatures,
     MeanReadout,
-    NoEnvelope,
     RadialConv,
     SchNet,
     ShiftedSoftplus,
+    StepCutoff,
     SumReadout,
     num_parameters,
 )
-from schnetgeo.nn.schnet import PRESETS
 from tests import numpy_schnet
 from tests.nn.weights import randomize
 
 # channels, layers, functions, cutoff, γ, envelope, activated filters, hidden, its activation, zero
 PUBLISHED = {
-    "paper2017": (64, 3, 300, 30.0, 10.0, NoEnvelope, True, 32, ShiftedSoftplus, True),
-    "jcp2018": (64, 6, 200, 20.0, 10.0, NoEnvelope, True, 32, ShiftedSoftplus, True),
-    "schnetpack": (128, 6, 20, 5.0, 7.22, CosineEnvelope, False, 64, nn.SiLU, False),
-    "pyg": (128, 6, 50, 10.0, 12.005, CosineEnvelope, False, 64, ShiftedSoftplus, False),
-    "torchmd_gn": (128, 6, 50, 5.0, 48.02, CosineEnvelope, False, 64, ShiftedSoftplus, False),
+    "paper2017": (64, 3, 300, 30.0, 10.0, StepCutoff, True, 32, ShiftedSoftplus, True),
+    "jcp2018": (64, 6, 200, 20.0, 10.0, StepCutoff, True, 32, ShiftedSoftplus, True),
+    "schnetpack": (128, 6, 20, 5.0, 7.22, CosineCutoff, False, 64, nn.SiLU, False),
+    "pyg": (128, 6, 50, 10.0, 12.005, CosineCutoff, False, 64, ShiftedSoftplus, False),
+    "torchmd_gn": (128, 6, 50, 5.0, 48.02, CosineCutoff, False, 64, ShiftedSoftplus, False),
 }
 
 
@@ -57,7 +57,7 @@ def small(**changes):
 
 
 def assert_equals_numpy(preset, atoms):
-    model = randomize(SchNet.preset(preset, filters="exact").double(), seed=2)
+    model = randomize(SchNet.preset(preset).double(), seed=2)
     weights = {name: p.detach().numpy() for name, p in model.named_parameters()}
     expected = numpy_schnet.energy(
         weights,
@@ -91,7 +91,7 @@ def test_slab_equals_numpy():
 
 
 def test_all_presets_are_checked():
-    assert PRESETS.keys() == PUBLISHED.keys() == numpy_schnet.VARIANTS.keys()
+    assert SchNet.presets.keys() == PUBLISHED.keys() == numpy_schnet.VARIANTS.keys()
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
@@ -105,14 +105,14 @@ def test_preset_is_as_published(preset):
         model.basis.num_basis,
         model.cutoff,
         pytest.approx(model.basis.gamma, rel=1e-12),
-        type(model.envelope),
+        type(model.cutoff_fn),
         isinstance(first.conv.filter[-1], ShiftedSoftplus),
         readout.lin1.out_features,
         type(readout.activation),
         not readout.lin2.weight.any(),
     )
     assert settings == PUBLISHED[preset]
-    assert model.basis.cutoff == model.envelope.cutoff == model.cutoff
+    assert model.basis.cutoff == model.cutoff_fn.cutoff == model.cutoff
     assert model.embedding.weight.shape == (100, PUBLISHED[preset][0])
     assert type(readout) is SumReadout
     for interaction in model.interactions:
@@ -130,7 +130,7 @@ def test_papers_start_from_zero(preset):
 
 def test_preset_with_changes():
     model = SchNet.preset("pyg", cutoff=6.0, channels=32)
-    assert (model.cutoff, model.basis.cutoff, model.envelope.cutoff) == (6.0, 6.0, 6.0)
+    assert (model.cutoff, model.basis.cutoff, model.cutoff_fn.cutoff) == (6.0, 6.0, 6.0)
     assert model.readout.lin1.out_features == 16
     assert model.basis.gamma == pytest.approx(0.5 * (49 / 6) ** 2)
 
@@ -215,8 +215,9 @@ def test_conv_sums_weighted_messages(conv):
     for (j, i), weight, basis in zip(edge_index.T.tolist(), edge_weight, edge_attr, strict=True):
         gate = torch.tanh(x[i]) if conv is Gate else 1.0
         expected[i] += weight * gate * x[j] * layer.filter(basis)
-    torch.testing.assert_close(layer(x, edge_index, edge_weight, edge_attr), expected)
-    assert not layer(x, edge_index, edge_weight, edge_attr)[[2, 4]].any()
+    edges = EdgeFeatures(edge_index, edge_weight, edge_attr, torch.zeros(6, 3))
+    torch.testing.assert_close(layer(x, edges), expected)
+    assert not layer(x, edges)[[2, 4]].any()
 
 
 def test_activation_reaches_every_layer_but_not_a_user_conv():

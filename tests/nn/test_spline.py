@@ -15,10 +15,10 @@ import schnetgeo
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
-from schnetgeo.nn import CFConv, RadialConv, SchNet
+from schnetgeo.nn import SchNet
 from schnetgeo.nn.spline import Knots, PlacedFilters
 from schnetgeo.potential import Potential
-from tests.nn.weights import randomize
+from tests.nn.weights import layered, randomize
 from tests.shared_data import shared
 from tests.structures import clusters, crystals
 
@@ -29,45 +29,21 @@ PAPER = dict(preset="paper2017", num_layers=3)
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
 
 
-class Gate(RadialConv):
-    """A layer as a user would write it."""
-
-    def __init__(self, channels, num_basis):
-        super().__init__(channels, num_basis)
-        self.filter = nn.Linear(num_basis, channels)
-
-    def message(self, x_i, x_j, W):
-        return torch.tanh(x_i) * x_j * W
-
-
-class Watcher(RadialConv):
-    """One that looks at the basis functions of each edge too."""
-
-    def __init__(self, channels, num_basis):
-        super().__init__(channels, num_basis)
-        self.filter = nn.Linear(num_basis, channels)
-        self.other = nn.Linear(num_basis, channels)
-
-    def message(self, x_j, edge_attr, W):
-        return x_j * torch.sigmoid(self.other(edge_attr)) * W
-
-
 def model_of(filters="spline", preset=None, seed=0, **arguments):
     """Weights as they are at the start of a training, but for zeros."""
     torch.manual_seed(seed)
     model = SchNet.preset(preset, **arguments) if preset else SchNet(**arguments)
-    changed = SchNet(**{**model.arguments, "filters": filters}).double()
-    changed.load_state_dict(model.state_dict())
     torch.manual_seed(seed + 1)
-    for parameter in changed.parameters():
+    for parameter in model.parameters():
         if not parameter.detach().any():
             nn.init.normal_(parameter, std=0.1)
-    return changed
+    return Potential(model, filters=filters).double()
 
 
-def small(filters="spline", **changes):
+def small(filters="spline", spacing=None, scale=1.0, **changes):
     arguments = dict(channels=8, num_layers=2, num_basis=8, cutoff=4.0)
-    return randomize(SchNet(**{**arguments, **changes}, filters=filters).double(), seed=1)
+    model = randomize(SchNet(**{**arguments, **changes}).double(), seed=1)
+    return Potential(model, filters=filters, spacing=spacing, scale=scale).eval()
 
 
 def both(**changes):
@@ -107,8 +83,7 @@ def compare(model, exact, data):
     random = torch.Generator().manual_seed(3)
     results = []
     for each in (model, exact):
-        potential = Potential(each).train()
-        prediction = potential(data)
+        prediction = each.train()(data)
         seeds = [torch.randn(t.shape, generator=random.manual_seed(3)) for t in prediction[:2]]
         loss = sum((seed * t).sum() for seed, t in zip(seeds, prediction[:2], strict=True))
         gradients = torch.autograd.grad(loss, list(each.parameters()))
@@ -141,12 +116,12 @@ def test_errors_fall_under_refinement(system):
     """Energies err as h⁴, forces as h³, with neighbors on both sides of the cutoff."""
     atoms = rattled("CH3CH2OH") if system == "molecule" else rattled(bulk("Si") * (2, 1, 1))
     data = with_edges(batch_of(atoms), 5.0)
-    exact = Potential(small("exact")).eval()(data)
+    exact = small("exact")(data)
     r = distances(edge_vectors(data))
     assert ((r - 4).abs() < 0.3).any()
     energies, forces = [], []
     for spacing in (0.043, 0.0215, 0.01075):
-        prediction = Potential(small(spacing=spacing)).eval()(data)
+        prediction = small(spacing=spacing)(data)
         energies.append(float((prediction.energy - exact.energy).abs().max()))
         forces.append(float((prediction.forces - exact.forces).norm()))
     assert energies[0] / energies[2] > 100  # 256 but for the chance of signs
@@ -159,10 +134,10 @@ def test_errors_across_the_cutoff_fall_too():
     lengths = 4.0 - torch.cat([inside, torch.tensor([1e-3, 0.0, -1e-6, -1e-3, -0.1])])
     data = batch_of(*(Atoms("CO", [[0, 0, 0], [0, 0, float(r)]]) for r in lengths))
     data = with_edges(data, 5.0)
-    exact = Potential(small("exact")).eval()(data)
+    exact = small("exact")(data)
     errors = []
     for spacing in (0.043, 0.0215, 0.01075):  # the cutoff is no knot
-        forces = Potential(small(spacing=spacing)).eval()(data).forces
+        forces = small(spacing=spacing)(data).forces
         assert forces[:-8].any()
         assert not forces[-8:].any()
         errors.append(float((forces - exact.forces).norm()))
@@ -173,9 +148,9 @@ def test_errors_across_the_cutoff_fall_too():
 def test_forces_are_the_gradient_of_the_spline_energy(system):
     """Not of the exact one: a coarse spline shows the difference."""
     atoms = rattled("CH3OH") if system == "molecule" else rattled(bulk("NaCl", "rocksalt", a=5.6))
-    potential = Potential(small(spacing=0.3), scale=100.0).eval()
+    potential = small(spacing=0.3, scale=100.0)
     forces = potential(from_ase(atoms)).forces
-    exact = Potential(small("exact"), scale=100.0).eval()(from_ase(atoms)).forces
+    exact = small("exact", scale=100.0)(from_ase(atoms)).forces
     assert (forces - exact).abs().max() > 1e-4
     step = 1e-4
     for atom in range(2):
@@ -193,15 +168,11 @@ def test_forces_are_the_gradient_of_the_spline_energy(system):
 @given(atoms=st.lists(st.one_of(clusters(7), crystals(3)), min_size=1, max_size=3))
 def test_fused_and_layered_agree(atoms):
     """The hand-written pass and the layers, with the same splines."""
-    model, data = small(), batch_of(*atoms)
-    fused = Potential(model).eval()(data)
-    layered_model = copy.deepcopy(model)
-    layered_model.readout.register_forward_hook(lambda *_: None)
-    assert model.has_slopes
-    assert not layered_model.has_slopes
-    layered = Potential(layered_model).eval()(data)
-    torch.testing.assert_close(fused.energy, layered.energy, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(fused.forces, layered.forces, rtol=1e-11, atol=1e-11)
+    potential, data = small(), batch_of(*atoms)
+    assert potential.is_fast
+    fused, by_layers = potential(data), layered(potential)(data)
+    torch.testing.assert_close(fused.energy, by_layers.energy, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(fused.forces, by_layers.forces, rtol=1e-11, atol=1e-11)
 
 
 def watched_data():
@@ -234,12 +205,12 @@ def part_hook(name):
          "readout"],
 )  # fmt: skip
 def test_hooks_and_explain_mode_see_what_they_watch(watch):
-    """They take the layers one by one, with the same result."""
-    model, data, seen = small(), watched_data(), []
-    expected = Potential(model).eval()(data)
-    watch(model, seen)
-    assert not model.has_slopes
-    found = Potential(model).train()(data)
+    """They take the layers one by one, with the same result as filters without knots."""
+    potential, data, seen = small(), watched_data(), []
+    expected = small("exact")(data)
+    watch(potential.model, seen)
+    assert not potential.is_fast
+    found = potential.train()(data)
     found.energy.sum().backward()
     assert seen
     if watch is message_hook:
@@ -249,17 +220,13 @@ def test_hooks_and_explain_mode_see_what_they_watch(watch):
 
 
 def test_hooks_on_gradients_are_called():
-    model, data, seen = small(), batch_of(rattled("CH3OH")), []
-    handle = model.interactions[0].lin3.register_full_backward_hook(lambda *_: seen.append(1))
-    Potential(model).train()(data, forces=False).energy.sum().backward()
+    potential, data, seen = small(), batch_of(rattled("CH3OH")), []
+    last = potential.model.interactions[0].lin3
+    handle = last.register_full_backward_hook(lambda *_: seen.append(1))
+    potential.train()(data, forces=False).energy.sum().backward()
     assert seen
     handle.remove()
-    assert model.has_slopes
-
-
-class Doubled(CFConv):
-    def forward(self, *arguments):
-        return 2 * super().forward(*arguments)
+    assert potential.is_fast
 
 
 class Sideways(nn.Linear):
@@ -303,37 +270,18 @@ def trained_activation(model):
 )
 def test_changed_parts_count(change):
     """A model that was taken apart is not passed by."""
-    model, exact = both()
-    change(model)
-    exact.interactions = copy.deepcopy(model.interactions)
+    potential, exact = both()
+    change(potential.model)
+    exact.model.interactions = copy.deepcopy(potential.model.interactions)
     data = batch_of(rattled("CH3CH2OH"))
-    assert not model.has_slopes
-    torch.testing.assert_close(
-        Potential(model).eval()(data).forces,
-        Potential(exact).eval()(data).forces,
-        rtol=1e-3,
-        atol=1e-4,
-    )
-
-
-@pytest.mark.parametrize("conv", [Gate, Watcher, Doubled])
-def test_a_layer_of_your_own_gets_interpolated_filters(conv):
-    if conv is not Doubled:
-        schnetgeo.testing.check_conv(conv)
-    model, exact = both(conv=conv)
-    calls = []
-    for interaction in model.interactions:
-        interaction.conv.filter.register_forward_hook(lambda *a: calls.append(a[-1].size(0)))
-    data = with_edges(batch_of(*(rattled(bulk("Si") * (3, 3, 3), seed) for seed in (0, 1))), 4.0)
-    assert max(compare(model, exact, data)) < 1e-4
-    assert calls
-    assert max(calls) < data.num_edges / 4
+    assert not potential.is_fast
+    torch.testing.assert_close(potential(data).forces, exact(data).forces, rtol=1e-12, atol=1e-12)
 
 
 @few_examples
 @given(atoms=st.one_of(clusters(8), crystals(3)))
 def test_edges_of_a_skin_change_nothing(atoms):
-    potential, data = Potential(small()).train(), from_ase(atoms)
+    potential, data = small().train(), from_ase(atoms)
     expected, found = potential(data), potential(with_edges(data, 5.5))
     torch.testing.assert_close(found.energy, expected.energy, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(found.forces, expected.forces, rtol=1e-12, atol=1e-12)
@@ -342,7 +290,7 @@ def test_edges_of_a_skin_change_nothing(atoms):
 def test_edges_sorted_by_target_alone():
     """As other neighbor lists give them, of images of one atom too."""
     for atoms in (rattled("CH3CH2OH"), Atoms("Ne", cell=[2.5, 2.6, 2.7], pbc=True)):
-        potential, data = Potential(small()).eval(), with_edges(from_ase(atoms), 4.0)
+        potential, data = small(), with_edges(from_ase(atoms), 4.0)
         expected, target = potential(data), data.edge_index[1]
         order = (target * data.num_edges - torch.arange(data.num_edges)).argsort()
         data.edge_index = data.edge_index[:, order]
@@ -357,7 +305,7 @@ def test_edges_sorted_by_target_alone():
 @few_examples
 @given(atoms=st.one_of(clusters(8), crystals(3)), seed=st.integers(0, 99), reverse=st.booleans())
 def test_edges_in_any_order(atoms, seed, reverse):
-    potential, data = Potential(small()).eval(), with_edges(from_ase(atoms), 4.0)
+    potential, data = small(), with_edges(from_ase(atoms), 4.0)
     expected = potential(data)
     shuffled = copy.copy(data)
     order = torch.randperm(data.num_edges, generator=torch.Generator().manual_seed(seed))
@@ -376,8 +324,8 @@ def test_edges_without_their_reverse_are_refused(training):
     data.edge_index = torch.tensor([[1, 2, 0], [0, 0, 1]])
     data.edge_cutoff = torch.tensor([4.0])
     with pytest.raises(InputError, match="give every edge its reverse, or take filters='exact'"):
-        Potential(small()).train(training)(data)
-    Potential(small("exact")).eval()(data)
+        small().train(training)(data)
+    small("exact")(data)
 
 
 def test_images_without_their_reverse_are_refused():
@@ -387,23 +335,26 @@ def test_images_without_their_reverse_are_refused():
     data.edge_shift = torch.tensor([[1, 0, 0], [0, 1, 0]])
     data.edge_cutoff = torch.tensor([4.0])
     with pytest.raises(InputError, match="give every edge its reverse"):
-        Potential(small()).eval()(data)
+        small()(data)
 
 
 def test_the_weights_are_the_same_for_both_filters(tmp_path):
     model, exact = both()
     assert model.state_dict().keys() == exact.state_dict().keys()
     exact.load_state_dict(model.state_dict())
-    Potential(model).save(tmp_path / "model.safetensors")
-    assert schnetgeo.load(tmp_path / "model.safetensors").model.filters == "spline"
+    Potential(model.model, filters="exact", spacing=0.01).save(tmp_path / "model.safetensors")
+    loaded = schnetgeo.load(tmp_path / "model.safetensors")
+    assert (loaded.filters, loaded.spacing) == ("exact", 0.01)
 
 
 def test_unknown_filters_and_spacings_are_refused():
     with pytest.raises(InputError, match="unknown filters 'fast'; known: spline, exact"):
-        SchNet(filters="fast")
+        Potential(SchNet(), filters="fast")
     for spacing in (0, -0.1, 6.0, float("nan")):
         with pytest.raises(InputError, match=f"spacing must lie in .* got {spacing}"):
-            SchNet(spacing=spacing)
+            Potential(SchNet(), spacing=spacing)
+    with pytest.raises(InputError, match="spacing must be a number in Å, got '0.1'"):
+        Potential(SchNet(), spacing="0.1")
 
 
 def test_an_edge_on_the_last_knot():
@@ -425,13 +376,14 @@ def test_an_edge_on_the_last_knot():
 @few_examples
 @given(st.lists(st.floats(0, 6), min_size=1, max_size=9), st.sampled_from([0.013, 0.1, 0.7]))
 def test_filters_do_not_depend_on_the_batch(lengths, spacing):
-    model = small(spacing=spacing)
+    potential = small(spacing=spacing)
+    model, knots = potential.model, potential.fast.knots
     network = model.interactions[0].conv.filter
     r = torch.tensor(lengths, dtype=torch.float64)
 
     def filters(r):
-        placed = PlacedFilters(model.knots, model.envelope, None, r)
-        return model.envelope(r).unsqueeze(1) * placed.on_edges(network)
+        placed = PlacedFilters(knots, model.cutoff_fn, None, r)
+        return model.cutoff_fn(r).unsqueeze(1) * placed.on_edges(network)
 
     together = filters(r)
     alone = torch.cat([filters(one) for one in r.split(1)])
@@ -440,9 +392,9 @@ def test_filters_do_not_depend_on_the_batch(lengths, spacing):
 
 def test_training_after_inference():
     """What inference mode keeps must not stop a training."""
-    model, data = small(), batch_of(rattled("H2O"))
+    potential, data = small(), batch_of(rattled("H2O"))
     with torch.inference_mode():
-        model(data.clone())
-    Potential(model).train()(data).forces.square().sum().backward()
-    model.readout.register_forward_hook(lambda *_: None)
-    Potential(model).train()(data).forces.square().sum().backward()
+        potential(data.clone())
+    potential.train()(data).forces.square().sum().backward()
+    potential.model.readout.register_forward_hook(lambda *_: None)
+    potential(data).forces.square().sum().backward()

@@ -208,8 +208,8 @@ def test_an_edge_beyond_the_table_gives_nan(interval):
 def test_a_training_step_of_schnet(monkeypatch):
     torch.manual_seed(0)
     molecules = [sg.from_ase(molecule(name)) for name in ("H2O", "CH3")]
-    model = sg.SchNet(channels=5, num_layers=2, num_basis=5, cutoff=3.0, spacing=0.3)
-    potential = sg.Potential(model).double()
+    model = sg.SchNet(channels=5, num_layers=2, num_basis=5, cutoff=3.0)
+    potential = sg.Potential(model, spacing=0.3).double()
 
     def step(device):
         batch = with_edges(Batch.from_data_list(molecules), 3.0).to(device)
@@ -264,8 +264,8 @@ def graphs(monkeypatch):
 @pytest.mark.usefixtures("graphs")
 def test_a_graph_with_more_room_than_the_batch_needs(readout, forces):
     torch.manual_seed(0)
-    model = sg.SchNet(5, 2, num_basis=5, cutoff=3.0, spacing=0.3, readout=readout)
-    potential = sg.Potential(model).double()
+    model = sg.SchNet(5, 2, num_basis=5, cutoff=3.0, readout=readout)
+    potential = sg.Potential(model, spacing=0.3).double()
     parameters = list(potential.parameters())
     molecules = [[sg.from_ase(molecule(name)) for name in names] for names in GROUPS]
     batches = [with_edges(Batch.from_data_list(m), 3.0) for m in molecules]
@@ -282,9 +282,9 @@ def test_a_graph_with_more_room_than_the_batch_needs(readout, forces):
         return torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
 
     expected = [(loss, *gradients(loss)) for loss in losses()]  # one by one: too early for graphs
-    assert not model._graphs._kept
+    assert not potential.fast.graphs._kept
     found = losses()  # all of them before the way back of the first
-    assert len(model._graphs._kept) == 1
+    assert len(potential.fast.graphs._kept) == 1
     for loss, want in reversed(list(zip(found, expected, strict=True))):
         torch.testing.assert_close((loss, *gradients(loss)), want, rtol=1e-12, atol=1e-14)
 
@@ -301,12 +301,12 @@ def test_a_graph_that_errs_is_not_used(monkeypatch, wrong):
 
     monkeypatch.setattr(captured.Captured, "_record", record_wrongly)
     torch.manual_seed(0)
-    potential = sg.Potential(sg.SchNet(5, 1, num_basis=5, cutoff=3.0, spacing=0.3))
+    potential = sg.Potential(sg.SchNet(5, 1, num_basis=5, cutoff=3.0), spacing=0.3)
     batch = with_edges(sg.from_ase(molecule("H2O")), 3.0)
     expected = potential(batch).forces
     with pytest.warns(UserWarning, match="CUDA graphs err on this system; goes on without"):
         found = [potential(batch).forces for _ in range(captured._OFTEN)]
-    assert not potential.model._graphs._kept
+    assert not potential.fast.graphs._kept
     assert all(torch.equal(forces, expected) for forces in found)
 
 

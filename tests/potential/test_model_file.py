@@ -77,7 +77,7 @@ def test_round_trip_is_exact(path, dtype):
     potential.save(path)
     loaded = load(path)
     assert not loaded.training
-    assert loaded.model.arguments == potential.model.arguments
+    assert loaded.model.hyperparameters == potential.model.hyperparameters
     assert_same(potential, loaded)
 
 
@@ -128,7 +128,7 @@ def test_header_tells_units_and_notes(path):
     assert header["units"] == {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
     assert header["notes"] == {"task": "energy", "num_train": 1000, "dataset": ["a", "b"]}
     assert header["class"] == "schnetgeo.nn.schnet.SchNet"
-    assert header["arguments"]["cutoff"] == 4.0
+    assert header["hyperparameters"]["cutoff"] == 4.0
 
 
 def test_user_class_must_be_given(path):
@@ -161,12 +161,12 @@ def test_user_model(path):
 
 
 def test_user_class_does_not_replace_one_of_the_package(path):
-    class CosineEnvelope(nn.Module):
+    class CosineCutoff(nn.Module):
         """Of the same name as the package's."""
 
     potential = small_potential()
     potential.save(path)
-    assert_same(potential, load(path, classes=[CosineEnvelope]))
+    assert_same(potential, load(path, classes=[CosineCutoff]))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_other_classes_are_refused(path, name, message, place):
     if place == "class":
         header["class"] = name
     else:
-        header["arguments"]["activation"] = {"class": name}
+        header["hyperparameters"]["activation"] = {"class": name}
     write_model(path, header, tensors)
     with pytest.raises(InputError, match=message):
         load(path)
@@ -207,7 +207,7 @@ def test_other_classes_are_refused(path, name, message, place):
 def test_arguments_that_the_class_does_not_take(path):
     small_potential().save(path)
     header, tensors = read_model(path)
-    write_model(path, {**header, "arguments": {"heads": 8}}, tensors)
+    write_model(path, {**header, "hyperparameters": {"heads": 8}}, tensors)
     with pytest.raises(InputError, match="does not fit schnetgeo.nn.schnet.SchNet: .*heads"):
         load(path)
 
@@ -215,7 +215,7 @@ def test_arguments_that_the_class_does_not_take(path):
 def test_a_message_about_a_file_names_it_once(path):
     small_potential().save(path)
     header, tensors = read_model(path)
-    write_model(path, {**header, "arguments": {"channels": 4096, "num_layers": 99}}, tensors)
+    write_model(path, {**header, "hyperparameters": {"channels": 4096, "num_layers": 99}}, tensors)
     with pytest.raises(InputError, match="the header asks for a model far larger") as caught:
         load(path)
     assert str(caught.value).count(str(path)) == 1
@@ -225,7 +225,7 @@ def test_a_message_about_a_file_names_it_once(path):
 def test_weights_of_another_shape(path):
     small_potential().save(path)
     header, tensors = read_model(path)
-    header["arguments"]["channels"] = 5
+    header["hyperparameters"]["channels"] = 5
     write_model(path, header, tensors)
     with pytest.raises(
         InputError, match="does not fit schnetgeo.nn.schnet.SchNet: (?s:.*)size mismatch"
@@ -237,7 +237,7 @@ WRONG = (None, 7, "furlong", ["x"], {"x": 1}, True)
 
 
 @pytest.mark.parametrize(
-    "name", ["format", "version", "class", "arguments", "dtype", "units", "notes"]
+    "name", ["format", "version", "class", "hyperparameters", "filters", "dtype", "units", "notes"]
 )
 def test_changed_header_with_a_right_digest(path, name):
     small_potential(max_z=10).save(path)
@@ -247,7 +247,13 @@ def test_changed_header_with_a_right_digest(path, name):
     with pytest.raises(InputError, match=message):
         load(path)
     for value in WRONG:
-        if type(value) is type(header[name]) and name in ("version", "class", "arguments", "notes"):
+        if type(value) is type(header[name]) and name in (
+            "version",
+            "class",
+            "hyperparameters",
+            "filters",
+            "notes",
+        ):
             continue
         if name == "format" and isinstance(value, int):
             continue
@@ -270,9 +276,13 @@ def test_changed_arguments_with_a_right_digest(path):
     small_potential(max_z=10).save(path)
     header, tensors = read_model(path)
     messages = []
-    for name in header["arguments"]:
+    for name in header["hyperparameters"]:
         for value in WRONG:
-            rewrite(path, {**header, "arguments": {**header["arguments"], name: value}}, tensors)
+            rewrite(
+                path,
+                {**header, "hyperparameters": {**header["hyperparameters"], name: value}},
+                tensors,
+            )
             try:
                 load(path)
             except InputError as error:
@@ -298,8 +308,8 @@ def test_file_of_a_later_format(path):
 
 def test_argument_that_json_cannot_hold(path):
     model = SchNet(channels=4, num_layers=1)
-    model.arguments["cutoff"] = torch.tensor(5.0)
-    with pytest.raises(InputError, match="is neither number, string nor class"):
+    model.hyperparameters["cutoff"] = torch.tensor(5.0)
+    with pytest.raises(InputError, match="is neither number, string, class"):
         Potential(model).save(path)
     assert not path.exists()
 
@@ -455,7 +465,7 @@ def test_classes_are_modules(path, found):
 def test_arguments_of_other_types(path, value):
     small_potential(conv=Gate).save(path)
     header, tensors = read_model(path)
-    header["arguments"]["channels"] = value
+    header["hyperparameters"]["channels"] = value
     write_model(path, header, tensors)
     with pytest.raises(InputError, match="a model file with a changed header: "):
         load(path, classes=[Gate])
@@ -470,7 +480,8 @@ def test_a_class_name_does_not_reach_the_terminal(path):
 
 HEADER = {
     "class": "schnetgeo.nn.schnet.SchNet",
-    "arguments": {},
+    "hyperparameters": {},
+    "filters": "spline",
     "dtype": "float32",
     "units": model_file.UNITS,
     "notes": {},
@@ -495,7 +506,9 @@ def test_a_small_file_takes_little_memory_and_time(path, arguments):
     """The sizes that a header asks for are compared with the file before there is a model."""
     small_potential().save(path)
     header, tensors = read_model(path)
-    write_model(path, {**header, "arguments": {**header["arguments"], **arguments}}, tensors)
+    write_model(
+        path, {**header, "hyperparameters": {**header["hyperparameters"], **arguments}}, tensors
+    )
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     with pytest.raises(InputError, match=str(path)):
         load(path)
@@ -506,7 +519,7 @@ def test_a_small_file_takes_little_memory_and_time(path, arguments):
 def test_building_a_model_elsewhere_is_not_counted(path):
     small_potential().save(path)
     load(path)
-    assert SchNet(channels=1024, num_layers=3).arguments["channels"] == 1024
+    assert SchNet(channels=1024, num_layers=3).hyperparameters["channels"] == 1024
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -537,4 +550,4 @@ def test_deep_header(path):
 def test_numbers_of_numpy(path):
     model = SchNet(channels=np.int64(4), num_layers=np.int32(1), cutoff=np.float64(4.0))
     Potential(model).save(path)
-    assert load(path).model.arguments["cutoff"] == 4.0
+    assert load(path).model.hyperparameters["cutoff"] == 4.0

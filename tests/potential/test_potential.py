@@ -58,8 +58,8 @@ def small_model(**changes):
     return randomize(SchNet(**{**arguments, **changes}).double(), seed=1)
 
 
-def small_potential(**changes):
-    return Potential(small_model(**changes)).eval()
+def small_potential(filters="spline", **changes):
+    return Potential(small_model(**changes), filters=filters).eval()
 
 
 def rattled(atoms, seed=0):
@@ -573,7 +573,8 @@ def test_positions_that_ask_for_it_get_gradients(filters, training):
     data.pos = data.pos.clone().requires_grad_()
     prediction = potential(data)
     (gradient,) = torch.autograd.grad(prediction.energy.sum(), data.pos, retain_graph=True)
-    torch.testing.assert_close(-gradient, expected, rtol=1e-10, atol=1e-10)
+    tolerance = 1e-5 if filters == "spline" else 1e-10  # the layers run on every edge then
+    torch.testing.assert_close(-gradient, expected, rtol=0, atol=tolerance)
     (row,) = torch.autograd.grad(prediction.forces[0, 1], data.pos)  # of −1 times the Hessian
     step, ends = 1e-5, []
     for sign in (1, -1):
@@ -657,8 +658,7 @@ def test_representations_say_what_matters():
     potential = small_potential()
     text = repr(potential)
     assert f"cutoff={CUTOFF:g} Å" in text
-    assert "parameters, filters='spline'" in text
-    assert "scale=1 eV, trained on nothing yet" in text
+    assert "scale=1 eV, filters='spline', trained on nothing yet" in text
     prediction = potential(from_ase(molecule("H2O")))
     assert repr(prediction) == "Prediction(energy=(1,) float64, forces=(3, 3) float64)"
 

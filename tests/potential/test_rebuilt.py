@@ -1,6 +1,7 @@
 """A model file is written only where it builds the same model again."""
 
 import types
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,16 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, CFConv, MeanReadout, RadialConv, SchNet
-from schnetgeo.nn.schnet import PRESETS
+from schnetgeo.nn import (
+    Baseline,
+    BesselBasis,
+    CFConv,
+    GaussianBasis,
+    MeanReadout,
+    PolynomialCutoff,
+    RadialConv,
+    SchNet,
+)
 from schnetgeo.potential import Potential, load
 
 SMALL = dict(channels=4, num_layers=2, num_basis=4, cutoff=4.0)
@@ -23,7 +32,7 @@ class Own(nn.Module):
 
     def __init__(self, width: int = 3, slope: float = 0.5):
         super().__init__()
-        self.arguments = {"width": width, "slope": slope}
+        self.hyperparameters = {"width": width, "slope": slope}
         self.slope, self.calls = slope, 0
         self.embedding = nn.Embedding(100, width)
 
@@ -71,7 +80,7 @@ def gamma(model):
 
 
 def envelope(model):
-    model.envelope.cutoff = 3.0
+    model.cutoff_fn.cutoff = 3.0
 
 
 def readout(model):
@@ -80,10 +89,6 @@ def readout(model):
 
 def embedding(model):
     model.embedding = nn.Embedding(120, 4)
-
-
-def filters(model):
-    model.filters = "exact"
 
 
 def function(model):
@@ -103,7 +108,7 @@ def no_bias(model):
 
 CHANGES = [
     activation, filter_activation, layer_twice, one_layer_less, one_part_more, cutoff, gamma,
-    envelope, readout, embedding, filters, function, normed, no_bias,
+    envelope, readout, embedding, function, normed, no_bias,
 ]  # fmt: skip
 
 
@@ -116,6 +121,15 @@ def test_a_model_that_was_changed_is_not_saved(change, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_object_that_was_changed_is_not_saved(tmp_path):
+    """It is the model's own, and would be built anew from its hyperparameters."""
+    potential = Potential(SchNet(channels=4, num_layers=1, basis=GaussianBasis(4, 4.0)))
+    potential.save(tmp_path / "model.safetensors")
+    potential.model.basis.gamma = 3.0
+    with pytest.raises(InputError, match="basis: gamma is 3.0 instead of"):
+        potential.save(tmp_path / "model.safetensors")
+
+
 def test_what_names_the_difference(tmp_path):
     potential = Potential(SchNet(**SMALL))
     potential.model.basis.gamma = 3.0
@@ -126,9 +140,11 @@ def test_what_names_the_difference(tmp_path):
 @pytest.mark.parametrize(
     "model",
     [
-        *(lambda name=name: SchNet.preset(name, **SMALL) for name in PRESETS),
+        *(lambda name=name: SchNet.preset(name, **SMALL) for name in SchNet.presets),
         lambda: SchNet(**SMALL, conv=Gate, readout=MeanReadout, activation=nn.Softplus),
-        lambda: SchNet(**SMALL, conv=CFConv, filters="exact", spacing=0.02, gamma=2.0),
+        lambda: SchNet(**SMALL, conv=CFConv, gamma=2.0),
+        lambda: SchNet(**SMALL, basis=BesselBasis(3, 4.0), cutoff_fn=PolynomialCutoff(4.0, 5)),
+        lambda: SchNet(**SMALL, conv=partial(CFConv, last_activation=True)),
         Baseline,
         Own,
     ],
@@ -155,9 +171,9 @@ def test_options_of_a_class_of_ones_own(tmp_path):
 
 def test_arguments_that_are_missing_or_wrong(tmp_path):
     potential = Potential(Own())
-    potential.model.arguments = {"depth": 3}
-    with pytest.raises(InputError, match=r"Own\(\*\*model.arguments\) fails"):
+    potential.model.hyperparameters = {"depth": 3}
+    with pytest.raises(InputError, match=r"Own\(\*\*model.hyperparameters\) fails"):
         potential.save(tmp_path / "model.safetensors")
-    del potential.model.arguments
-    with pytest.raises(InputError, match="no attribute `arguments`"):
+    del potential.model.hyperparameters
+    with pytest.raises(InputError, match="no attribute `hyperparameters`"):
         potential.save(tmp_path / "model.safetensors")

@@ -339,15 +339,15 @@ def test_numbers_of_numpy_train_and_resume(tmp_path):
     fit(potential(**numbers), TRAIN, VAL, options, tmp_path)
     longer = training(lr=1e-3, max_steps=np.int64(22), schedule="constant")
     assert fit(potential(), TRAIN, VAL, longer, tmp_path, resume=True).steps == 22
-    assert sg.load(tmp_path / "model.safetensors").model.arguments["channels"] == 8
+    assert sg.load(tmp_path / "model.safetensors").model.hyperparameters["channels"] == 8
 
 
 def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(tmp_path):
     start = potential()
-    start.model.arguments["activation"] = lambda x: x
+    start.model.hyperparameters["activation"] = lambda x: x
     with pytest.raises(InputError, match="is neither number, string nor class"):
         fit(start, TRAIN, VAL, training(), tmp_path / "out")
-    del start.model.arguments
+    del start.model.hyperparameters
     with pytest.raises(InputError, match="has no attribute `arguments`"):
         fit(start, TRAIN, VAL, training(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

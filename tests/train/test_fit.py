@@ -19,7 +19,7 @@ from schnetgeo.data.split import random_split
 from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, NoEnvelope, SchNet, compiled
+from schnetgeo.nn import Baseline, SchNet, StepCutoff, compiled
 from schnetgeo.potential import Potential, load
 from schnetgeo.train import Training, evaluate, fit, new_potential, predict, refit_references
 from tests.shared_data import shared
@@ -221,7 +221,10 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
     ("changed", "message"),
     [
         (dict(channels=8), "begun with model.channels = 16, not 8; resume it with that"),
-        (dict(envelope=NoEnvelope), "model.envelope = 'schnetgeo.*Cosine.*', not 'schnetgeo.*NoE"),
+        (
+            dict(cutoff_fn=StepCutoff),
+            "model.cutoff_fn = 'schnetgeo.*Cosine.*', not 'schnetgeo.*Step",
+        ),
         (dict(task="forces"), "begun with task = 'energy_and_forces', not 'forces'"),
         (dict(batch_size=8), "begun with batch_size = 10, not 8"),
         (dict(precision="64"), "begun with precision = '32', not '64'"),
@@ -231,7 +234,7 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
 def test_resuming_with_other_settings_is_refused(tmp_path, begun, changed, message):
     options, model = dict(max_steps=20, validate_every=10), {}
     for name, value in changed.items():
-        (model if name in ("channels", "envelope") else options)[name] = value
+        (model if name in ("channels", "cutoff_fn") else options)[name] = value
     before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=message):
         small_fit(begun, resume=True, model=small_model(**model), **options)

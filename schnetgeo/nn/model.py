@@ -1,0 +1,106 @@
+"""The base of all models: edges, cutoff function, and the sum of atomic values."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from schnetgeo.data.neighbors import with_edges
+from schnetgeo.errors import InputError
+from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
+from schnetgeo.nn.configurable import Configurable
+from schnetgeo.nn.conv import EdgeFeatures, RadialConv
+from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
+from schnetgeo.nn.mlp import num_parameters
+from schnetgeo.nn.readout import SumReadout, sum_atoms
+
+
+class AtomisticModel(Configurable, ABC):
+    """E_b = Σ_{i∈b} w_i y_i, with atomic values y_i that `atomic_values` computes.
+
+    A subclass calls `super().__init__`, sets `readout`, which says what each atom counts, and
+    writes `atomic_values`. `hyperparameters`, what it was built with, needs no line.
+
+    Args:
+        cutoff: r_c in Å; atoms farther apart have no edge.
+        max_z: rows of the embedding; atomic numbers must lie below.
+        basis: radial basis functions, from distances (E,) to (E, K).
+        cutoff_fn: cutoff function, from distances (E,) to (E,), 0 at and beyond the cutoff.
+    """
+
+    presets: ClassVar[Mapping[str, dict]] = {}  # hyperparameters of published variants, by name
+    readout: SumReadout
+
+    def __init__(self, cutoff: float, max_z: int, basis: nn.Module, cutoff_fn: nn.Module):
+        super().__init__()
+        self.cutoff = cutoff
+        self.max_z = max_z
+        self.basis = basis
+        self.cutoff_fn = cutoff_fn
+
+    @abstractmethod
+    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> Float[Tensor, "N"]:
+        """The value of each atom, whose sum over a structure is the result."""
+
+    def forward(self, data: Data) -> Float[Tensor, "B"]:
+        """Energy of each structure in the unit the model was trained in, without references.
+
+        Args:
+            data: structure or batch with `z`, `pos`; edges that are missing are built.
+        """
+        data = self._with_edges(data)
+        values = self.atomic_values(data.z, self.edge_features(data))
+        batch = batch_index(data), num_structures(data)
+        return sum_atoms(self.readout.atom_weights(*batch) * values, *batch)
+
+    def edge_features(self, data: Data) -> EdgeFeatures:
+        """Cutoff function, basis functions and directions of the edges of a batch."""
+        vectors = edge_vectors(data).to(next(self.parameters()).dtype)
+        distance = distances(vectors)
+        unit = vectors / torch.where(distance > 0, distance, 1).unsqueeze(-1)
+        return EdgeFeatures(data.edge_index, self.cutoff_fn(distance), self.basis(distance), unit)
+
+    @torch.compiler.disable
+    def _with_edges(self, data: Data) -> Data:
+        return with_edges(data, self.cutoff, longer=self.masks_edges)
+
+    @property
+    def masks_edges(self) -> bool:
+        """Whether edges beyond the cutoff certainly have the weight 0, so that they may stay.
+
+        To look for them would mean to wait for a GPU.
+        """
+        if type(self.cutoff_fn) not in (CosineCutoff, PolynomialCutoff, StepCutoff):
+            return False
+        if self.cutoff_fn.cutoff > self.cutoff or not is_ours(self):
+            return False
+        convs = (type(m) for m in self.modules() if isinstance(m, RadialConv))
+        sums = RadialConv.forward, RadialConv.aggregate
+        return all((conv.forward, conv.aggregate) == sums for conv in convs)
+
+    def extra_repr(self) -> str:
+        return f"cutoff={self.cutoff:g} Å, {num_parameters(self):,} parameters"
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> Self:
+        """A published variant, one of `presets`.
+
+        Args:
+            name: the variant.
+            **changes: arguments that differ from it, as in `SchNet.preset("pyg", cutoff=6.0)`.
+
+        Raises:
+            InputError: for an unknown name; lists the known ones.
+        """
+        if name not in cls.presets:
+            raise InputError(f"unknown preset {name!r}; known: {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **changes})
+
+
+def is_ours(model: nn.Module) -> bool:
+    """Whether a model is of this package."""
+    return type(model).__module__.startswith("schnetgeo.")
