@@ -6,7 +6,7 @@ from torch_geometric.nn import MessagePassing
 
 from schnetgeo.engine.lowering import EdgeFeatures
 from schnetgeo.nn.mlp import ShiftedSoftplus
-from schnetgeo.nn.radial import GaussianBasis
+from schnetgeo.nn.basis import GaussianBasis
 
 F, K, Z = 8, 6, 10
 
