@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from schnetgeo.engine.lowering import EdgeFeatures
-from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.basis import GaussianBasis
+from schnetgeo.nn.mlp import ShiftedSoftplus
 
 F, K, Z = 8, 6, 10
 
