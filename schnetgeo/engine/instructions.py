@@ -125,7 +125,7 @@ def assemble(program: Program, layout: Layout) -> Code:
     _mark_first(instructions, program, memory)
     return Code(
         instructions, memory.registers, memory.tape, memory.tape_with_adjoints,
-        memory.workspace, program.outputs[0],
+        memory.workspace, next(iter(program.outputs), -1),
     )  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def _in_place(program: Program) -> set[int]:
 
 
 def _mark_first(instructions: np.ndarray, program: Program, memory: _Memory) -> None:
-    adjoints = {program.outputs[0]}
+    adjoints = set(program.outputs[:1])
     gradients = {*program.outputs, *memory.arguments}
     pairs = list(zip(instructions, program.operations, strict=True))
     for instruction, operation in reversed(pairs):

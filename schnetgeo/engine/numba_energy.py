@@ -30,7 +30,8 @@ def refusal(program: ModelProgram, basis: torch.nn.Module) -> str | None:
     if any(parameter.requires_grad for parameter in basis.parameters()):
         return "the basis functions are trained"
     for operation in program.filters.operations:
-        if 0 in inputs(operation) and not isinstance(operation, Linear):
+        reads_basis = 0 in inputs(operation)
+        if reads_basis and not (isinstance(operation, Linear) and operation.residual != 0):
             return f"a filter takes {type(operation).__name__} of the basis functions"
     if any(register.components > 1 for register in program.filters.registers):
         return "a filter has vectors"

@@ -13,7 +13,7 @@ from schnetgeo.engine.blocks import Blocks, is_block_diagonal, partition
 from schnetgeo.engine.edge_kernels import EdgeArrays
 from schnetgeo.engine.instructions import Code, Layout, assemble, lay_out
 from schnetgeo.engine.interpreter import Model, forward_block, numbers_of, rows_of, transpose_block
-from schnetgeo.engine.program import ModelProgram
+from schnetgeo.engine.program import ModelProgram, without_dead_operations
 from schnetgeo.engine.rows import fill
 from schnetgeo.engine.threads import run
 from schnetgeo.ops import memory
@@ -36,6 +36,7 @@ class Assembled(NamedTuple):
     @classmethod
     def of(cls, program: ModelProgram, shapes: list[tuple[int, ...]]) -> "Assembled":
         """The tables of a program whose parameters have these shapes."""
+        program = ModelProgram(*map(without_dead_operations, program))
         layout = lay_out(shapes, [program.filters, program.atoms])
         outputs = program.filters.outputs
         widths = [program.filters.registers[register].channels for register in outputs]

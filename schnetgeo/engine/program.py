@@ -207,3 +207,13 @@ def has_tangent(program: Program) -> tuple[bool, ...]:
         convolves = isinstance(operation, FilterConv)
         moves[operation.out] = convolves or any(moves[r] for r in inputs(operation))
     return tuple(moves)
+
+
+def without_dead_operations(program: Program) -> Program:
+    """The same program without operations that no result depends on."""
+    live, operations = set(program.outputs), []
+    for operation in reversed(program.operations):
+        if operation.out in live:
+            live.update(inputs(operation))
+            operations.append(operation)
+    return program._replace(operations=tuple(reversed(operations)))
