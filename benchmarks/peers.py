@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn.models import SchNet as PyGSchNet
 
 from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
-from schnetgeo.nn import SchNet
+from schnetgeo.nn import PaiNN, SchNet
 from schnetgeo.potential import Potential
 
 # names of parameters, ours to theirs, one substitution after the other
@@ -34,6 +34,18 @@ _TO_SCHNETPACK = (
     (r"\.lin3\.", ".f2out.1."),
     (r"\.conv\.filter\.0", ".filter_network.0"),
     (r"\.conv\.filter\.2", ".filter_network.1"),
+)
+
+
+_TO_SCHNETPACK_PAINN = (
+    (r"^embedding", "representation.embedding"),
+    (r"^readout\.lin1", "output_modules.0.outnet.0"),
+    (r"^readout\.lin2", "output_modules.0.outnet.1"),
+    (r"(message|update)\.2", r"\1.1"),
+    (r"^interactions\.(\d+)\.message", r"representation.interactions.\1.interatomic_context_net"),
+    (r"^interactions\.(\d+)\.update", r"representation.mixing.\1.intraatomic_context_net"),
+    (r"^interactions\.(\d+)\.mix\.", r"representation.mixing.\1.mu_channel_mix."),
+    (r"^interactions\.(\d+)\.conv\.filter", r"representation.filter_net.\1"),
 )
 
 
@@ -73,21 +85,46 @@ def schnetpack_schnet(
         ImportError: where SchNetPack or a package it needs is not installed.
     """
     provide_removed_names()
+    from schnetpack.representation import SchNet as SchNetPackSchNet
+
+    return _schnetpack_potential(SchNetPackSchNet, channels, num_layers, num_basis, cutoff, dtype)
+
+
+def schnetpack_painn(
+    channels: int = 128,
+    num_layers: int = 3,
+    num_basis: int = 20,
+    cutoff: float = 5.0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """SchNetPack's PaiNN with Gaussians, as its configuration files build it.
+
+    Raises:
+        ImportError: where SchNetPack or a package it needs is not installed.
+    """
+    provide_removed_names()
+    from schnetpack.representation import PaiNN as SchNetPackPaiNN
+
+    return _schnetpack_potential(SchNetPackPaiNN, channels, num_layers, num_basis, cutoff, dtype)
+
+
+def _schnetpack_potential(
+    representation: Callable, channels: int, num_layers: int, num_basis: int, cutoff: float, dtype
+) -> nn.Module:
     from schnetpack.atomistic import Atomwise, Forces, PairwiseDistances
     from schnetpack.model import NeuralNetworkPotential
     from schnetpack.nn import CosineCutoff, GaussianRBF
-    from schnetpack.representation import SchNet as SchNetPackSchNet
 
-    basis, envelope = GaussianRBF(num_basis, cutoff), CosineCutoff(cutoff)
+    basis, cutoff_fn = GaussianRBF(num_basis, cutoff), CosineCutoff(cutoff)
     model = NeuralNetworkPotential(
-        SchNetPackSchNet(channels, num_layers, basis, envelope),
+        representation(channels, num_layers, basis, cutoff_fn),
         input_modules=[PairwiseDistances()],
         output_modules=[Atomwise(channels, output_key="energy"), Forces()],
     ).to(dtype)
     # SchNetPack makes these in float32, whatever the default type
     basis.offsets = torch.linspace(0, cutoff, num_basis, dtype=dtype)
     basis.widths = torch.full_like(basis.offsets, cutoff / (num_basis - 1))
-    envelope.cutoff = torch.tensor([cutoff], dtype=dtype)
+    cutoff_fn.cutoff = torch.tensor([cutoff], dtype=dtype)
     return model
 
 
@@ -101,12 +138,22 @@ def provide_removed_names() -> None:
 
 def copy_to_pyg(ours: SchNet, theirs: PyGSchNet) -> None:
     """Give PyG's SchNet the weights of ours, which must be of the preset `pyg` or its like."""
-    _copy(ours, theirs, _TO_PYG)
+    _copy(ours, dict(theirs.named_parameters()), _TO_PYG)
 
 
 def copy_to_schnetpack(ours: SchNet, theirs: nn.Module) -> None:
     """Give SchNetPack's SchNet the weights of ours, of the preset `schnetpack` or its like."""
-    _copy(ours, theirs, _TO_SCHNETPACK)
+    _copy(ours, dict(theirs.named_parameters()), _TO_SCHNETPACK)
+
+
+@torch.no_grad()
+def copy_to_schnetpack_painn(ours: PaiNN, theirs: nn.Module) -> None:
+    """Give SchNetPack's PaiNN, one dense layer for all filters, the weights of ours."""
+    targets = dict(theirs.named_parameters())
+    for kind in ("weight", "bias"):
+        rows = targets.pop(f"representation.filter_net.{kind}").chunk(len(ours.interactions))
+        targets |= {f"representation.filter_net.{n}.{kind}": row for n, row in enumerate(rows)}
+    _copy(ours, targets, _TO_SCHNETPACK_PAINN)
 
 
 def energy_and_forces(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
@@ -158,9 +205,8 @@ def _offsets(data: Data, pos: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _copy(ours: SchNet, theirs: nn.Module, rules: tuple[tuple[str, str], ...]) -> None:
+def _copy(ours: nn.Module, targets: dict[str, Tensor], rules: tuple[tuple[str, str], ...]) -> None:
     """Copy each parameter to where the rules put its name, and let none go missing."""
-    targets = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)

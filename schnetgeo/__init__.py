@@ -5,7 +5,7 @@ import importlib
 from schnetgeo._version import __version__
 from schnetgeo.data import from_ase, neighbor_list, to_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, CFConv, RadialConv, SchNet
+from schnetgeo.nn import Baseline, BesselBasis, CFConv, PaiNN, RadialConv, SchNet
 from schnetgeo.potential import Potential, Prediction, load
 
 _LATER = {
@@ -21,8 +21,10 @@ _LATER = {
 
 __all__ = [
     "Baseline",
+    "BesselBasis",
     "CFConv",
     "InputError",
+    "PaiNN",
     "Potential",
     "Prediction",
     "RadialConv",

@@ -8,6 +8,7 @@ from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.model import AtomisticModel, EdgeFeatures
+from schnetgeo.nn.painn import PaiNN, PaiNNConv
 from schnetgeo.nn.readout import MeanReadout, SumReadout
 from schnetgeo.nn.schnet import SchNet
 
@@ -22,6 +23,8 @@ __all__ = [
     "GaussianBasis",
     "Interaction",
     "MeanReadout",
+    "PaiNN",
+    "PaiNNConv",
     "PolynomialCutoff",
     "RadialConv",
     "SchNet",

@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from torch import nn
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.conv import RadialConv
 
 _COUNTS = ("channels", "num_layers", "num_basis", "readout_channels", "max_z")
@@ -42,12 +41,10 @@ def check_arguments(arguments: dict) -> None:
         )
 
 
-def basis_of(
-    basis: nn.Module | None, num_basis: int, cutoff: float, gamma: float | None
-) -> nn.Module:
-    """The radial basis functions: those that were passed, or Gaussians."""
+def basis_of(basis: nn.Module | None, usual: Callable, *sizes) -> nn.Module:
+    """The radial basis functions: those that were passed, or usual(*sizes)."""
     if basis is None:
-        return GaussianBasis(num_basis, cutoff, gamma)
+        return usual(*sizes)
     number = getattr(basis, "num_basis", None)
     if not (isinstance(basis, nn.Module) and isinstance(number, Integral)):
         raise InputError(

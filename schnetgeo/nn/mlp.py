@@ -1,6 +1,7 @@
 """Dense layers with SchNet's activation and initialization."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,13 @@ def dense(channels_in: int, channels_out: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def mlp(
+    channels_in: int, hidden: int, channels_out: int, activation: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """Two dense layers with an activation between them."""
+    return nn.Sequential(dense(channels_in, hidden), activation(), dense(hidden, channels_out))
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -20,3 +20,4 @@ SCHNET = {
     "pyg": dict(channels=128, num_layers=6, num_basis=50, cutoff=10.0),
     "torchmd_gn": dict(channels=128, num_layers=6, num_basis=50, cutoff=5.0),
 }
+PAINN = {"painn2021": dict(channels=128, num_layers=3, num_basis=20, cutoff=5.0)}

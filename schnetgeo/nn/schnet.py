@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, layer, part
+from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.conv import CFConv, EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.nn.interaction import Interaction
@@ -74,7 +75,7 @@ class SchNet(AtomisticModel):
         max_z: int = 100,
     ):
         check_arguments(self.hyperparameters)
-        basis = basis_of(basis, num_basis, cutoff, gamma)
+        basis = basis_of(basis, GaussianBasis, num_basis, cutoff, gamma)
         super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
         readout_activation = readout_activation or activation
         part("activation", activation, nn.Module)
