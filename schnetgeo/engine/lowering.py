@@ -1,68 +1,81 @@
 """Reads the program of a model off its own forward."""
 
+from operator import is_
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from schnetgeo.engine import messages
-from schnetgeo.engine.modules import not_readable
+from schnetgeo.engine.modules import unreadable
 from schnetgeo.engine.program import ModelProgram
-from schnetgeo.engine.refusal import reason_of
+from schnetgeo.engine.refusal import REMEDY, reason_of
 from schnetgeo.engine.simplify import simplified
 from schnetgeo.engine.tracing import Tracing
 from schnetgeo.engine.values import Features, Index, NotLowered, Place, Tape, Value, describe
+from schnetgeo.engine.watch import Watch
+from schnetgeo.nn.conv import EdgeFeatures
+from schnetgeo.nn.model import AtomisticModel
 
 # what is written for both must be the same, so that no number of atoms is part of a program
 _ROWS = (5, 19), (11, 37)
 
 
-class EdgeFeatures(NamedTuple):
-    edge_index: Tensor
-    edge_weight: Tensor
-    edge_attr: Tensor
-    edge_unit: Tensor
-
-
 class Lowered(NamedTuple):
-    """A program and the tensors of the model that it names by their positions."""
+    """A program, and the tensors of the model that it names by their positions.
+
+    Once `watch.changed()`, the model must be lowered again.
+    """
 
     program: ModelProgram
     parameters: tuple[Tensor, ...]
+    watch: Watch
 
 
 class Refusal(NamedTuple):
-    """Why autograd runs a model: where in it what was met."""
+    """Why autograd runs a model: where in it what was met. Once `watch.changed()`, ask again."""
 
     reason: str
+    watch: Watch
 
 
-def lower(model: nn.Module) -> Lowered | Refusal:
+def lower(model: AtomisticModel) -> Lowered | Refusal:
     """The program of what `model.atomic_values` computes, or why there is none.
 
     The method runs twice, on small tensors whose numbers nobody reads. The model stays as it is.
 
     Args:
-        model: with a module `basis` and a method `atomic_values(z, edges)`.
+        model: any; one that is no AtomisticModel is refused.
     """
-    reason = not_readable(model)
+    watch = Watch(model)
+    reason = unreadable(model) or watch.unwatchable
     if reason:
-        return Refusal(reason)
+        return Refusal(f"{reason}; {REMEDY}", watch)
     try:
-        programs = [_traced(model, rows) for rows in _ROWS]
-    except Exception as error:  # whatever the user's code raises for tensors without numbers
-        return Refusal(reason_of(model, error))
-    first, second = programs
-    alike = first.program == second.program
-    if not alike or list(map(id, first.parameters)) != list(map(id, second.parameters)):
-        return Refusal(
+        first, second = (_traced(model, rows) for rows in _ROWS)
+    except Exception as error:  # whatever the user's code raises for such tensors
+        return _refusal(reason_of(model, error), watch)
+    if watch.changed():
+        return _refusal(f"{type(model).__name__} changes its attributes in forward", watch)
+    same = first[0] == second[0] and all(map(is_, first[1], second[1]))
+    if not same:
+        return _refusal(
             f"{type(model).__name__}.atomic_values computes differently in each call, or by the "
-            "number of atoms or edges; autograd runs the model"
+            "number of atoms or edges",
+            watch,
         )
-    return first
+    return Lowered(*first, watch)
 
 
-def _traced(model: nn.Module, rows: tuple[int, int]) -> Lowered:
+def _refusal(reason: str, watch: Watch) -> Refusal:
+    if watch.changed():
+        watch.restore()
+    return Refusal(f"{reason}; {REMEDY}", watch)
+
+
+def _traced(
+    model: AtomisticModel, rows: tuple[int, int]
+) -> tuple[ModelProgram, tuple[Tensor, ...]]:
     like = next(model.parameters())
     num_basis = _num_basis(model, like)
     tape = Tape(num_basis)
@@ -72,7 +85,7 @@ def _traced(model: nn.Module, rows: tuple[int, int]) -> Lowered:
         result = model.atomic_values(z, edges)
     register = _result(getattr(result, "value", result), result)
     program, numbers = simplified(tape.atoms.program((register,)), tape.filters.program(()))
-    return Lowered(program, tuple(tape.parameters.tensors[number] for number in numbers))
+    return program, tuple(tape.parameters.tensors[number] for number in numbers)
 
 
 def _inputs(
@@ -89,7 +102,7 @@ def _inputs(
     )
 
 
-def _num_basis(model: nn.Module, like: Tensor) -> int:
+def _num_basis(model: AtomisticModel, like: Tensor) -> int:
     with torch.no_grad():
         return model.basis(like.new_ones(1)).shape[-1]
 

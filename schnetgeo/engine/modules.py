@@ -1,41 +1,23 @@
-"""Modules whose forward cannot be read, whatever it computes."""
+"""Models that are not read, whatever their forward computes."""
 
 import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from schnetgeo.engine.refusal import REMEDY
+from schnetgeo.nn.model import AtomisticModel
 
-# hooks that run when a state is saved or loaded
-_STATE_HOOKS = "state_dict"
+# the engine computes what these do before and after `atomic_values`
+_METHODS = "forward", "edge_features"
 
 
-def not_readable(model: nn.Module) -> str | None:
-    """The reason why a model is not read, if hooks sit on it or it was compiled."""
-    if _has_any_global_hook():
-        return f"hooks sit on all modules, as those of profilers; {REMEDY}"
-    for path, module in model.named_modules():
-        name = f"{type(module).__name__}{f' ({path})' if path else ''}"
-        if any(call_hooks(module)):
-            return f"{name} has a hook; {REMEDY}"
-        if getattr(module, "_compiled_call_impl", None) is not None or is_compiled(module):
-            return f"{name} is compiled; {REMEDY}"
-    tensors = [*model.parameters(), *model.buffers()]
-    kinds = {(t.dtype, t.device) for t in tensors if t.is_floating_point()}
-    if len(kinds) > 1:
-        kinds = sorted(f"{dtype} on {device}" for dtype, device in kinds)
-        return f"{type(model).__name__} has parameters in {' and '.join(kinds)}; {REMEDY}"
-    if not kinds:
-        return f"{type(model).__name__} has no parameters; {REMEDY}"
-    trained = [
-        f"{name}.{path}"
-        for name in ("basis", "cutoff_fn")
-        for path, parameter in getattr(model, name, nn.Identity()).named_parameters()
-        if parameter.requires_grad
-    ]
-    if trained:
-        return f"{trained[0]} is a parameter that trains, so filters move with it; {REMEDY}"
-    return None
+def unreadable(model: nn.Module) -> str | None:
+    """The reason why a model is not read, or `None`."""
+    return (
+        _own_methods(model)
+        or _hooks_or_compiled(model)
+        or _mixed_tensors(model)
+        or _trained_basis(model)
+    )
 
 
 def call_hooks(module: nn.Module) -> list[dict]:
@@ -43,11 +25,45 @@ def call_hooks(module: nn.Module) -> list[dict]:
     return [
         value
         for name, value in vars(module).items()
-        if name.endswith("_hooks") and _STATE_HOOKS not in name
+        if name.endswith("_hooks") and "state_dict" not in name
     ]
 
 
-def is_compiled(module: nn.Module) -> bool:
-    """Whether a module's code is not Python's."""
-    scripted = isinstance(module, torch.jit.ScriptModule)
-    return scripted or type(module).__name__ == "OptimizedModule"
+def _own_methods(model: nn.Module) -> str | None:
+    if not isinstance(model, AtomisticModel):
+        return f"{type(model).__name__} is no AtomisticModel"
+    for name in _METHODS:
+        if getattr(type(model), name) is not getattr(AtomisticModel, name) or name in vars(model):
+            return f"{type(model).__name__}.{name} is not that of AtomisticModel"
+    return None
+
+
+def _hooks_or_compiled(model: nn.Module) -> str | None:
+    if _has_any_global_hook():
+        return "hooks sit on all modules, as those of profilers"
+    for path, module in model.named_modules():
+        name = f"{type(module).__name__}{f' ({path})' if path else ''}"
+        if any(call_hooks(module)):
+            return f"{name} has a hook"
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        if scripted or module._compiled_call_impl or type(module).__name__ == "OptimizedModule":
+            return f"{name} is compiled"
+    return None
+
+
+def _mixed_tensors(model: nn.Module) -> str | None:
+    tensors = (*model.parameters(), *model.buffers())
+    kinds = {(t.dtype, t.device) for t in tensors if t.is_floating_point()}
+    if len(kinds) == 1:
+        return None
+    kinds = " and ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+    return f"{type(model).__name__} has parameters in {kinds or 'no dtype'}"
+
+
+def _trained_basis(model: AtomisticModel) -> str | None:
+    """Whether parameters of the functions of the distance train, by which knots would move."""
+    for name in ("basis", "cutoff_fn"):
+        for path, parameter in getattr(model, name).named_parameters():
+            if parameter.requires_grad:
+                return f"{name}.{path} is a parameter that trains"
+    return None

@@ -17,7 +17,7 @@ def reason_of(model: nn.Module, error: Exception) -> str:
     else:
         first = (str(error).strip().splitlines() or [""])[0]
         text = f"cannot run on tensors without numbers ({type(error).__name__}: {first})"
-    return f"{_where(model, error.__traceback__)} {text}; {REMEDY}"
+    return f"{_where(model, error.__traceback__)} {text}"
 
 
 def _where(model: nn.Module, traceback: TracebackType | None) -> str:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schnetgeo.engine.lowering import EdgeFeatures, Lowered
+from schnetgeo.engine.lowering import Lowered
 from schnetgeo.engine.program import (
     Activation,
     Add,
@@ -23,13 +23,16 @@ from schnetgeo.engine.program import (
     SumChannels,
     SumComponents,
 )
+from schnetgeo.nn.conv import EdgeFeatures
 
 _FUNCTIONS = {
-    Function.SHIFTED_SOFTPLUS: lambda x: torch.nn.functional.softplus(x) - 0.6931471805599453,
+    Function.SHIFTED_SOFTPLUS: lambda x: (
+        torch.nn.functional.softplus(x, threshold=40) - 0.6931471805599453
+    ),
     Function.SILU: torch.nn.functional.silu,
     Function.SIGMOID: torch.sigmoid,
     Function.TANH: torch.tanh,
-    Function.SOFTPLUS: torch.nn.functional.softplus,
+    Function.SOFTPLUS: lambda x: torch.nn.functional.softplus(x, threshold=40),
     Function.GELU: torch.nn.functional.gelu,
     Function.SQRT: torch.sqrt,
     Function.RSQRT: torch.rsqrt,
@@ -41,7 +44,7 @@ _FUNCTIONS = {
 
 def atomic_values(lowered: Lowered, z: Tensor, edges: EdgeFeatures) -> Tensor:
     """What a lowered model gives for each atom."""
-    program, parameters = lowered
+    program, parameters, _ = lowered
     filters = _run(program.filters, parameters, {0: edges.edge_attr}, z, edges, ())
     (values,) = _run(program.atoms, parameters, {}, z, edges, filters)
     return values[:, 0]

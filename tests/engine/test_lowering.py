@@ -10,7 +10,7 @@ from torch.nn import functional
 from schnetgeo.engine.lowering import Lowered, lower
 from schnetgeo.engine.program import Add, FilterConv, Linear
 from tests.engine import reference
-from tests.engine.models import CFConv, F, Interaction, Model, PaiNN, batch
+from tests.engine.models import F, Model, PaiNN, batch, cfconv, interaction
 
 
 def check(model: nn.Module) -> Lowered:
@@ -32,7 +32,7 @@ def count(lowered: Lowered, kind: type) -> int:
 
 
 def test_schnet_is_its_few_operations():
-    lowered = check(Model(*(Interaction(CFConv()) for _ in range(3))))
+    lowered = check(Model(*(interaction(cfconv()) for _ in range(3))))
     assert len(lowered.program.atoms.operations) == 1 + 3 * 5 + 3
     assert not count(lowered, Add)
     linear = [op for op in lowered.program.atoms.operations if isinstance(op, Linear)]
@@ -104,7 +104,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_of_features(name):
-    check(Model(Block(FUNCTIONS[name]), Interaction(CFConv())))
+    check(Model(Block(FUNCTIONS[name]), interaction(cfconv())))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_functions_of_features(name):
     ids=lambda module: type(module).__name__,
 )  # fmt: skip
 def test_modules_of_torch(module):
-    model = Model(Block(lambda self, x: self.part(x), part=module), Interaction(CFConv()))
+    model = Model(Block(lambda self, x: self.part(x), part=module), interaction(cfconv()))
     model.blocks[0].part.train(module.training)
     check(model)
 
@@ -125,7 +125,7 @@ def test_modules_of_torch(module):
 class TwoConvolutions(nn.Module):
     def __init__(self):
         super().__init__()
-        self.norm, self.conv = nn.RMSNorm(F), CFConv()
+        self.norm, self.conv = nn.RMSNorm(F), cfconv()
         self.gate = nn.Sequential(nn.Linear(F, F), nn.Sigmoid())
         self.out = nn.Linear(F, F)
 
@@ -143,7 +143,7 @@ def test_two_convolutions_with_one_filter():
 
 
 def test_a_layer_that_is_shared():
-    block = Interaction(CFConv())
+    block = interaction(cfconv())
     lowered = check(Model(block, block))
     assert len(lowered.program.filters.outputs) == 1
     assert len(lowered.parameters) == len(list(block.parameters())) + 5

@@ -14,7 +14,7 @@ class Conv(RadialConv):
     """A convolution with some layers to choose from."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(F, K)
         self.filter = nn.Linear(K, F)
         self.second = nn.Sequential(nn.Linear(K, F), nn.Tanh())
         self.gate = nn.Sequential(nn.Linear(F, F), nn.Sigmoid())
@@ -47,12 +47,12 @@ class SumOfProducts(Conv):
         return (self.lin(x_j) + x_i * x_j + 0.5) * (W + self.second(edge_attr) * x_i.tanh() + 1)
 
 
-class SourceAlone(RadialConv):
+class SourceAlone(Conv):
     def message(self, x_j):
         return x_j
 
 
-class TargetAlone(RadialConv):
+class TargetAlone(Conv):
     def message(self, x_i):
         return x_i
 
@@ -123,7 +123,7 @@ class VectorModel(Model):
             dx, dv = self.conv(x, edges, v)
             v = self.lin(v + dv)
             x = x + dx + (v * v).sum(1) * x
-        return self.readout(x)[:, 0]
+        return self.readout(x)
 
 
 class Vectors(Conv):
