@@ -21,7 +21,7 @@ from schnetgeo.cli import add_units, read_files
 from schnetgeo.datasets import ISO17, MD17, QM9
 from schnetgeo.datasets.md17 import MOLECULES
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.parser import Parser, flag
 
 _PAGE = """# The milestone report, again
@@ -115,7 +115,7 @@ def _run(options: Namespace) -> None:
     )
     shown = table(rows, whole=True)
     page = _PAGE.format(hardware=hardware(), table=shown, figures=drawn)
-    write_whole(out / "milestone1.md", page.encode())
+    atomic_write(out / "milestone1.md", page.encode())
     print(f"{shown}\n\n{out / 'results.json'}, milestone1.md")
 
 

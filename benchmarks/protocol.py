@@ -26,7 +26,7 @@ from schnetgeo.data.split import Split, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
 from schnetgeo.potential.potential import Prediction
@@ -81,7 +81,7 @@ def new_folder(out: str, overwrite: bool) -> Path:
 
 def write_results(out: Path, rows: list[dict]) -> None:
     """The rows, as each benchmark leaves them."""
-    write_whole(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
+    atomic_write(out / "results.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
 
 
 def measured(

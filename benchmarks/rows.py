@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.train import Training
 
 _NO_EFFECT = ("devices", "threads", "progress", "checkpoint_every")
@@ -64,7 +64,7 @@ def write_entry(out: Path, entry: Entry) -> None:
     content = entry._asdict()
     content["digest"] = _digest(json.dumps(content, sort_keys=True))
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    write_whole(_path(out, entry.place), text.encode())
+    atomic_write(_path(out, entry.place), text.encode())
 
 
 def forget(out: Path, folder: str, model: str) -> None:

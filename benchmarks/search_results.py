@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.train.metrics import Errors
 from schnetgeo.units import KCAL_MOL
 
@@ -47,9 +47,9 @@ def write_results(
         "all": [_as_row(trial) for trial in trials],
     }
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_whole(out / "search.json", text.encode())
+    atomic_write(out / "search.json", text.encode())
     if best:
-        write_whole(out / "best.yaml", best.encode())
+        atomic_write(out / "best.yaml", best.encode())
 
 
 def print_results(study: optuna.Study, out: Path, name: str, task: str, unit: str) -> None:

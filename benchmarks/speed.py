@@ -39,7 +39,7 @@ from schnetgeo.data import neighbor_list
 from schnetgeo.data.loader import train_loader
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.datasets import Demo
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.nn import SchNet
 from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
@@ -326,7 +326,7 @@ def main(arguments: list[str] | None = None) -> None:
         results["collation"] = interleaved(collations(), options.seconds / 4)
         results["lightning"] = lightning()
         results["growth_us_per_atom"] = growth(options.seconds / 4)
-    write_whole(Path(options.out) / "results.json", json.dumps(results, indent=2).encode())
+    atomic_write(Path(options.out) / "results.json", json.dumps(results, indent=2).encode())
     table = markdown(results)
     print("\n" + table)
     if readme:

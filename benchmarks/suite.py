@@ -16,14 +16,15 @@ from benchmarks.report import aligned, markdown, subject
 from benchmarks.rows import Entry, read_entries, write_entry
 from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
 from schnetgeo._version import __version__
-from schnetgeo.cli import check_device, is_first_process
+from schnetgeo.cli import check_device
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.model_options import add_model
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import Training
 from schnetgeo.train.checks import MODEL
+from schnetgeo.train.folder import is_first_process
 from schnetgeo.user_code import leave_working_folder
 from schnetgeo.viz import show
 
@@ -204,9 +205,9 @@ def _report(out: Path, entries: list[Entry]) -> None:
     laws = [law._asdict() for law in fits(rows)]
     for name, content in (("results", rows), ("learning_curve", laws)):
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        write_whole(out / f"{name}.json", text.encode())
+        atomic_write(out / f"{name}.json", text.encode())
     text = page(rows, [entry.details for entry in entries], _title(rows))
-    write_whole(out / "report.html", text.encode())
+    atomic_write(out / "report.html", text.encode())
 
 
 def _title(rows: list[dict]) -> str:

@@ -15,7 +15,6 @@ from benchmarks.contestants import Contestant, without_forces
 from benchmarks.details import details, history
 from benchmarks.report import hardware, versions
 from benchmarks.rows import Entry, forget, row_key, training_key
-from schnetgeo.cli import is_first_process
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.model_options import model_arguments, potential_arguments
@@ -23,6 +22,7 @@ from schnetgeo.nn import num_parameters
 from schnetgeo.potential import load
 from schnetgeo.train import Diverged, Training, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
+from schnetgeo.train.folder import is_first_process
 from schnetgeo.train.metrics import Errors, Predictions, errors
 from schnetgeo.units import KCAL_MOL
 

@@ -29,7 +29,7 @@ from schnetgeo.data_options import (
     split_named,
 )
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.model_options import add_model, model_arguments, potential_arguments
 from schnetgeo.nn import SchNet
 from schnetgeo.notes import note as data_note
@@ -40,7 +40,7 @@ from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refi
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads
 from schnetgeo.train.fit import cover
-from schnetgeo.train.folder import reserve
+from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.units import KCAL_MOL
 from schnetgeo.user_code import named_class
 
@@ -84,13 +84,6 @@ def check_device(name: str) -> None:
         raise InputError(
             f"device {name!r} cannot be used on this machine; schnetgeo doctor lists those that can"
         ) from None
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one of several that prints and writes."""
-    from lightning.pytorch.utilities import rank_zero_only
-
-    return not rank_zero_only.rank
 
 
 def print_errors(errors: Errors, count: int) -> None:
@@ -180,7 +173,7 @@ def _train(options: Namespace) -> None:
         errors = evaluate(result.potential, test)
         print_errors(errors, len(test))
         row = {"structures": len(test), **errors.as_row()}
-        write_whole(out / "errors.json", json.dumps(row, indent=2).encode())
+        atomic_write(out / "errors.json", json.dumps(row, indent=2).encode())
         result.potential.save(model, test=row)
     print(f"split {how}, {split.digest}{f': {said}' if said else ''}")
     if result.stopped_by == "diverged":
@@ -296,7 +289,7 @@ def _evaluate(options: Namespace) -> None:
     print_errors(errors, len(dataset))
     if options.json:
         row = {"structures": len(dataset), **errors.as_row()}
-        write_whole(options.json, json.dumps(row, indent=2).encode())
+        atomic_write(options.json, json.dumps(row, indent=2).encode())
 
 
 def _show_parser() -> Parser:

@@ -26,7 +26,7 @@ from schnetgeo.datasets import iso17, md17, qm9, rmd17
 from schnetgeo.datasets.source import Source, fetch
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.parser import Parser, flag
 
 SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, iso17)}
@@ -306,7 +306,7 @@ def _convert(options: Namespace) -> None:
 def _give(lines: list[str], content: dict, path: str | None) -> None:
     print("\n".join(lines))
     if path:
-        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def _shown(value) -> str:

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -13,23 +14,41 @@ from schnetgeo.errors import InputError
 MOST_PACKED = 1100  # bytes that one byte of the deflate format can stand for
 
 
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file completely or not at all; an `InputError` says why it could not be written."""
-    path = Path(path)
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
+@contextlib.contextmanager
+def atomic_path(path: Path, mark: str = "") -> Iterator[Path]:
+    """A path to write to; it takes the name `path` if the block ends well, else it vanishes.
+
+    Args:
+        path: what is written, by one process at a time.
+        mark: more for the name of the part, for processes that know nothing of each other.
+    """
+    part = path.parent / f".{path.name}{mark}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        part.unlink(missing_ok=True)  # of a process that was killed
+        yield part
         os.replace(part, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; nothing was left") from None
+        raise write_error(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
 
 
+def atomic_write(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file completely or not at all; an `InputError` says why it could not be written."""
+    with atomic_path(Path(path), f".{os.getpid()}") as part:
+        part.write_bytes(content)
+
+
+def write_error(path: str | os.PathLike, error: OSError) -> InputError:
+    """What to raise where a file cannot be written."""
+    hint = "free some space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return InputError(f"{path}: cannot be written: {error.strerror}; {hint}nothing was left")
+
+
 @contextlib.contextmanager
-def locked(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
+def file_lock(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
     """Keep other processes from writing a file or folder at the same time.
 
     Args:
@@ -49,7 +68,7 @@ def locked(path: str | os.PathLike, wait: bool = False) -> Iterator[None]:
             f"{path}: another process is writing it; wait until that is done"
         ) from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; nothing was left") from None
+        raise write_error(path, error) from None
     try:
         yield
     finally:

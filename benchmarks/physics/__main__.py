@@ -27,7 +27,7 @@ from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.parser import Parser
 from schnetgeo.potential import Potential, load
 
@@ -142,7 +142,7 @@ def _write(found: dict[str, list[Checked]], out: Path, where: str) -> None:
         for name, made in found.items() for one in made for finding in one.findings
     ]  # fmt: skip
     text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(out / "physics.json", text.encode())
+    atomic_write(out / "physics.json", text.encode())
     panels: dict[str, list] = {}
     for name, made in found.items():
         for one in made:

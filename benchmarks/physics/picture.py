@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.physics.findings import Curve
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 
 _FEW, _MANY = 50, 1000  # points that are marked, and that need a thin line
 
@@ -22,7 +22,7 @@ def draw(panels: list[list[tuple[str, Curve]]], path: Path) -> None:
         ax.remove()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
-    write_whole(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
 
 
 def _draw(ax, panel: list[tuple[str, Curve]]) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from schnetgeo.data.names import check_name
 from schnetgeo.errors import InputError
-from schnetgeo.files import locked, write_whole
+from schnetgeo.files import atomic_write, file_lock
 
 HEADER = "header.json"
 _FORMAT, _VERSION = "schnetgeo columns", 2
@@ -229,7 +229,7 @@ def created(folder: str | os.PathLike, notes: dict, wait: bool = False) -> Itera
     """
     folder = Path(folder)
     part = folder.parent / f".{folder.name}.part"
-    with locked(folder, wait):
+    with file_lock(folder, wait):
         if folder.exists():
             raise InputError(f"{folder}: exists already; remove it or choose another name")
         try:
@@ -254,7 +254,7 @@ def extended(folder: str | os.PathLike, wait: bool = False) -> Iterator[Arrays]:
         InputError: if another process is writing and `wait` is not set, or the disk is full.
     """
     folder = Path(folder)
-    with locked(folder, wait):
+    with file_lock(folder, wait):
         header, before = read_header(folder), (folder / HEADER).read_bytes()
         arrays = Arrays(folder, header["columns"], folder)
         try:
@@ -275,7 +275,7 @@ def _size(column: dict) -> int:
 def _write_header(folder: Path, columns: dict, notes: dict) -> None:
     header = {**notes, "format": _FORMAT, "version": _VERSION, "columns": columns}
     header["crc32"] = _header_sum(header)
-    write_whole(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False).encode())
+    atomic_write(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False).encode())
 
 
 def _header_sum(header: dict) -> int:

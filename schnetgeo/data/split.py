@@ -14,7 +14,7 @@ from torch import Tensor
 from schnetgeo.data.packed import PackedDataset
 from schnetgeo.data.structure import PER_ATOM, PER_EDGE
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 
 _SAMPLE = 1000  # pairs of frames that tell a trajectory
 
@@ -39,7 +39,7 @@ class Split(NamedTuple):
         buffer = io.BytesIO()
         arrays = {name: part.numpy() for name, part in self._asdict().items()}
         np.savez(buffer, **arrays, digest=self.digest, **notes)
-        write_whole(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue())
 
     def keep(self, path: str | os.PathLike, resume: bool, **notes: str) -> None:
         """Save the split of a training, or check that a resumed one has the same.

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from schnetgeo.datasets.source import locked, whole
+from schnetgeo.datasets.source import folder_lock
 from schnetgeo.errors import InputError
+from schnetgeo.files import atomic_path
 
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error)
 
@@ -62,12 +63,12 @@ def extract(path: str | os.PathLike, names: Sequence[str], folder: str | os.Path
             out of it; what was unpacked before that is whole.
     """
     targets = {name: Path(folder) / PurePosixPath(name).name for name in names}
-    with locked(folder):
+    with folder_lock(folder):
         absent = {name for name, target in targets.items() if not target.exists()}
         for member in members(path) if absent else ():
             name = str(PurePosixPath(member.name))  # tar likes to write ./name
             if name in absent:
-                with whole(targets[name]) as part, part.open("wb") as stream:
+                with atomic_path(targets[name]) as part, part.open("wb") as stream:
                     shutil.copyfileobj(member, stream, 2**20)
                 absent.remove(name)
             if not absent:

@@ -1,7 +1,6 @@
 """Where published files come from, and how they get here: whole, checked, once."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from filelock import FileLock
 
 from schnetgeo._version import __version__
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_path, atomic_write, write_error
 
 CHECKSUMS = "checksums.json"  # beside the data: what each file was when it came
 TIMEOUT = 30.0  # seconds in which a server must answer, or send something more
@@ -68,7 +67,7 @@ def fetch(
             the folder cannot be written.
     """
     path = Path(folder) / file.name
-    with locked(folder):
+    with folder_lock(folder):
         if from_file is not None:
             _copy(file, Path(from_file), path)
         elif not path.exists():
@@ -78,7 +77,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
+def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
     """Hold the folder against other processes; make it where it is not there.
 
     If the block fails and leaves nothing in a folder that was made for it, the folder goes again.
@@ -94,7 +93,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
             lock.acquire()
     except OSError as error:
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise unwritable(folder, error) from None
+            raise write_error(folder, error) from None
         yield  # a folder that others filled, and that only they may write
         return
     try:
@@ -108,27 +107,6 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         raise
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A place to write to; it takes the name `path` if the block ends well, else it vanishes."""
-    part = path.parent / f".{path.name}.part"
-    try:
-        part.unlink(missing_ok=True)  # of a process that was killed
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise unwritable(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def unwritable(path: str | os.PathLike, error: OSError) -> InputError:
-    """What to raise where a file cannot be written."""
-    hint = "free some space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return InputError(f"{path}: cannot be written: {error.strerror}; {hint}nothing was left")
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -145,7 +123,7 @@ def _download(file: File, path: Path, timeout: float) -> None:
     reasons = []
     for url in (file.url, *file.mirrors):
         try:
-            with whole(path) as part:
+            with atomic_path(path) as part:
                 _get(url, part, timeout)
                 _refuse_other(file, part, "what it sent")
             return
@@ -182,7 +160,7 @@ def _copy(file: File, origin: Path, path: Path) -> None:
     if not origin.is_file():
         raise InputError(f"{origin}: no such file; it was to be {file.name}")
     _refuse_other(file, origin, str(origin))
-    with whole(path) as part:
+    with atomic_path(path) as part:
         shutil.copyfile(origin, part)
     records = _records(path.parent)
     if records.pop(path.name, None) is not None:
@@ -237,4 +215,4 @@ def _records(folder: Path) -> dict[str, dict]:
 
 def _record(folder: Path, records: dict[str, dict]) -> None:
     text = json.dumps(records, indent=2, sort_keys=True) + "\n"
-    write_whole(folder / CHECKSUMS, text.encode())
+    atomic_write(folder / CHECKSUMS, text.encode())

@@ -24,9 +24,8 @@ from schnetgeo.data.store_writer import write_store
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
 from schnetgeo.datasets.atoms_file import joined
-from schnetgeo.datasets.source import whole
 from schnetgeo.errors import InputError
-from schnetgeo.files import locked
+from schnetgeo.files import atomic_path, file_lock
 
 # letters first, so that no reader takes it for a number, a list or a key
 _TEXT = re.compile(
@@ -76,11 +75,11 @@ def write_dataset(
         )
     if append:
         raise InputError(f"{path}: only to a store can structures be appended; write a new file")
-    with locked(path):
+    with file_lock(path):
         if path.exists():
             raise InputError(f"{path}: exists already; remove it or choose another name")
         try:
-            with whole(path) as part:
+            with atomic_path(path) as part:
                 writers[path.suffix](part, parts)
         except sqlite3.Error as error:  # of a full disk too
             raise InputError(f"{path}: cannot be written: {error}; nothing was left") from None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from schnetgeo._version import __version__
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 from schnetgeo.nn.configurable import Configurable
 from schnetgeo.user_code import checked_class
 
@@ -35,7 +35,7 @@ def write_model(path: str | os.PathLike, header: dict, tensors: dict[str, Tensor
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
     text = json.dumps({"format": FORMAT, "version": __version__, **header}, sort_keys=True)
     metadata = {"schnetgeo": text, "sha256": _digest(text, tensors)}
-    write_whole(path, _in_order(save(tensors, metadata=metadata)))
+    atomic_write(path, _in_order(save(tensors, metadata=metadata)))
 
 
 def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:

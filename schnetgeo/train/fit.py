@@ -27,7 +27,7 @@ from schnetgeo.train.checks import (
     check_stores,
 )
 from schnetgeo.train.configuration import Training
-from schnetgeo.train.folder import reserve
+from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.metrics import predict
 from schnetgeo.train.resume import check_resume, settings
@@ -172,9 +172,7 @@ def fit(
         potential.train()
     about = {"task": training.task, "seed": training.seed, "data": train.where}
     about |= {"num_train": len(train), "num_val": len(val), **(notes or {})}
-    from lightning.pytorch.utilities import rank_zero_only
-
-    first = not rank_zero_only.rank  # of several processes
+    first = is_first_process()
     with reserve(out), _threads(training.threads), Interrupt() as interrupt:
         if first:  # another training may have ended in the meantime
             check_start(train, val, training, out, resume, overwrite)

@@ -14,6 +14,13 @@ from schnetgeo.errors import InputError
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of a training, or the first of several."""
+    from lightning.pytorch.utilities import rank_zero_only  # which takes seconds
+
+    return not rank_zero_only.rank
+
+
 @contextlib.contextmanager
 def reserve(out: str | os.PathLike) -> Iterator[None]:
     """Keep other trainings out of a folder; within a block of the same thread it may be repeated.
@@ -24,10 +31,8 @@ def reserve(out: str | os.PathLike) -> Iterator[None]:
         InputError: if another training writes there, with its process and machine, or the folder
             cannot be written.
     """
-    from lightning.pytorch.utilities import rank_zero_only  # which takes seconds
-
     out = Path(out).resolve()
-    if out in _HELD.get() or rank_zero_only.rank:
+    if out in _HELD.get() or not is_first_process():
         yield
         return
     lock, holder = FileLock(out / ".training.lock"), out / ".training.holder"

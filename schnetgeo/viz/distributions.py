@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from schnetgeo.data.describe import Distribution, Normal
 from schnetgeo.errors import InputError
-from schnetgeo.files import write_whole
+from schnetgeo.files import atomic_write
 
 _BARS = 100
 
@@ -33,7 +33,7 @@ def draw_distributions(found: dict[str, Distribution], path: str | os.PathLike) 
         figure.savefig(buffer, format=Path(path).suffix.removeprefix(".") or "png", dpi=150)
     except ValueError as error:
         raise InputError(f"{path}: cannot be written: {error}") from None
-    write_whole(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
 
 
 def _draw(axes, label: str, values: Distribution) -> None:

@@ -28,7 +28,7 @@ from schnetgeo.data.statistics import fit_normalization
 from schnetgeo.data.store import Store
 from schnetgeo.data.store_writer import write_store
 from schnetgeo.errors import InputError
-from schnetgeo.files import locked
+from schnetgeo.files import file_lock
 from tests.data.test_packed import CUTOFF, assert_equal_batches, molecules, structures
 
 SLOW_WRITER = """
@@ -568,7 +568,11 @@ def test_processes_that_need_the_same_edges(tmp_path):
 def test_lock_ends_with_its_block(tmp_path):
     path = tmp_path / "deep" / "file"
     for _ in range(2):
-        with locked(path), pytest.raises(InputError, match="file: another process"), locked(path):
+        with (
+            file_lock(path),
+            pytest.raises(InputError, match="file: another process"),
+            file_lock(path),
+        ):
             pass
     assert list(path.parent.iterdir()) == []
 

@@ -14,7 +14,7 @@ from schnetgeo.data.store import Store
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
-from schnetgeo.files import locked
+from schnetgeo.files import file_lock
 from tests.data.test_packed import structures
 from tests.data.test_store import assert_same
 
@@ -150,7 +150,10 @@ def test_full_disk(tmp_path, name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_two_processes(tmp_path, name):
-    with locked(tmp_path / name), pytest.raises(InputError, match=f"{name}: another process is wr"):
+    with (
+        file_lock(tmp_path / name),
+        pytest.raises(InputError, match=f"{name}: another process is wr"),
+    ):
         write_dataset(tmp_path / name, [Demo("ethanol")[:1]])
     assert list(tmp_path.iterdir()) == []
 
