@@ -10,6 +10,7 @@ from ase.data import atomic_masses, covalent_radii
 from torch import Tensor
 
 from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.structure import Structure
 from schnetgeo.units import BOHR, HARTREE
 
 SAMPLE = 32  # structures that are looked at
@@ -19,7 +20,7 @@ HIGH_FORCE = 15.0  # eV/Å, median
 HIGH_STRESS = 3.0  # eV/Å³, 480 GPa
 HIGH_DENSITY = 40.0  # g/cm³; osmium has 22.6
 HIGH_ENERGY = 20.0  # eV per atom above free atoms
-_CENTERS = 64  # atoms of a structure whose neighbors are looked for
+_CENTERS = 32  # atoms of a structure whose neighbors are looked for
 _NOBLE = (2, 10, 18, 36, 54, 86)
 _DALTON_PER_CUBIC_ANGSTROM = 1.66053906660  # g/cm³
 
@@ -55,7 +56,7 @@ def doubts(dataset: PackedDataset) -> Iterator[Doubt]:
 def bonds_in_angstrom(dataset: PackedDataset) -> bool:
     """Whether nearest neighbors are bond lengths apart in Å, and would be too close in Bohr."""
     sample = dataset[:: max(1, len(dataset) // SAMPLE)]
-    ratios = torch.cat([_nearest(structure) for structure in sample])
+    ratios = _nearest_of_all(sample)
     if not ratios.numel():
         return False
     low, middle = np.quantile(ratios.numpy(), (0.1, 0.5)).tolist()
@@ -63,7 +64,7 @@ def bonds_in_angstrom(dataset: PackedDataset) -> bool:
 
 
 def _lengths(sample: PackedDataset) -> Iterator[Doubt]:
-    ratios = torch.cat([_nearest(structure) for structure in sample])
+    ratios = _nearest_of_all(sample)
     if ratios.numel() > 2:  # one pair of atoms may be at any distance
         low, middle = np.quantile(ratios.numpy(), (0.1, 0.5)).tolist()
         if middle < SHORT:
@@ -83,16 +84,33 @@ def _lengths(sample: PackedDataset) -> Iterator[Doubt]:
         yield Doubt("length", f"half of the crystals are denser than {density:.3g} g/cm³")
 
 
-def _nearest(structure) -> Tensor:
+def _nearest_of_all(sample: PackedDataset) -> Tensor:
     """Distances of some atoms to their nearest neighbors, divided by the sum of their radii."""
-    z, pos = structure.z, structure.pos.double()
+    structures, sizes = sample.gathered()
+    pairs = zip(
+        structures.z.split(sizes.tolist()),
+        structures.pos.double().split(sizes.tolist()),
+        strict=True,
+    )
+    cells = _periodic_cells(structures, len(sizes))
+    return torch.cat([_nearest(z, pos, cell) for (z, pos), cell in zip(pairs, cells, strict=True)])
+
+
+def _periodic_cells(structures: Structure, count: int) -> list[Tensor | None]:
+    """Lattice vectors along the periodic directions; `None` where there are none."""
+    if structures.get("pbc") is None:
+        return [None] * count
+    pairs = zip(structures.cell.double(), structures.pbc, strict=True)
+    return [cell[pbc] if pbc.any() else None for cell, pbc in pairs]
+
+
+def _nearest(z: Tensor, pos: Tensor, cell: Tensor | None) -> Tensor:
     chosen = torch.arange(0, z.numel(), 1 + (z.numel() - 1) // _CENTERS)
     chosen = chosen[~torch.isin(z[chosen], torch.tensor(_NOBLE))]
     points = pos
-    if structure.get("pbc") is not None and bool(structure.pbc.any()) and z.numel() < 2000:
-        steps = product(*((-1, 0, 1) if periodic else (0,) for periodic in structure.pbc[0]))
-        shifts = torch.tensor(list(steps), dtype=torch.float64) @ structure.cell[0].double()
-        points = (pos + shifts.unsqueeze(1)).reshape(-1, 3)
+    if cell is not None and z.numel() < 2000:
+        steps = torch.tensor(list(product((-1, 0, 1), repeat=len(cell))), dtype=torch.float64)
+        points = (pos + (steps @ cell).unsqueeze(1)).reshape(-1, 3)
     distance = torch.cdist(pos[chosen], points, compute_mode="donot_use_mm_for_euclid_dist")
     distance[distance < 1e-6] = torch.inf  # the atom itself
     radii = torch.from_numpy(covalent_radii)

@@ -38,13 +38,20 @@ class PackedDataset(Dataset):
         packed: `z` (ΣN,), `pos` (ΣN, 3), labels and other attributes of all structures.
         sizes: atoms of each structure.
         where: what error messages call the origin, such as the name of a file.
+        validated: the structures come out of data sets, and need not be looked at again.
 
     Raises:
         InputError: names the first structure that breaks a rule of `validate`, or a field that
             cannot be called so.
     """
 
-    def __init__(self, packed: Structure, sizes: Int[Tensor, "B"], where: str = "data set"):
+    def __init__(
+        self,
+        packed: Structure,
+        sizes: Int[Tensor, "B"],
+        where: str = "data set",
+        validated: bool = False,
+    ):
         super().__init__()
         for key in packed.keys():
             if key != "ptr":  # which is written anew below
@@ -58,7 +65,8 @@ class PackedDataset(Dataset):
         self.packed.ptr = offsets(sizes)
         self.where = where
         self._edge_ptr = None
-        self._validate()
+        if not validated:
+            self._validate()
 
     @classmethod
     def from_list(

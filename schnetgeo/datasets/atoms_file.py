@@ -82,7 +82,7 @@ class AtomsFile(PackedDataset):
         where = ", ".join(Path(path).name for path in paths)
         check_effect(where, units, used)
         structures, sizes = joined(parts, remarks)
-        super().__init__(structures, sizes, where)
+        super().__init__(structures, sizes, where, validated=True)
         remarks.say(where, len(sizes))
 
 

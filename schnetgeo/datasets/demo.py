@@ -28,4 +28,4 @@ class Demo(PackedDataset):
             raise InputError(f"unknown part {part!r} of Demo; known: {', '.join(PARTS)}")
         with as_file(files("schnetgeo") / "datasets" / "demo" / f"{part}.npz") as path:
             frames = read_npz(path, drop=("names",))
-        super().__init__(frames.packed, frames.num_atoms, f"Demo {part}")
+        super().__init__(frames.packed, frames.num_atoms, f"Demo {part}", validated=True)

@@ -115,7 +115,8 @@ class ISO17(Store):
 
     def _open(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
         """Read files into memory."""
-        PackedDataset.__init__(self, *joined(list(_read_folds(paths, folds))))
+        structures, sizes = joined(list(_read_folds(paths, folds)))
+        PackedDataset.__init__(self, structures, sizes, validated=True)
         self._finish(folds, paths[len(folds) :], check_counts)
 
     def _finish(self, folds: list[str], ids: list[Path], check_counts: bool) -> None:

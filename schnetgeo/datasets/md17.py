@@ -125,7 +125,7 @@ class MD17(Store):
             num_test = MOLECULES[molecule].num_test
         else:
             parts = _read(Path(file), molecule)
-            PackedDataset.__init__(self, *joined(parts))
+            PackedDataset.__init__(self, *joined(parts), validated=True)
             num_test = len(parts[1]) if len(parts) == 2 else 0
         self.where = f"MD17 {molecule}"
         order = torch.arange(len(self))

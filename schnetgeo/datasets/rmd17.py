@@ -140,12 +140,12 @@ class RevisedMD17(Store):
             self.pools = _pools(_from_archive(lists, folder), len(self))
         elif Path(file).suffix == ".npz":
             frames = read_frames(file, molecule, revised=True)
-            PackedDataset.__init__(self, frames.packed, frames.num_atoms)
+            PackedDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
             self.pools = _pools(_from_archive(lists, folder), len(self))
         else:
             with unpacked(file, [_FRAMES + MOLECULES[molecule].file, *lists]) as paths:
                 frames = read_frames(paths[0], molecule, revised=True)
-                PackedDataset.__init__(self, frames.packed, frames.num_atoms)
+                PackedDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
                 self.pools = _pools(paths[1:], len(self))
         self.where = f"revised MD17 {molecule}"
         self.max_train = max_train
