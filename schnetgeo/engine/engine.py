@@ -1,0 +1,143 @@
+"""Which implementation computes a potential, and why."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from schnetgeo.engine.edges import csr_edges, knot_weights
+from schnetgeo.engine.knots import Knots
+from schnetgeo.engine.lowering import Lowered, Refusal
+from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
+from schnetgeo.engine.program import Direction, FilterConv
+from schnetgeo.engine.torch_energy import TorchEnergy
+from schnetgeo.engine.watch import Watch
+from schnetgeo.geometry import batch_index, num_structures
+
+
+class EdgeEnergy(NamedTuple):
+    """Results of structures and their gradients for edges; gradients flow to parameters.
+
+    The two edges of a pair count together: only the sum of their `radial`, and of their `angular`
+    with opposite signs, has a meaning.
+    """
+
+    energy: Float[Tensor, "B"]
+    radial: Float[Tensor, "E"]  # ∂E/∂r_e
+    angular: Float[Tensor, "E 3"] | None  # ∂E/∂u_e, where the model looks at directions
+
+
+class Reading:
+    """A model that was read, and what runs it.
+
+    Args:
+        model: with `cutoff`, `basis`, `cutoff_fn` and `readout`.
+        lowered: its program.
+        spacing: of the knots, Å; `None` follows from the basis.
+    """
+
+    def __init__(self, model: nn.Module, lowered: Lowered, spacing: float | None):
+        self.program, self.parameters = lowered
+        self.knots = Knots(model.basis, model.cutoff, spacing)
+        self.numba_refusal = refusal(self.program, model.basis)
+        self._cutoff_fn, self._readout = model.cutoff_fn, model.readout
+        self._numba: NumbaEnergy | None = None
+        self._torch = TorchEnergy(self.program)
+        convolutions = [o for o in self.program.atoms.operations if isinstance(o, FilterConv)]
+        self.is_directed = any(o.direction is not Direction.NONE for o in convolutions)
+
+    def evaluate(
+        self,
+        data: Data,
+        distance: Float[Tensor, "E"],
+        unit: Float[Tensor, "E 3"] | None,
+        gradients: bool,
+    ) -> EdgeEnergy:
+        """Results and edge gradients, by compiled code where it can.
+
+        Args:
+            data: structures with sorted edges.
+            distance, unit: lengths of the edges, and directions if the model looks at them.
+            gradients: whether edge gradients are wanted; they are 0 otherwise.
+        """
+        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr_edges(data), unit)
+        basis = self.knots.samples(edges.coefficients, distance)
+        batch, number = batch_index(data), num_structures(data)
+        atom_weights = self._readout.atom_weights(batch, number).to(distance.dtype)
+        compiled = self._compiled(data, atom_weights, edges)
+        if compiled is not None:
+            result = self._numba(compiled, basis, gradients, *self.parameters)
+        else:
+            values, *rest = self._torch(
+                data.z, atom_weights, edges, basis, gradients, *self.parameters
+            )
+            result = sum_atoms(atom_weights * values, batch, number), *rest
+        energy, radial, angular = result
+        return EdgeEnergy(energy, radial, angular if self.is_directed else None)
+
+    def _compiled(self, data: Data, atom_weights: Tensor, edges: KnotWeights) -> tuple | None:
+        """The batch as compiled code takes it; `None` where it does not serve."""
+        on_cpu = atom_weights.device.type == "cpu"
+        if self.numba_refusal is not None or not on_cpu:
+            return None
+        ptr = data.get("ptr")
+        if ptr is None:
+            if num_structures(data) != 1:
+                return None
+            ptr = torch.tensor([0, data.z.numel()])
+        if self._numba is None:
+            self._numba = NumbaEnergy(self.program, self.parameters)
+        return self._numba.prepare(Atoms(data.z, ptr, atom_weights), edges)
+
+
+class Engine:
+    """Reads the model of a potential, and keeps what can be used again while it stays as it is.
+
+    Args:
+        spacing: of the knots, Å; `None` follows from the model's basis.
+    """
+
+    def __init__(self, spacing: float | None = None):
+        self.spacing = spacing
+        self._last: dict[bool, tuple[Watch, Reading | Refusal]] = {}  # by training mode
+
+    def __reduce__(self):
+        return Engine, (self.spacing,)
+
+    def __deepcopy__(self, memo: dict) -> "Engine":
+        return Engine(self.spacing)
+
+    def read(self, model: nn.Module) -> Reading | Refusal:
+        """What runs a model fast, or why nothing does.
+
+        Raises:
+            InputError: for a spacing that no table of the model can have.
+        """
+        last = self._last.get(model.training)
+        if last is not None and not last[0].changed():
+            return last[1]
+        watch = Watch(model)
+        lowered = lower(model)
+        result = lowered
+        if isinstance(lowered, Lowered):
+            result = self._checked(model, lowered)
+        self._last[model.training] = watch, result
+        return result
+
+    def _checked(self, model: nn.Module, lowered: Lowered) -> Reading | Refusal:
+        dtype = lowered.parameters[0].dtype
+        if any(p.dtype != dtype for p in lowered.parameters) or dtype not in _PRECISE:
+            return Refusal(
+                f"parameters of {type(model).__name__} are not all float32, or all float64; "
+                "autograd runs the model"
+            )
+        if not vanishes_beyond(model.cutoff_fn, model.cutoff):
+            return Refusal(
+                f"cutoff_fn, {type(model.cutoff_fn).__name__}, is not 0 beyond the cutoff; autograd "
+                "runs the model"
+            )
+        if any(parameter.requires_grad for parameter in model.cutoff_fn.parameters()):
+            return Refusal("cutoff_fn has parameters; autograd runs the model")
+        return Reading(model, lowered, self.spacing)

@@ -1,0 +1,56 @@
+"""Which operations of a program count, and which of their registers need what."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from schnetgeo.engine.program import (
+    FilterConv,
+    Operation,
+    Program,
+    has_tangent,
+    inputs,
+    parameters,
+)
+
+
+class Schedule(NamedTuple):
+    """The operations that the results of a program depend on, in order."""
+
+    program: Program
+    operations: tuple[Operation, ...]
+    moves: tuple[bool, ...]  # whether a register depends on the edges
+
+    @classmethod
+    def of(cls, program: Program, outputs: Sequence[int]) -> "Schedule":
+        """The operations that some registers of a program depend on."""
+        live, operations = set(outputs), []
+        for operation in reversed(program.operations):
+            if operation.out in live:
+                live.update(inputs(operation))
+                operations.append(operation)
+        return cls(program, tuple(reversed(operations)), has_tangent(program))
+
+
+def needs_adjoint(
+    schedule: Schedule,
+    tensors: Sequence[Tensor],
+    filters: Sequence[bool] = (),
+    known: Sequence[int] = (),
+) -> list[bool]:
+    """Whether something that is trained goes into each register.
+
+    Args:
+        schedule: of the operations.
+        tensors: the parameters.
+        filters: whether something that is trained goes into each filter.
+        known: registers that no operation writes, but which something trained goes into.
+    """
+    needs = [register in known for register in range(len(schedule.program.registers))]
+    for operation in schedule.operations:
+        trained = any(tensors[p].requires_grad for p in parameters(operation))
+        if isinstance(operation, FilterConv):
+            trained |= filters[operation.filter]
+        needs[operation.out] = trained or any(needs[r] for r in inputs(operation))
+    return needs
