@@ -119,7 +119,7 @@ def step(case: Case, contender: str, data: Data) -> Step:
         filters = "exact" if "exact" in contender else "spline"
         model = Potential(SchNet(**settings), filters=filters).to(data.z.device)
         if contender == "schnetgeo, frozen":
-            frozen = model.freeze()
+            frozen = model.tabulate()
             return lambda: frozen(data)
     else:
         model = (pyg_schnet if contender == "PyG" else schnetpack_schnet)(**settings)

@@ -29,7 +29,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
-from schnetgeo.potential.potential import Prediction
+from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train import Training, fit, predict
 from schnetgeo.train.loss import TASKS, Loss
 from schnetgeo.train.metrics import Errors, errors

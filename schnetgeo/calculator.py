@@ -20,7 +20,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, load
 
 if TYPE_CHECKING:
-    from schnetgeo.nn.frozen import FrozenPotential
+    from schnetgeo.potential.tabulated import TabulatedPotential
 
 
 class Calculator(calculator.Calculator):
@@ -34,7 +34,7 @@ class Calculator(calculator.Calculator):
 
     Args:
         potential: model file, a `Potential`, which is set to evaluation mode, or a frozen one,
-            fastest for small systems: `Calculator(sg.load(file).freeze())`.
+            fastest for small systems: `Calculator(sg.load(file).tabulate())`.
         device: where to compute; `None` is the CPU for a file, and where a `Potential` is.
         skin: Å; 0 builds the list anew for every step.
         classes: your own classes that the file names, as for `schnetgeo.load`.
@@ -49,7 +49,7 @@ class Calculator(calculator.Calculator):
 
     def __init__(
         self,
-        potential: "str | os.PathLike | Potential | FrozenPotential",
+        potential: "str | os.PathLike | Potential | TabulatedPotential",
         device: str | torch.device | None = None,
         skin: float = 0.3,
         classes: Iterable[type] = (),
@@ -141,7 +141,7 @@ def _checked_skin(skin: float) -> float:
     return skin
 
 
-def _model_name(potential: "Potential | FrozenPotential") -> str:
+def _model_name(potential: "Potential | TabulatedPotential") -> str:
     if isinstance(potential, Potential):
         return type(potential.model).__name__
     return f"{potential.model_name}, frozen"

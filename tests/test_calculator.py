@@ -77,7 +77,7 @@ def test_a_file_and_its_potential_agree(tmp_path):
 
 @pytest.mark.parametrize("atoms", [molecule("CH3CONH2"), silicon()], ids=["molecule", "crystal"])
 def test_frozen_potentials(atoms):
-    frozen = potential().freeze(1e-6)
+    frozen = potential().tabulate(1e-6)
     atoms.calc = sg.Calculator(frozen, skin=0.6)
     for _ in range(2):
         assert_as_potential(atoms, frozen)
@@ -236,7 +236,7 @@ def test_databases_say_what_computed_a_row(tmp_path):
 
 
 def test_a_frozen_potential_is_written_by_its_model():
-    calc = sg.Calculator(potential().freeze())
+    calc = sg.Calculator(potential().tabulate())
     assert calc.parameters.model == "SchNet, frozen"
     assert repr(calc).startswith("Calculator(SchNet, frozen, cutoff=4.0")
 
@@ -262,7 +262,7 @@ def test_another_skin_counts_and_is_written(built):
 
 def test_frozen_potentials_stay_on_the_cpu():
     with pytest.raises(sg.InputError, match="runs on the CPU, got device='cuda:0'; leave device"):
-        sg.Calculator(potential().freeze(), device="cuda:0")
+        sg.Calculator(potential().tabulate(), device="cuda:0")
 
 
 def test_skin_must_be_a_distance():

@@ -31,7 +31,7 @@ def calculators(potential: Potential) -> Calculators:
     """The fast one is frozen where the model can be."""
     exact = Calculator(copy.deepcopy(potential).double())
     try:
-        return Calculators(exact, Calculator(potential.freeze()), "frozen potential")
+        return Calculators(exact, Calculator(potential.tabulate()), "frozen potential")
     except InputError:  # not a SchNet of CFConv layers
         return Calculators(exact, Calculator(potential), "potential as it is")
 

@@ -7,14 +7,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from schnetgeo.engine.edges import csr_edges, knot_weights
+from schnetgeo.engine.edges import KnotWeights, csr_edges, knot_weights, vanishes_beyond
 from schnetgeo.engine.knots import Knots
-from schnetgeo.engine.lowering import Lowered, Refusal
+from schnetgeo.engine.lowering import Lowered, Refusal, lower
 from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
 from schnetgeo.engine.program import Direction, FilterConv
 from schnetgeo.engine.torch_energy import TorchEnergy
 from schnetgeo.engine.watch import Watch
 from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.nn.model import AtomisticModel
+from schnetgeo.nn.readout import MeanReadout, SumReadout, sum_atoms
+
+_PRECISE = (torch.float32, torch.float64)  # half precision would lose several times more
+_ATOM_WEIGHTS = {SumReadout.atom_weights, MeanReadout.atom_weights}
 
 
 class EdgeEnergy(NamedTuple):
@@ -118,8 +123,7 @@ class Engine:
         last = self._last.get(model.training)
         if last is not None and not last[0].changed():
             return last[1]
-        watch = Watch(model)
-        lowered = lower(model)
+        watch, lowered = Watch(model), _lower(model)
         result = lowered
         if isinstance(lowered, Lowered):
             result = self._checked(model, lowered)
@@ -135,9 +139,21 @@ class Engine:
             )
         if not vanishes_beyond(model.cutoff_fn, model.cutoff):
             return Refusal(
-                f"cutoff_fn, {type(model.cutoff_fn).__name__}, is not 0 beyond the cutoff; autograd "
-                "runs the model"
+                f"cutoff_fn, {type(model.cutoff_fn).__name__}, is not 0 beyond the cutoff; "
+                "autograd runs the model"
             )
-        if any(parameter.requires_grad for parameter in model.cutoff_fn.parameters()):
-            return Refusal("cutoff_fn has parameters; autograd runs the model")
         return Reading(model, lowered, self.spacing)
+
+
+def _lower(model: nn.Module) -> Lowered | Refusal:
+    name = type(model).__name__
+    if not isinstance(model, AtomisticModel):
+        return Refusal(f"{name} is no AtomisticModel; autograd runs the model")
+    for function in ("forward", "edge_features"):
+        usual = getattr(type(model), function) is getattr(AtomisticModel, function)
+        if not usual or function in vars(model):
+            return Refusal(f"{name} has a {function} of its own; autograd runs the model")
+    if type(model.readout).atom_weights not in _ATOM_WEIGHTS:
+        readout = type(model.readout).__name__
+        return Refusal(f"{readout} has atom_weights of its own; autograd runs the model")
+    return lower(model)

@@ -1,18 +1,43 @@
-"""Lengths of edges from positions, and forces from slopes along edges, in one call each.
+"""Lengths of edges from positions, and forces and virial from gradients along edges.
 
-An energy of the distances alone has the derivative S_e + S_e′ for the distance of a pair, where e
-and e′ are its two edges. How it is divided between them is free.
+An energy of the lengths r_e and unit vectors u_e of edges has the gradient
+g_e = S_e u_e + (D_e − u_e (u_e·D_e)) / r_e for the vector of an edge, with S_e = ∂E/∂r_e and
+D_e = ∂E/∂u_e. How it is divided between the two edges of a pair is free.
 """
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.data import Data
 
 from schnetgeo import ops
-from schnetgeo.geometry import lattice_offsets
-from schnetgeo.ops.reference import per_edge
+from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
+from schnetgeo.ops.reference import SMALLEST
+
+
+class EdgeGradient(NamedTuple):
+    """Gradients of an energy along edges, and where the edges lead."""
+
+    radial: Float[Tensor, "E"]  # S
+    angular: Float[Tensor, "E 3"] | None  # D, of a model that looks at directions
+    vectors: Float[Tensor, "E 3"]
+    distance: Float[Tensor, "E"]
+    unit: Float[Tensor, "E 3"] | None
+
+    @property
+    def vector(self) -> Float[Tensor, "E 3"]:
+        """g_e."""
+        unit, angular = self.unit, self.angular
+        if unit is None:
+            unit = unit_vectors(self.vectors, self.distance)
+        gradient = self.radial.unsqueeze(1) * unit
+        if angular is None:
+            return gradient
+        across = angular - unit * (unit * angular).sum(1, keepdim=True)
+        return gradient + across / self.distance.clamp(min=SMALLEST).unsqueeze(1)
 
 
 def edge_lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], Float[Tensor, "E"]]:
@@ -25,36 +50,48 @@ def edge_lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], 
     return vectors, distance
 
 
-class EdgeForces(torch.autograd.Function):
-    """F_i = Σ_{e: j→i} S_e r_e / |r_e| − Σ_{e: i→k} S_e r_e / |r_e|.
+def unit_vectors(
+    vectors: Float[Tensor, "E 3"], distance: Float[Tensor, "E"]
+) -> Float[Tensor, "E 3"]:
+    """u_e = r_e / |r_e|, 0 for an edge without length."""
+    return vectors / distance.clamp(min=SMALLEST).unsqueeze(1)
 
-    Called as `apply(slope, vectors, distance, edge_index, num)` with S_e (E,), r_e (E, 3) from
-    target to source, |r_e| (E,), and the number of atoms. Gradients flow to the slopes alone.
+
+def edge_forces(edges: EdgeGradient, data: Data) -> Float[Tensor, "N 3"]:
+    """F_i = Σ_{e: j→i} g_e − Σ_{e: i→k} g_e; gradients flow to S and D."""
+    count, (source, target) = data.z.numel(), data.edge_index
+    if edges.angular is None:
+        arguments = edges.vectors, edges.distance, data.edge_index, count
+        return EdgeForces.apply(edges.radial, *arguments)
+    gradient = edges.vector
+    forces = gradient.new_zeros(count, 3).index_add(0, target, gradient)
+    return forces.index_add(0, source, gradient, alpha=-1)
+
+
+def edge_virial(edges: EdgeGradient, data: Data) -> Float[Tensor, "B 3 3"]:
+    """∂E/∂strain = Σ_e g_e ⊗ r_e of each structure."""
+    structure = batch_index(data).index_select(0, data.edge_index[1])
+    outer = edges.vector.unsqueeze(2) * edges.vectors.unsqueeze(1)
+    return outer.new_zeros(num_structures(data), 3, 3).index_add(0, structure, outer)
+
+
+class EdgeForces(torch.autograd.Function):
+    """F_i = Σ_{e: j→i} S_e r_e / |r_e| − Σ_{e: i→k} S_e r_e / |r_e|, for S alone.
+
+    Called as `apply(radial, vectors, distance, edge_index, num)` with S_e (E,), r_e (E, 3) from
+    target to source, |r_e| (E,), and the number of atoms. Gradients flow to S alone.
     """
 
     @staticmethod
-    def forward(ctx, slope: Tensor, vectors: Tensor, distance: Tensor, edge_index: Tensor, num):
+    def forward(ctx, radial: Tensor, vectors: Tensor, distance: Tensor, edge_index: Tensor, num):
         ctx.edges = vectors, distance, *edge_index
-        forces = slope.new_zeros(num, 3)
-        ops.kernels(slope).add_forces(slope, *ctx.edges, forces)
+        forces = radial.new_zeros(num, 3)
+        ops.kernels(radial).add_forces(radial, *ctx.edges, forces)
         return forces
 
     @staticmethod
     @once_differentiable
     def backward(ctx, force_bar: Tensor):
-        slope_bar = torch.empty_like(ctx.edges[1])
-        ops.kernels(force_bar).along(force_bar, *ctx.edges, slope_bar)
-        return slope_bar, None, None, None, None
-
-
-def virial_from_edges(
-    slope: Float[Tensor, "E"],
-    vectors: Float[Tensor, "E 3"],
-    distance: Float[Tensor, "E"],
-    structure: Int[Tensor, "E"],
-    num: int,
-) -> Float[Tensor, "B 3 3"]:
-    """∂E/∂strain = Σ_e S_e r_e ⊗ r_e / |r_e|, symmetric, of the structure of each edge."""
-    weighted = per_edge(slope, vectors, distance)
-    outer = weighted.unsqueeze(2) * vectors.unsqueeze(1)
-    return outer.new_zeros(num, 3, 3).index_add(0, structure, outer)
+        radial_bar = torch.empty_like(ctx.edges[1])
+        ops.kernels(force_bar).along(force_bar, *ctx.edges, radial_bar)
+        return radial_bar, None, None, None, None

@@ -5,7 +5,7 @@ import copy
 import os
 from collections.abc import Iterable
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,14 +16,21 @@ from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.neighbors import sorted_edges, with_edges
 from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input, check_type
+from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, num_structures, strained
-from schnetgeo.nn.built import FastSchNet
+from schnetgeo.geometry import num_structures, strained
 from schnetgeo.nn.known import is_autocast
 from schnetgeo.nn.model import AtomisticModel, is_ours
-from schnetgeo.nn.readout import MeanReadout, sum_atoms
+from schnetgeo.nn.readout import MeanReadout
+from schnetgeo.potential.atomic_references import AtomicReferences
 from schnetgeo.potential.bounded import no_larger_than
-from schnetgeo.potential.edge_forces import EdgeForces, edge_lengths, virial_from_edges
+from schnetgeo.potential.edge_forces import (
+    EdgeGradient,
+    edge_forces,
+    edge_lengths,
+    edge_virial,
+    unit_vectors,
+)
 from schnetgeo.potential.model_file import (
     UNITS,
     check_finite,
@@ -35,56 +42,11 @@ from schnetgeo.potential.model_file import (
     read_model,
     write_model,
 )
+from schnetgeo.potential.prediction import Prediction, cell_volumes
 from schnetgeo.potential.rebuilt import check_rebuilds
 
 if TYPE_CHECKING:
-    from schnetgeo.nn.frozen import FrozenPotential
-
-
-class Prediction(NamedTuple):
-    """What a potential says of B structures with N atoms in all."""
-
-    energy: Float[Tensor, "B"]  # eV, float64, references included
-    forces: Float[Tensor, "N 3"] | None  # eV/Å
-    stress: Float[Tensor, "B 3 3"] | None  # eV/Å³, NaN for a structure without a cell
-
-    def __repr__(self) -> str:
-        shapes = [
-            f"{name}={tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-            for name, value in self._asdict().items()
-            if value is not None
-        ]
-        return f"Prediction({', '.join(shapes)})"
-
-
-class AtomicReferences(nn.Module):
-    """Σ_i e0[z_i] in float64: the part of the energy that the composition explains.
-
-    It is the mean over i instead for a model whose readout is one.
-
-    The table stays float64 under `.float()`, `.half()` and `.to(dtype)`, and on the CPU where a
-    device has no float64.
-
-    Args:
-        energies: e0 in eV, a row per atomic number.
-    """
-
-    energies: Tensor
-
-    def __init__(self, energies: Float[Tensor, "Z"]):
-        super().__init__()
-        self.register_buffer("energies", energies.double())
-
-    def forward(self, data: Data, mean: bool = False) -> Float[Tensor, "B"]:
-        device, number = self.energies.device, num_structures(data)
-        per_atom, batch = self.energies.index_select(0, data.z.to(device)), batch_index(data)
-        total = sum_atoms(per_atom, batch.to(device), number)
-        return total / batch.to(device).bincount(minlength=number) if mean else total
-
-    def _apply(self, fn, recurse=True):
-        device = fn(torch.empty(0)).device
-        self.energies = self.energies.to("cpu" if device.type == "mps" else device)
-        return self
+    from schnetgeo.potential.tabulated import TabulatedPotential
 
 
 class Potential(nn.Module):
@@ -146,7 +108,7 @@ class Potential(nn.Module):
         self.model = model
         self.filters = filters
         self.spacing = spacing
-        self.fast = FastSchNet(model, spacing)
+        self.engine = Engine(spacing)
         self.atomic_references = AtomicReferences(references)
         self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
         self.trained_on: Coverage | None = None
@@ -162,8 +124,8 @@ class Potential(nn.Module):
         Otherwise, and under `torch.no_grad()` and `torch.inference_mode()`, everything is
         detached. `data` is not changed.
 
-        Under `torch.autocast` SchNet's fast path keeps the type of the weights; what runs layer by
-        layer (`filters="exact"`, layers of your own) follows autocast.
+        Under `torch.autocast` what the engine runs keeps the type of the weights; what autograd
+        runs follows autocast.
 
         Args:
             data: structure or batch with `z`, `pos` and, for stress, `cell`; edges that are
@@ -187,19 +149,23 @@ class Potential(nn.Module):
         self._check_coverage(data)
         if not (self.states_noted or self.training) and is_ours(self.model):
             self.states_noted = note_states(data, type(self.model).__name__)
-        fast = self.is_fast and not free
+        reading = None if free else self.reading()
+        fast = reading is not None
         if self.model.cutoff is not None:
             data = with_edges(data, self.model.cutoff, longer=fast or _masks_edges(self.model))
         else:
             check_geometry(data)
         volumes = cell_volumes(data) if stress else None
-        differentiate = self._by_slopes if fast else self._by_autograd
-        energy, slope, virial = differentiate(data, forces, stress, differentiable)
+        options = data, forces, stress, differentiable
+        if reading is None:
+            energy, force, virial = self._by_autograd(*options)
+        else:
+            energy, force, virial = self._by_engine(reading, *options)
         references = self.atomic_references(data, mean=is_intensive(self.model))
         total = energy.to(references.device).double() + references
         return Prediction(
             energy=total if differentiable else total.detach(),
-            forces=slope,
+            forces=force,
             stress=(virial / volumes).to(self.scale.dtype) if stress else None,
         )
 
@@ -213,29 +179,30 @@ class Potential(nn.Module):
         elif on_cpu:
             covered.check_elements(data)
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether functions written for the model stand for its `forward`."""
-        return self.filters == "spline" and self.fast.serves(self.model)
+    def reading(self) -> Reading | None:
+        """The model as the engine runs it; `None` where autograd runs it."""
+        if self.filters != "spline" or torch.compiler.is_compiling():
+            return None
+        reading = self.engine.read(self.model)
+        return reading if isinstance(reading, Reading) else None
 
-    def _by_slopes(self, data: Data, forces: bool, stress: bool, differentiable: bool):
-        """Energy, forces and ∂E/∂strain of a model that knows its slope along each edge."""
+    def _by_engine(
+        self, reading: Reading, data: Data, forces: bool, stress: bool, differentiable: bool
+    ):
+        """Energy, forces and ∂E/∂strain from gradients along edges."""
         data = sorted_edges(data)
         vectors, distance = edge_lengths(data, self.scale.dtype)
         device, exact = self.scale.device, contextlib.nullcontext()
         if is_autocast(device):
             exact = torch.autocast(device.type, enabled=False)
         with torch.set_grad_enabled(differentiable), exact:
-            energy, slope = self.fast.energy_and_slope(self.model, data, distance, forces or stress)
-            energy, slope = self.scale * energy, self.scale * slope
-            force, virial = None, None
-            if forces:
-                edges = vectors, distance, data.edge_index, data.z.numel()
-                force = EdgeForces.apply(slope, *edges)
-            if stress:
-                structure = batch_index(data).index_select(0, data.edge_index[1])
-                number = num_structures(data)
-                virial = virial_from_edges(slope, vectors, distance, structure, number)
+            unit = unit_vectors(vectors, distance) if reading.is_directed else None
+            energy, radial, angular = reading.evaluate(data, distance, unit, forces or stress)
+            energy, radial = self.scale * energy, self.scale * radial
+            angular = None if angular is None else self.scale * angular
+            edges = EdgeGradient(radial, angular, vectors, distance, unit)
+            force = edge_forces(edges, data) if forces else None
+            virial = edge_virial(edges, data) if stress else None
         return energy, force, virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
@@ -271,22 +238,23 @@ class Potential(nn.Module):
         elements = "nothing yet" if self.trained_on is None else " ".join(self.trained_on.elements)
         return f"scale={float(self.scale):.4g} eV, filters={self.filters!r}, trained on {elements}"
 
-    def freeze(self, tolerance: float = 1e-5) -> "FrozenPotential":
-        """Tabulate the filters, for dynamics and screening on the CPU.
+    def tabulate(self, tolerance: float = 1e-5) -> "TabulatedPotential":
+        """Constant tables of the filters, for dynamics and screening on the CPU.
 
-            frozen = potential.freeze(tolerance=1e-5)
-            frozen(data).forces, frozen.error, frozen.spacing
+            fast = potential.tabulate(tolerance=1e-5)
+            fast(data).forces, fast.error, fast.spacing
 
         Args:
-            tolerance: largest error of the filters and of their slopes, relative to the largest.
+            tolerance: largest error of the filters and of their derivatives, relative to the
+                largest.
 
         Raises:
-            InputError: for a model other than SchNet with CFConv, or a tolerance that no table of
+            InputError: for a model that the engine cannot read, or a tolerance that no table of
                 the model's type holds.
         """
-        from schnetgeo.nn.frozen import FrozenPotential  # which needs Numba
+        from schnetgeo.potential.tabulated import TabulatedPotential  # which needs Numba
 
-        return FrozenPotential(self, tolerance)
+        return TabulatedPotential(self, tolerance)
 
     def save(self, path: str | os.PathLike, **notes) -> None:
         """Write one .safetensors file: weights, references, and a JSON header to rebuild them.
@@ -359,15 +327,6 @@ def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tupl
     return torch.autograd.grad(
         energy.sum(), inputs, create_graph=create_graph, materialize_grads=True
     )
-
-
-def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
-    """|det cell| of each structure, Å³, NaN where it is 0, or an `InputError` where all are."""
-    if data.get("cell") is not None:
-        volumes = torch.linalg.det(data.cell.detach()).abs().reshape(-1, 1, 1)
-        if bool((volumes > 0).any()):
-            return torch.where(volumes > 0, volumes, torch.nan)
-    raise InputError("stress=True needs a cell with a volume, but no structure has one; set `cell`")
 
 
 def is_intensive(model: nn.Module) -> bool:

@@ -7,8 +7,7 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import with_edges
-from schnetgeo.nn import CFConv, SchNet
-from schnetgeo.nn.known import adds_nothing, is_smooth_network, overridden
+from schnetgeo.engine.lowering import Refusal
 from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
     EXACT,
@@ -71,11 +70,9 @@ class EdgeChecks(PotentialSubject):
     @check(FAST)
     def fast_path(self) -> str | None:
         """What stands for the modules gives what they give, but for the error of the knots."""
-        if not isinstance(self.model, SchNet):
-            return "only SchNet has one"
         slow = why_slow(self.module)
         if slow:
-            return Passed(f"slow and right, layer by layer: {slow}")
+            return Passed(f"slow and right: {slow}")
         exact = copy.deepcopy(self.module)
         exact.filters = "exact"
         expected = exact(Batch.from_data_list(self.structures), stress=True)
@@ -85,27 +82,11 @@ class EdgeChecks(PotentialSubject):
 
 
 def why_slow(potential: Potential) -> str | None:
-    """Why the modules of a SchNet run one after the other; `None` where a fast path replaces them.
+    """Why autograd runs a model; `None` where the engine does.
 
     Nothing is wrong then, but training takes three to five times as long.
     """
-    model = potential.model
-    if potential.is_fast:
-        return None
-    if not adds_nothing(type(model), SchNet):
-        return _names(type(model), SchNet)
     if potential.filters != "spline":
         return f"filters={potential.filters!r}"
-    for interaction in model.interactions:
-        conv = interaction.conv
-        if not isinstance(conv, CFConv):
-            return f"{type(conv).__name__} is not CFConv"
-        if not adds_nothing(type(conv), CFConv):
-            return _names(type(conv), CFConv)
-        if not is_smooth_network(conv.filter):
-            return f"the filter of {type(conv).__name__} has a part that may not run on knots"
-    return "a part is of a class of its own, replaced on instance or class, or watched"
-
-
-def _names(cls: type, base: type) -> str:
-    return f"{cls.__name__} has {', '.join(overridden(cls, base))} of its own"
+    reading = potential.engine.read(potential.model)
+    return reading.reason if isinstance(reading, Refusal) else None

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from schnetgeo.errors import InputError
-from schnetgeo.potential.potential import Prediction
+from schnetgeo.potential.prediction import Prediction
 
 Task = Literal["energy", "forces", "energy_and_forces"]
 TASKS = ("energy", "forces", "energy_and_forces")

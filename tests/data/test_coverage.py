@@ -79,7 +79,7 @@ def ways(potential, data):
         "train": lambda: potential.train()(data),
         "calculator": atoms.get_potential_energy,
         "evaluate": lambda: evaluate(potential, dataset),
-        "tabulated": lambda: potential.freeze(1e-2)(data),
+        "tabulated": lambda: potential.tabulate(1e-2)(data),
     }
 
 

@@ -27,7 +27,7 @@ def potential_of(filters="spline", **options):
 
 
 SPLINE, EXACT = potential_of(), potential_of(filters="exact")
-FROZEN = SPLINE.freeze(1e-6)
+FROZEN = SPLINE.tabulate(1e-6)
 
 
 def with_own_edges(data, change=lambda index, shift: (index, shift), reach=CUTOFF):

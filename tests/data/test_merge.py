@@ -14,7 +14,7 @@ from schnetgeo.data.statistics import fit_normalization
 from schnetgeo.data.store_writer import write_store
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
-from schnetgeo.potential.potential import Prediction
+from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.metrics import Predictions, errors
 

@@ -43,8 +43,8 @@ def potential_of(filters="spline", spacing=None, **changes):
     return Potential(model, references, scale=1.7, filters=filters, spacing=spacing).eval()
 
 
-FROZEN = potential_of().freeze(1e-7)
-FROZEN_FLOAT = potential_of().float().freeze(1e-5)
+FROZEN = potential_of().tabulate(1e-7)
+FROZEN_FLOAT = potential_of().float().tabulate(1e-5)
 EXACT = potential_of("exact")
 
 
@@ -85,7 +85,7 @@ def test_holds_the_tolerance(variant):
     data = batch_of(boxed, nacl())
     expected = exact(data, stress=True)
     for tolerance in (1e-4, 1e-7):
-        frozen = fast.freeze(tolerance)
+        frozen = fast.tabulate(tolerance)
         assert frozen.error <= tolerance
         assert_within(frozen(data, stress=True), expected, 3 * tolerance)
 
@@ -145,7 +145,7 @@ def test_many_atoms_equal_the_one_compiled_function(monkeypatch, size):
 def test_other_activations_take_the_fused_pass(name):
     exact, fast = (bare(filters, **{name: nn.Tanh}) for filters in ("exact", "spline"))
     data = from_ase(rattled("CH3CH2OH"))
-    assert_within(fast.freeze(1e-7)(data), exact(data), 3e-7)
+    assert_within(fast.tabulate(1e-7)(data), exact(data), 3e-7)
 
 
 def sampled_error(potential, coefficients, spacing, count=20_000):
@@ -187,23 +187,23 @@ def test_the_reported_error_is_honest(changes, tolerance):
 def test_a_tolerance_that_cannot_be_held(changes):
     message = "tolerance=1e-09 cannot be held: the best table errs by .* in torch.float32; raise"
     with pytest.raises(InputError, match=message):
-        potential_of(**changes).float().freeze(1e-9)
+        potential_of(**changes).float().tabulate(1e-9)
     for tolerance in (0, -1, float("nan")):
         with pytest.raises(InputError, match=f"tolerance must be positive.* got {tolerance}"):
-            potential_of(channels=2).freeze(tolerance)
+            potential_of(channels=2).tabulate(tolerance)
 
 
 def test_weights_that_are_not_numbers():
     potential = potential_of()
     potential.model.interactions[0].conv.filter[0].weight.data[0, 0] = torch.nan
     with pytest.raises(InputError, match="cannot be held: the best table errs by nan"):
-        potential.freeze()
+        potential.tabulate()
 
 
 def test_the_given_potential_is_left_alone():
     potential = potential_of().train()
     state = copy.deepcopy(potential.state_dict())
-    fast, data = potential.freeze(), batch_of(nacl())
+    fast, data = potential.tabulate(), batch_of(nacl())
     expected = fast(data).energy
     assert potential.training
     with torch.no_grad():
@@ -255,7 +255,7 @@ def with_hook():
 )
 def test_other_models_are_refused(make, message):
     with pytest.raises(InputError, match=message):
-        make().freeze()
+        make().tabulate()
 
 
 def changed(**fields):
@@ -324,7 +324,7 @@ def test_activations_of_huge_numbers(dtype):
     exact = copy.deepcopy(potential)
     data = batch_of(rattled("CH3CH2OH"), nacl())
     expected = exact(data)
-    found = potential.to(dtype).freeze(1e-5)(data)
+    found = potential.to(dtype).tabulate(1e-5)(data)
     assert_within((found.energy, found.forces.double()), expected[:2], 1e-3)
 
 
@@ -384,7 +384,7 @@ def energies_of_a_run(potential, steps, timestep=0.5 * units.fs):
 def test_dynamics_with_frozen_tables_conserve_energy_as_well():
     """500 steps of 0.5 fs; the change of the mean from the first to the last hundred."""
     exact = energies_of_a_run(bare("exact"), 500)
-    fast = energies_of_a_run(bare().freeze(1e-5), 500)
+    fast = energies_of_a_run(bare().tabulate(1e-5), 500)
     drift, fast_drift = (abs(e[-100:].mean() - e[:100].mean()) for e in (exact, fast))
     assert exact.std() > 0  # the integrator's own
     assert fast_drift < drift + 0.1 * exact.std()
@@ -394,7 +394,7 @@ def test_dynamics_with_frozen_tables_conserve_energy_as_well():
 @pytest.mark.parametrize("send", [ForkingPickler.dumps, lambda p: p._potential.share_memory()])
 def test_it_owns_its_memory(send):
     """Whatever moves the tensors of the model, as sending it to another process does."""
-    potential = potential_of(channels=32).freeze(1e-6)
+    potential = potential_of(channels=32).tabulate(1e-6)
     data = from_ase(rattled("CH3OH"))
     wanted = potential(data)
     send(potential)
@@ -409,7 +409,7 @@ def test_it_owns_its_memory(send):
     "copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
 )
 def test_copies_have_the_same_bits(copied):
-    potential = potential_of(channels=12).freeze(1e-6)
+    potential = potential_of(channels=12).tabulate(1e-6)
     data = from_ase(rattled("CH3OH"))
     wanted, other = potential(data), copied(potential)
     result = other(data)
@@ -422,5 +422,5 @@ def test_copies_have_the_same_bits(copied):
 def test_results_have_the_types_of_those_of_the_potential(dtype):
     potential = potential_of(channels=8).to(dtype)
     data = from_ase(bulk("Si"))
-    wanted, result = potential(data, stress=True), potential.freeze(1e-3)(data, stress=True)
+    wanted, result = potential(data, stress=True), potential.tabulate(1e-3)(data, stress=True)
     assert [value.dtype for value in result] == [value.dtype for value in wanted]

@@ -54,5 +54,5 @@ for dtype in (torch.float32, torch.float64):
 
 torch.manual_seed(0)
 many = from_ase(random_cluster(np.random.default_rng(0), 200))
-small = Potential(SchNet(channels=8, num_layers=2, num_basis=8, cutoff=4.0).double()).freeze()
+small = Potential(SchNet(channels=8, num_layers=2, num_basis=8, cutoff=4.0).double()).tabulate()
 assert len({frozen(small, many, threads) for threads in (1, 2, 2, 1)}) == 1

@@ -633,7 +633,7 @@ def test_a_mean_stays_one_with_references_and_scale():
     )
     torch.testing.assert_close(first.energy, second.energy, rtol=1e-12, atol=0)
     torch.testing.assert_close(mixed.energy[:2], first.energy.expand(2), rtol=1e-12, atol=0)
-    frozen = potential.freeze()
+    frozen = potential.tabulate()
     for atoms in (one, two, one * (1, 1, 1)):
         data = from_ase(atoms)
         torch.testing.assert_close(
