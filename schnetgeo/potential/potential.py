@@ -19,7 +19,6 @@ from schnetgeo.data.validate import check_geometry, check_input, check_type
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import num_structures, strained
-from schnetgeo.nn.known import is_autocast
 from schnetgeo.nn.model import AtomisticModel, is_ours
 from schnetgeo.nn.readout import MeanReadout
 from schnetgeo.potential.atomic_references import AtomicReferences
@@ -192,9 +191,9 @@ class Potential(nn.Module):
         """Energy, forces and ∂E/∂strain from gradients along edges."""
         data = sorted_edges(data)
         vectors, distance = edge_lengths(data, self.scale.dtype)
-        device, exact = self.scale.device, contextlib.nullcontext()
-        if is_autocast(device):
-            exact = torch.autocast(device.type, enabled=False)
+        kind, exact = self.scale.device.type, contextlib.nullcontext()
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            exact = torch.autocast(kind, enabled=False)
         with torch.set_grad_enabled(differentiable), exact:
             unit = unit_vectors(vectors, distance) if reading.is_directed else None
             energy, radial, angular = reading.evaluate(data, distance, unit, forces or stress)

@@ -11,7 +11,6 @@ from torch import nn
 
 from schnetgeo.errors import InputError
 from schnetgeo.nn.configurable import Configurable
-from schnetgeo.nn.known import is_patched
 from schnetgeo.potential.model_file import encode
 
 _PLAIN = (bool, int, float, complex, str, tuple, type, type(None), torch.dtype)
@@ -87,7 +86,7 @@ def _shared(parts: dict[str, nn.Module]) -> list[str]:
 def _differences(part: nn.Module, other: nn.Module) -> Iterator[str]:
     if type(part) is not type(other):
         yield f"a {type(part).__name__} instead of {type(other).__name__}"
-    if is_patched(part) and not is_patched(other):
+    if _is_patched(part) and not _is_patched(other):
         yield "a function was replaced"
     for name in sorted({*_sizes(part).items()} ^ {*_sizes(other).items()}):
         shapes = _sizes(part).get(name[0]), _sizes(other).get(name[0])
@@ -113,3 +112,9 @@ def _options(part: nn.Module) -> set[str]:
     if type(part).__module__.startswith(_PACKAGES):
         return names
     return names & {"cutoff", "max_z", *inspect.signature(type(part).__init__).parameters}
+
+
+def _is_patched(module: nn.Module) -> bool:
+    """Whether a function was put on this instance in place of its class's."""
+    names = (name for name in vars(module) if callable(getattr(type(module), name, None)))
+    return any(not name.startswith("_") for name in names)
