@@ -12,6 +12,7 @@ from schnetgeo.engine.knots import Knots
 from schnetgeo.engine.lowering import Lowered, Refusal, lower
 from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
 from schnetgeo.engine.program import Direction, FilterConv
+from schnetgeo.engine.refusal import REMEDY
 from schnetgeo.engine.torch_energy import TorchEnergy
 from schnetgeo.engine.watch import Watch
 from schnetgeo.geometry import batch_index, num_structures
@@ -44,7 +45,7 @@ class Reading:
     """
 
     def __init__(self, model: nn.Module, lowered: Lowered, spacing: float | None):
-        self.program, self.parameters = lowered
+        self.program, self.parameters = lowered.program, lowered.parameters
         self.knots = Knots(model.basis, model.cutoff, spacing)
         self.numba_refusal = refusal(self.program, model.basis)
         self._cutoff_fn, self._readout = model.cutoff_fn, model.readout
@@ -106,13 +107,10 @@ class Engine:
 
     def __init__(self, spacing: float | None = None):
         self.spacing = spacing
-        self._last: dict[bool, tuple[Watch, Reading | Refusal]] = {}  # by training mode
+        self._last: dict[bool, tuple[nn.Module, Watch, Reading | Refusal]] = {}  # by training mode
 
     def __reduce__(self):
         return Engine, (self.spacing,)
-
-    def __deepcopy__(self, memo: dict) -> "Engine":
-        return Engine(self.spacing)
 
     def read(self, model: nn.Module) -> Reading | Refusal:
         """What runs a model fast, or why nothing does.
@@ -121,39 +119,33 @@ class Engine:
             InputError: for a spacing that no table of the model can have.
         """
         last = self._last.get(model.training)
-        if last is not None and not last[0].changed():
-            return last[1]
-        watch, lowered = Watch(model), _lower(model)
-        result = lowered
-        if isinstance(lowered, Lowered):
-            result = self._checked(model, lowered)
-        self._last[model.training] = watch, result
+        if last is not None and last[0] is model and not last[1].changed():
+            return last[2]
+        lowered = lower(model)
+        reason = _refused(model) if isinstance(lowered, Lowered) else None
+        if reason is not None:
+            result = Refusal(f"{reason}; {REMEDY}", lowered.watch)
+        elif isinstance(lowered, Lowered):
+            result = Reading(model, lowered, self.spacing)
+        else:
+            result = lowered
+        self._last[model.training] = model, lowered.watch, result
         return result
 
-    def _checked(self, model: nn.Module, lowered: Lowered) -> Reading | Refusal:
-        dtype = lowered.parameters[0].dtype
-        if any(p.dtype != dtype for p in lowered.parameters) or dtype not in _PRECISE:
-            return Refusal(
-                f"parameters of {type(model).__name__} are not all float32, or all float64; "
-                "autograd runs the model"
-            )
-        if not vanishes_beyond(model.cutoff_fn, model.cutoff):
-            return Refusal(
-                f"cutoff_fn, {type(model.cutoff_fn).__name__}, is not 0 beyond the cutoff; "
-                "autograd runs the model"
-            )
-        return Reading(model, lowered, self.spacing)
 
-
-def _lower(model: nn.Module) -> Lowered | Refusal:
+def _refused(model: AtomisticModel) -> str | None:
+    """Why a program of a model's atomic values is not enough."""
     name = type(model).__name__
-    if not isinstance(model, AtomisticModel):
-        return Refusal(f"{name} is no AtomisticModel; autograd runs the model")
     for function in ("forward", "edge_features"):
         usual = getattr(type(model), function) is getattr(AtomisticModel, function)
         if not usual or function in vars(model):
-            return Refusal(f"{name} has a {function} of its own; autograd runs the model")
-    if type(model.readout).atom_weights not in _ATOM_WEIGHTS:
-        readout = type(model.readout).__name__
-        return Refusal(f"{readout} has atom_weights of its own; autograd runs the model")
-    return lower(model)
+            return f"{name} has a {function} of its own"
+    if type(model.readout).atom_weights not in _ATOM_WEIGHTS or "atom_weights" in vars(
+        model.readout
+    ):
+        return f"{type(model.readout).__name__} has atom_weights of its own"
+    if next(model.parameters()).dtype not in _PRECISE:
+        return f"the parameters of {name} are neither float32 nor float64"
+    if not vanishes_beyond(model.cutoff_fn, model.cutoff):
+        return f"cutoff_fn, {type(model.cutoff_fn).__name__}, is not 0 beyond the cutoff"
+    return None
