@@ -9,11 +9,11 @@ from torch import Tensor
 
 from benchmarks.published import Published
 from schnetgeo.data.coverage import Coverage
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split, note
-from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.published import sample_split
 from schnetgeo.errors import InputError
-from schnetgeo.train import Training
+from schnetgeo.train import TrainingConfig
 
 OWN = "own data"  # the data set of a subject that is none of the published ones
 Numbers = Callable[[str, str, int], list[Published]]  # of a subject, task, training structures
@@ -25,7 +25,7 @@ class Subject(NamedTuple):
     dataset: str
     column: str  # molecule, target or fold
     name: str
-    data: PackedDataset
+    data: StructureDataset
     published: Numbers
     unit: str = "eV"  # of what the data set calls energy
     mean: bool = False  # the property does not grow with the molecule
@@ -38,10 +38,10 @@ class Case(NamedTuple):
 
     subject: Subject
     split: Split
-    train: PackedDataset
-    val: PackedDataset
-    tests: dict[str, PackedDataset]
-    training: Training
+    train: StructureDataset
+    val: StructureDataset
+    tests: dict[str, StructureDataset]
+    training: TrainingConfig
     folder: str  # below --out; "" where there is one case
     note: str | None
 
@@ -52,12 +52,12 @@ def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
     Raises:
         InputError: if a data set has no energies, or fewer structures than asked for.
     """
-    names = [name for name in Training.__dataclass_fields__ if name != "seed"]
+    names = [name for name in TrainingConfig.__dataclass_fields__ if name != "seed"]
     for subject in subjects:
         _check_folder(subject.name)
         for number in options.num_train:
             for seed in options.seed:
-                training = Training(**{name: options[name] for name in names}, seed=seed)
+                training = TrainingConfig(**{name: options[name] for name in names}, seed=seed)
                 parts = [
                     subject.name if len(subjects) > 1 else "",
                     f"train{number}" if len(options.num_train) > 1 else "",
@@ -77,12 +77,12 @@ def _check_folder(name: str) -> None:
 
 
 def _case(
-    subject: Subject, number: int, options: Namespace, training: Training, folder: str
+    subject: Subject, number: int, options: Namespace, training: TrainingConfig, folder: str
 ) -> Case:
     data = subject.data
     if not data.has("energy"):
         raise InputError(f"{data.where}: has no energy; name its key with --energy-key")
-    split = default_split(data, number, options.num_val, options.num_test, training.seed)
+    split = sample_split(data, number, options.num_val, options.num_test, training.seed)
     tests = subject.tests(split.test) if subject.tests else {subject.name: split.test}
     empty = [name for name, indices in tests.items() if not len(indices)]
     if empty:

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 
 from benchmarks.peers import energy_and_forces, pyg_schnet, schnetpack_schnet
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.nn import SchNet
 from schnetgeo.potential import Potential
@@ -198,7 +198,7 @@ def feature_bytes(case: Case, data: Data) -> int:
 
 def collations(count: int = 100) -> dict[str, Step]:
     """One batch of molecules put together, by PyG from a list and by this package."""
-    dataset: PackedDataset = Demo("molecules")
+    dataset: StructureDataset = Demo("molecules")
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:count]
     structures = [dataset[int(i)] for i in order]
     return {

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
-from schnetgeo.train.metrics import Predictions
+from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.user_code import named_class
 
 _MAX_Z = 119
@@ -30,28 +30,28 @@ class Contestant(NamedTuple):
 
     name: str
     folder: str  # below that of the case; "" is the folder itself
-    closed_form: Callable[[PackedDataset, PackedDataset], ClosedForm] | None = None
+    closed_form: Callable[[StructureDataset, StructureDataset], ClosedForm] | None = None
     build: Callable[[dict, bool], nn.Module] | None = None
     classes: tuple[type, ...] = ()  # what a model file needs to load
     takes: frozenset[str] = frozenset()  # of the options --model, those it is built with
 
 
-def mean_predictor(train: PackedDataset, test: PackedDataset) -> ClosedForm:
+def mean_predictor(train: StructureDataset, test: StructureDataset) -> ClosedForm:
     """The mean energy of the training structures."""
     return ClosedForm(train.values("energy")[train.mask("energy")].mean().expand(len(test)), 1)
 
 
-def composition_model(train: PackedDataset, test: PackedDataset) -> ClosedForm:
+def composition_model(train: StructureDataset, test: StructureDataset) -> ClosedForm:
     """A least-squares energy for each element; what references alone explain."""
     references = fit_composition(compositions(train, _MAX_Z), train.values("energy"))
     energy = compositions(test, _MAX_Z).double() @ references
     return ClosedForm(energy, int((references != 0).sum()))
 
 
-def without_forces(closed: ClosedForm, test: PackedDataset) -> Predictions:
+def without_forces(closed: ClosedForm, test: StructureDataset) -> DatasetPrediction:
     """The energies, and forces of zero where there are any to compare with."""
     forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
-    return Predictions(closed.energy, forces)
+    return DatasetPrediction(closed.energy, forces)
 
 
 BUILT_IN = {

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.data.structure import MASKS, Structure
-from schnetgeo.train.metrics import Predictions
+from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.units import KCAL_MOL
 
 _POINTS = 400  # of a parity plot
@@ -20,9 +20,9 @@ _MAX_Z = 119
 
 
 def details(
-    predicted: Predictions,
-    test: PackedDataset,
-    train: PackedDataset,
+    predicted: DatasetPrediction,
+    test: StructureDataset,
+    train: StructureDataset,
     unit: float = KCAL_MOL,
 ) -> dict:
     """Parity, errors and the worst structures of predictions on test structures.
@@ -76,7 +76,7 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [{"step": step, **points[step]} for step in chosen]
 
 
-def _explained(train: PackedDataset) -> Tensor:
+def _explained(train: StructureDataset) -> Tensor:
     """Energy of each element; fewer structures tell it as well."""
     some = train[torch.linspace(0, len(train) - 1, min(len(train), 5000)).long()]
     return fit_composition(compositions(some, _MAX_Z), some.values("energy"))
@@ -105,7 +105,9 @@ def _mean(error: Tensor) -> list:
     return [_rounded(error.double().mean()), len(error)]
 
 
-def _worst(error: Tensor, predicted: Predictions, test: PackedDataset, unit: float) -> list[dict]:
+def _worst(
+    error: Tensor, predicted: DatasetPrediction, test: StructureDataset, unit: float
+) -> list[dict]:
     found = []
     first = torch.cat([torch.zeros(1, dtype=torch.int64), test.num_atoms.cumsum(0)])
     for index in error.argsort(descending=True, stable=True)[:_WORST].tolist():
@@ -127,7 +129,7 @@ def _worst(error: Tensor, predicted: Predictions, test: PackedDataset, unit: flo
     return found
 
 
-def _any(label: str, test: PackedDataset) -> bool:
+def _any(label: str, test: StructureDataset) -> bool:
     """Whether some structure has the label."""
     return test.has(label) and len(test.values(label)[test.mask(label)]) > 0
 

@@ -14,7 +14,7 @@ QUANTITIES = {
 }
 
 
-class Fit(NamedTuple):
+class FitResult(NamedTuple):
     """error ∝ N^−α, fitted by least squares of the logarithms."""
 
     subject: str  # molecule, target or fold
@@ -31,7 +31,7 @@ class Fit(NamedTuple):
         return f"{self.subject}, {self.model}: {law} for {sizes}, {residual}"
 
 
-def fits(rows: list[dict]) -> list[Fit]:
+def fits(rows: list[dict]) -> list[FitResult]:
     """A power law for each subject, trained model and quantity with three sizes or more."""
     found = []
     for name, model, quantity, own in _series([row for row in rows if row["steps"]]):
@@ -40,7 +40,7 @@ def fits(rows: list[dict]) -> list[Fit]:
             size, error = np.log(np.array(points)).T
             slope, offset = np.polyfit(size, error, 1)
             residual = float(np.sqrt(np.mean((error - slope * size - offset) ** 2)))
-            found.append(Fit(name, model, quantity, -float(slope), residual, points))
+            found.append(FitResult(name, model, quantity, -float(slope), residual, points))
     return found
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.cases import Subject
 from benchmarks.protocol import Result
 from schnetgeo.data.describe import distribution
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions
 from schnetgeo.train import predict
 from schnetgeo.viz import show
@@ -45,7 +45,7 @@ def _chosen(found: dict, wanted: str) -> tuple[str, str]:
     return name, "" if name == wanted else f", for want of {wanted}"
 
 
-def _energies(molecules: dict[str, PackedDataset], out: Path) -> Iterator[tuple[str, str]]:
+def _energies(molecules: dict[str, StructureDataset], out: Path) -> Iterator[tuple[str, str]]:
     if molecules:
         name, instead = _chosen(molecules, "ethanol")
         draw_distributions({"energy, eV": distribution(molecules[name], "energy")},
@@ -55,7 +55,7 @@ def _energies(molecules: dict[str, PackedDataset], out: Path) -> Iterator[tuple[
 
 
 def _isomers(
-    reference: PackedDataset | None, qm9: PackedDataset | None, out: Path
+    reference: StructureDataset | None, qm9: StructureDataset | None, out: Path
 ) -> Iterator[tuple[str, str]]:
     drawn, what = reference, "of ISO17's fold reference, a normal and a pair of normals"
     if reference is None and qm9 is not None:
@@ -67,7 +67,7 @@ def _isomers(
 
 
 def _forces(
-    reference: PackedDataset | None, molecules: dict[str, PackedDataset], out: Path
+    reference: StructureDataset | None, molecules: dict[str, StructureDataset], out: Path
 ) -> Iterator[tuple[str, str]]:
     drawn, what = reference, "ISO17's fold reference"
     if reference is None and molecules:
@@ -84,7 +84,7 @@ def _forces(
         yield "figure3.png", f"Figure 3: components of the forces of {what}."
 
 
-def _picture(molecules: dict[str, PackedDataset], out: Path) -> Iterator[tuple[str, str]]:
+def _picture(molecules: dict[str, StructureDataset], out: Path) -> Iterator[tuple[str, str]]:
     if molecules:
         name, instead = _chosen(molecules, "aspirin")
         show(molecules[name][0], forces=True, path=out / "figure4.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from benchmarks.learning_curve import QUANTITIES, Fit, curves, fits, over_seeds
+from benchmarks.learning_curve import QUANTITIES, FitResult, curves, fits, over_seeds
 from benchmarks.report import in_columns_unit, notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
@@ -89,14 +89,14 @@ def _seeds(rows: list[dict]) -> str:
     return f"<h2>Mean over seeds</h2>\n{_table(header, cells)}\n" if cells else ""
 
 
-def _curves(drawn: list[dict], laws: list[Fit]) -> str:
+def _curves(drawn: list[dict], laws: list[FitResult]) -> str:
     if not drawn:
         return ""
     plots = '<h2>Learning curves</h2>\n<div class="plots" id="curves"></div>'
     return f"{plots}\n{_fits(laws)}\n"
 
 
-def _fits(found: list[Fit]) -> str:
+def _fits(found: list[FitResult]) -> str:
     if not found:
         return "<p>Three training sizes or more give an exponent.</p>"
     header = ["subject", "model", "error", "α of error ∝ N^−α", "residual of ln error"]

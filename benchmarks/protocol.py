@@ -21,7 +21,7 @@ from benchmarks.contestants import mean_predictor
 from benchmarks.published import milestone
 from benchmarks.report import hardware, versions
 from benchmarks.table5 import QUANTITIES, table
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split, random_split
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.data.structure import MASKS, Structure
@@ -30,9 +30,9 @@ from schnetgeo.files import atomic_write
 from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
 from schnetgeo.potential.prediction import Prediction
-from schnetgeo.train import Training, fit, predict
+from schnetgeo.train import TrainingConfig, fit, predict
 from schnetgeo.train.loss import TASKS, Loss
-from schnetgeo.train.metrics import Errors, errors
+from schnetgeo.train.metrics import Metrics, compute_metrics
 from schnetgeo.units import HARTREE, KCAL_MOL
 
 TRAIN, TEST, BATCH = 10_000, 100, 32
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
     row: dict
     potential: Potential
-    structures: PackedDataset  # all that it was trained and tested on, in the report's units
+    structures: StructureDataset  # all that it was trained and tested on, in the report's units
 
 
 def protocol(options: Namespace, subjects: Iterator[Subject]) -> None:
@@ -97,8 +97,8 @@ def measured(
         model = "baseline, normalized" if normalize else "baseline"
         folder = out / subject.name / f"seed{seed}" / model.replace(", ", "_") / task
         potential, found = _trained(train, test, task, seed, normalize, folder)
-        off = errors(predict(potential, test, forces=test.has("forces")), test)
-        in_ev = Errors(*(None if value is None else value * factor for value in off))
+        off = compute_metrics(predict(potential, test, forces=test.has("forces")), test)
+        in_ev = Metrics(*(None if value is None else value * factor for value in off))
         row = {
             "dataset": subject.dataset,
             subject.column: _name(subject),
@@ -129,7 +129,7 @@ def _caveats(number: int, unit: str) -> Iterator[str]:
         yield f"what the model files call eV is here {unit}"
 
 
-def _split(data: PackedDataset, seed: int) -> Split:
+def _split(data: StructureDataset, seed: int) -> Split:
     """Structures of the authors' pool for training, where there is one, to train and to test on."""
     pools = getattr(data, "pools", None)
     pool = torch.arange(len(data)) if pools is None else pools.train
@@ -142,21 +142,26 @@ def _split(data: PackedDataset, seed: int) -> Split:
     return Split(*(pool[part] for part in random_split(len(pool), number, 0, TEST, seed)))
 
 
-def _in_units(data: PackedDataset, factor: float) -> PackedDataset:
+def _in_units(data: StructureDataset, factor: float) -> StructureDataset:
     """The same structures with labels in another unit, of so many eV."""
     structures, sizes = data.gathered()
     labels = {name: structures[name] / factor for name in ("energy", "forces") if data.has(name)}
     masks = {MASKS[name]: structures[MASKS[name]] for name in labels if data.has(MASKS[name])}
     packed = Structure(z=structures.z, pos=structures.pos, **labels, **masks)
-    return PackedDataset(packed, sizes, data.where)
+    return StructureDataset(packed, sizes, data.where)
 
 
 def _trained(
-    train: PackedDataset, test: PackedDataset, task: str, seed: int, normalize: bool, folder: Path
+    train: StructureDataset,
+    test: StructureDataset,
+    task: str,
+    seed: int,
+    normalize: bool,
+    folder: Path,
 ) -> tuple[Potential, dict]:
     """The model of one task, and its loss on the test structures beside the simplest one's."""
     kind = "mse" if task == "energy_and_forces" else "mae"
-    training = Training(
+    training = TrainingConfig(
         task=task, loss=kind, batch_size=BATCH, lr=0.01, schedule="constant", ema_decay=0.0,
         max_steps=STEPS, seed=seed, device="cpu", progress=False,
     )  # fmt: skip
@@ -177,7 +182,7 @@ def _trained(
     }
 
 
-def _normalization(train: PackedDataset, max_z: int) -> tuple[torch.Tensor, float]:
+def _normalization(train: StructureDataset, max_z: int) -> tuple[torch.Tensor, float]:
     """Energies less those of the elements, for one molecule less the mean, have variance 1."""
     known = train.mask("energy")
     counts, energy = compositions(train, max_z)[known], train.values("energy")[known]

@@ -11,7 +11,7 @@ from benchmarks import published
 from benchmarks.cases import Subject
 from benchmarks.published import Published
 from benchmarks.suite import command, suite_parser
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets import QM9
 from schnetgeo.datasets.qm9 import TARGETS
@@ -57,14 +57,14 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         )  # fmt: skip
 
 
-def _labeled(molecules: PackedDataset, target: str) -> PackedDataset:
+def _labeled(molecules: StructureDataset, target: str) -> StructureDataset:
     """The same molecules with the target as the one thing to learn."""
     if not molecules.has(target):
         known = ", ".join(name for name in TARGETS if molecules.has(name))
         raise InputError(f"{molecules.where}: has no {target!r}; it has {known}")
     structures, sizes = molecules.gathered()
     labeled = Structure(z=structures.z, pos=structures.pos, energy=structures[target].double())
-    return PackedDataset(labeled, sizes, f"QM9 {target}")
+    return StructureDataset(labeled, sizes, f"QM9 {target}")
 
 
 def _published(target: str, task: str, num_train: int) -> list[Published]:

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.train import Training
+from schnetgeo.train import TrainingConfig
 
 _NO_EFFECT = ("devices", "threads", "progress", "checkpoint_every")
 
@@ -26,7 +26,11 @@ class Entry(NamedTuple):
 
 
 def training_key(
-    dataset: str, model: str, arguments: dict, training: Training, parts: tuple[PackedDataset, ...]
+    dataset: str,
+    model: str,
+    arguments: dict,
+    training: TrainingConfig,
+    parts: tuple[StructureDataset, ...],
 ) -> str:
     """Digits that differ where a training does: another model, option or structure."""
     options = {k: v for k, v in asdict(training).items() if k not in _NO_EFFECT}
@@ -34,7 +38,7 @@ def training_key(
     return _digest(json.dumps(about, sort_keys=True), *(part.digest for part in parts))
 
 
-def row_key(training: str, subject: str, test: PackedDataset) -> str:
+def row_key(training: str, subject: str, test: StructureDataset) -> str:
     """The same for a row: a training and what it is tested on."""
     return _digest(training, subject, test.digest)
 

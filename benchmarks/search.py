@@ -29,7 +29,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
 from schnetgeo.train import Diverged, evaluate, fit, new_potential
 from schnetgeo.train.checks import check_start
-from schnetgeo.train.metrics import Errors
+from schnetgeo.train.metrics import Metrics
 from schnetgeo.train.module import PotentialModule
 from schnetgeo.train.schedule import progress
 from schnetgeo.units import KCAL_MOL
@@ -187,7 +187,7 @@ class Pruning(L.Callback):
             KCAL_MOL * float(metrics.get(name, math.nan))
             for name in ("val_energy_mae_kcal_mol", "val_force_mae_kcal_mol_A")
         )
-        self.trial.report(objective(Errors(energy, None, force, None), self.task), rung)
+        self.trial.report(objective(Metrics(energy, None, force, None), self.task), rung)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"behind the others after {trainer.global_step} steps")
 

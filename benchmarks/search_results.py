@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from schnetgeo.files import atomic_write
-from schnetgeo.train.metrics import Errors
+from schnetgeo.train.metrics import Metrics
 from schnetgeo.units import KCAL_MOL
 
 _MOST = 10  # rows of the table
@@ -19,7 +19,7 @@ _SAID = {
 }
 
 
-def objective(errors: Errors, task: str) -> float:
+def objective(errors: Metrics, task: str) -> float:
     """What a search makes small: the error of the task, or √(energy MAE · force MAE) of both.
 
     Unlike the loss it does not depend on rho, and unlike a sum on no weight at all.

@@ -37,13 +37,13 @@ from benchmarks.contenders import (
 from benchmarks.report import hardware, versions
 from schnetgeo.data import neighbor_list
 from schnetgeo.data.loader import train_loader
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import SchNet
 from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
-from schnetgeo.train import Training, fit
+from schnetgeo.train import TrainingConfig, fit
 from schnetgeo.train.loss import Loss
 from schnetgeo.train.module import LOG_EVERY
 
@@ -174,7 +174,7 @@ class _Turns(L.Callback):
 def lightning(turns: int = 48) -> dict[str, float]:
     """Median milliseconds per step of 32 ethanols with forces, by Lightning and by a bare loop."""
     train = Demo("ethanol")[:960]
-    training = Training(
+    training = TrainingConfig(
         batch_size=32,
         max_steps=turns * LOG_EVERY,  # so that each turn has its part of the logging
         validate_every=10**9,
@@ -187,7 +187,7 @@ def lightning(turns: int = 48) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in measured.milliseconds.items()}
 
 
-def _bare_step(potential: Potential, train: PackedDataset, training: Training) -> Step:
+def _bare_step(potential: Potential, train: StructureDataset, training: TrainingConfig) -> Step:
     """The same step, with the same loader, loss, optimizer and moving average."""
     average = copy.deepcopy(potential).requires_grad_(False)
     weights = list(potential.parameters()), list(average.parameters())

@@ -22,7 +22,7 @@ from schnetgeo.files import atomic_write
 from schnetgeo.model_options import add_model
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
-from schnetgeo.train import Training
+from schnetgeo.train import TrainingConfig
 from schnetgeo.train.checks import MODEL
 from schnetgeo.train.folder import is_first_process
 from schnetgeo.user_code import leave_working_folder
@@ -59,7 +59,7 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
                         help="train the baseline as the milestone report did")  # fmt: skip
     flag(parser, "--normalize", "the labels, in that protocol")
     add_model(parser, **defaults)
-    parser.add_class_arguments(Training, None, skip={"seed"})
+    parser.add_class_arguments(TrainingConfig, None, skip={"seed"})
     return parser
 
 
@@ -95,7 +95,7 @@ def _check_protocol(options: Namespace, defaults: Namespace) -> None:
     beside, lost = "without", ["normalize"]
     if options.protocol:
         sizes = ["num_train", "num_val", "num_test", "baseline_minutes", "resume", "models"]
-        training = [name for name in Training.__dataclass_fields__ if name != "seed"]
+        training = [name for name in TrainingConfig.__dataclass_fields__ if name != "seed"]
         beside, lost = (
             "beside",
             [*sizes, *training, *(f"model.{k}" for k in vars(options.model)), "filters", "spacing"],

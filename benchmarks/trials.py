@@ -15,15 +15,15 @@ from benchmarks.contestants import Contestant, without_forces
 from benchmarks.details import details, history
 from benchmarks.report import hardware, versions
 from benchmarks.rows import Entry, forget, row_key, training_key
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.model_options import model_arguments, potential_arguments
 from schnetgeo.nn import num_parameters
 from schnetgeo.potential import load
-from schnetgeo.train import Diverged, Training, fit, new_potential, predict
+from schnetgeo.train import Diverged, TrainingConfig, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
 from schnetgeo.train.folder import is_first_process
-from schnetgeo.train.metrics import Errors, Predictions, errors
+from schnetgeo.train.metrics import DatasetPrediction, Metrics, compute_metrics
 from schnetgeo.units import KCAL_MOL
 
 
@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     model: Contestant
     arguments: dict  # those of --model that the model takes
     potential: dict  # filters and spacing
-    training: Training
+    training: TrainingConfig
     key: str
     rows: dict[str, str]  # the key of each row by what is tested
 
@@ -50,7 +50,7 @@ class Trial(NamedTuple):
 class Run(NamedTuple):
     """How a contestant came to its predictions."""
 
-    predict: Callable[[PackedDataset], Predictions]
+    predict: Callable[[StructureDataset], DatasetPrediction]
     parameters: int
     steps: int
     stopped_by: str
@@ -123,10 +123,10 @@ def _trained(trial: Trial, options: Namespace) -> Run:
     return Run(_predictor(done.potential), size, *done[1:])
 
 
-def _nothing(test: PackedDataset) -> Predictions:
+def _nothing(test: StructureDataset) -> DatasetPrediction:
     """What a training that left no model predicts."""
     forces = torch.full_like(test.values("forces"), math.nan) if test.has("forces") else None
-    return Predictions(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
+    return DatasetPrediction(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
 
 
 def build(trial: Trial) -> torch.nn.Module:
@@ -134,7 +134,7 @@ def build(trial: Trial) -> torch.nn.Module:
     return trial.model.build(dict(trial.arguments), trial.case.subject.mean)
 
 
-def _predictor(potential: torch.nn.Module) -> Callable[[PackedDataset], Predictions]:
+def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], DatasetPrediction]:
     return lambda test: predict(potential, test, forces=test.has("forces"))
 
 
@@ -150,7 +150,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     """The row of a run."""
     case, test = trial.case, trial.case.tests[tested]
     predicted = run.predict(test)
-    found = errors(predicted, test)
+    found = compute_metrics(predicted, test)
     sound = all(math.isfinite(value) for value in found if value is not None)
     row = {
         "dataset": case.subject.dataset,
@@ -184,7 +184,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)
 
 
-def _as_row(found: Errors, unit: str) -> dict:
+def _as_row(found: Metrics, unit: str) -> dict:
     if unit == "eV":
         return found.as_row()
     return {"mae": found.energy_mae, "rmse": found.energy_rmse, "unit": unit}

@@ -11,7 +11,7 @@ from ase.build import molecule
 
 import schnetgeo as sg
 from schnetgeo.datasets import Demo
-from schnetgeo.train import Training, fit, new_potential
+from schnetgeo.train import TrainingConfig, fit, new_potential
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("model", nargs="?", help="model file")
@@ -22,7 +22,7 @@ args = parser.parse_args()
 if args.model is None:
     dataset = Demo("molecules")
     potential = new_potential(sg.SchNet(channels=32, num_layers=2, num_basis=25), dataset)
-    training = Training(max_steps=args.steps, progress=False)
+    training = TrainingConfig(max_steps=args.steps, progress=False)
     fit(potential, dataset, dataset[:0], training, "runs/forces")
     args.model = "runs/forces/model.safetensors"
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import schnetgeo as sg
 from schnetgeo.datasets import Demo
-from schnetgeo.train import Training, evaluate, fit, new_potential
+from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 
 
 class GatedConv(sg.RadialConv):
@@ -31,7 +31,7 @@ print(sg.testing.check_conv(GatedConv))
 dataset = Demo("ethanol")
 train, val, test = dataset[:400], dataset[400:450], dataset[450:650]
 model = sg.SchNet(channels=32, num_layers=2, num_basis=25, conv=GatedConv)
-training = Training(max_steps=args.steps, validate_every=100, progress=False)
+training = TrainingConfig(max_steps=args.steps, validate_every=100, progress=False)
 fit(new_potential(model, train), train, val, training, args.out)
 
 potential = sg.load(f"{args.out}/model.safetensors", classes=[GatedConv])

@@ -12,7 +12,7 @@ import ase.io
 import schnetgeo as sg
 from schnetgeo.data.split import random_split
 from schnetgeo.datasets import AtomsFile, Demo
-from schnetgeo.train import Training, evaluate, fit, new_potential
+from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("file", nargs="?", help="your structures; eV and Å, as everywhere in ASE")
@@ -29,7 +29,7 @@ split = random_split(len(dataset), num_train=len(dataset) * 8 // 10, num_val=len
 train, val, test = (dataset[part] for part in split)
 
 model = sg.SchNet(channels=32, num_layers=2, num_basis=25, cutoff=5.0)
-training = Training(max_steps=args.steps, validate_every=100, progress=False)
+training = TrainingConfig(max_steps=args.steps, validate_every=100, progress=False)
 result = fit(new_potential(model, train), train, val, training, args.out)
 
 errors = evaluate(result.potential, test)

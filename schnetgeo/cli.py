@@ -12,7 +12,7 @@ from jsonargparse.typing import PositiveInt
 from schnetgeo import doctor
 from schnetgeo._version import __version__
 from schnetgeo.data.copies import copies_across
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import note
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
@@ -36,7 +36,7 @@ from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.potential import Potential, load
-from schnetgeo.train import Errors, Training, evaluate, fit, new_potential, refit_references
+from schnetgeo.train import Metrics, TrainingConfig, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads
 from schnetgeo.train.fit import cover
@@ -86,7 +86,7 @@ def check_device(name: str) -> None:
         ) from None
 
 
-def print_errors(errors: Errors, count: int) -> None:
+def print_errors(errors: Metrics, count: int) -> None:
     """Errors as the papers give them, kcal/mol and meV beside each other."""
     print(f"errors on {count} structures")
     for name, value in errors._asdict().items():
@@ -127,7 +127,7 @@ def _train_parser(preset: str | None) -> Parser:
         else SchNet.preset(preset).hyperparameters
     )
     add_model(parser, **defaults)
-    parser.add_class_arguments(Training, None, help="the training")
+    parser.add_class_arguments(TrainingConfig, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
     parser.add_argument(
         "--classes", type=class_of, nargs="*", default=[], help="your own, of --init"
@@ -139,7 +139,9 @@ def _train_parser(preset: str | None) -> Parser:
 
 
 def _train(options: Namespace) -> None:
-    training = Training(**{name: options[name] for name in Training.__dataclass_fields__})
+    training = TrainingConfig(
+        **{name: options[name] for name in TrainingConfig.__dataclass_fields__}
+    )
     check_device(training.device)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -183,7 +185,7 @@ def _train(options: Namespace) -> None:
         )
 
 
-def _start(options: Namespace, train: PackedDataset) -> Potential:
+def _start(options: Namespace, train: StructureDataset) -> Potential:
     """The potential to train: a new one, or that of --init with references for these structures."""
     if not options.init:
         model = SchNet(**model_arguments(options.model))
@@ -201,7 +203,7 @@ def _given_units(options: Namespace) -> dict[str, str]:
     return {name: options[name] for name in UNITS if isinstance(options[name], str)}
 
 
-def _read_as_trained(options: Namespace, potential: Potential) -> PackedDataset:
+def _read_as_trained(options: Namespace, potential: Potential) -> StructureDataset:
     """The structures, read with keys and units of the training unless any are given."""
     notes = potential.notes.get("data_options")
     before = notes if isinstance(notes, dict) else {}
@@ -329,7 +331,7 @@ def _show(options: Namespace) -> None:
     print(out)
 
 
-def _chosen(dataset: PackedDataset, index: str) -> list[Structure]:
+def _chosen(dataset: StructureDataset, index: str) -> list[Structure]:
     try:
         bounds = [int(part) if part else None for part in index.split(":")]
         chosen = dataset[slice(*bounds)] if len(bounds) > 1 else dataset[[bounds[0]]]

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import is_trajectory
 from schnetgeo.data_options import (
     ROOT,
@@ -79,7 +79,7 @@ def run_data(options: Namespace) -> None:
     command[name](options[name])
 
 
-def _opened(options: Namespace) -> PackedDataset | None:
+def _opened(options: Namespace) -> StructureDataset | None:
     if bool(options.files) == bool(options.dataset):
         raise InputError("give either files or --dataset")
     names = [*chosen(options), "data"] if options.files else UNITS
@@ -162,7 +162,7 @@ def _published(name: str) -> list[dict]:
     return [{"molecule": molecule} for molecule in _source(name).files]
 
 
-def _units(dataset: PackedDataset) -> tuple[dict[str, str], dict[str, str]]:
+def _units(dataset: StructureDataset) -> tuple[dict[str, str], dict[str, str]]:
     """Units and meanings that only the data set knows."""
     units = dict(getattr(dataset, "notes", {}).get("units", {}))
     if isinstance(dataset, qm9.QM9):
@@ -172,7 +172,7 @@ def _units(dataset: PackedDataset) -> tuple[dict[str, str], dict[str, str]]:
     return units, {}
 
 
-def _held(dataset: PackedDataset) -> dict:
+def _held(dataset: StructureDataset) -> dict:
     """Fields, number of structures of each composition, and folds."""
     units, meanings = _units(dataset)
     sizes = dataset.num_atoms
@@ -292,7 +292,7 @@ def _download(options: Namespace) -> None:
 def _convert(options: Namespace) -> None:
     count, remarks = 0, Remarks()
 
-    def parts() -> Iterable[PackedDataset]:
+    def parts() -> Iterable[StructureDataset]:
         nonlocal count
         for part in read_blocks(options.files, options, remarks):
             count += len(part)

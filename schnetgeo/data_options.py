@@ -8,13 +8,13 @@ from jsonargparse import Namespace
 
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.split import Split, split_by
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.split import Split, make_split
 from schnetgeo.data.stated_units import Units, check_effect
-from schnetgeo.data.store import Store
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
 from schnetgeo.datasets.load_data import open_dataset
-from schnetgeo.datasets.published import Pools, check_limit, default_split
+from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample_split
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
@@ -56,14 +56,14 @@ def add_units(parser: Parser) -> None:
     parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
-def read_files(files: list[str], options: Namespace) -> PackedDataset:
+def read_files(files: list[str], options: Namespace) -> StructureDataset:
     """The structures of a store or of several files, with the keys and units that were given."""
     if len(files) == 1 and Path(files[0]).is_dir():
         return _store(files[0], options)
     return AtomsFile(files, **_names(options))
 
 
-def read_to_split(options: Namespace) -> tuple[PackedDataset, str]:
+def read_to_split(options: Namespace) -> tuple[StructureDataset, str]:
     """The structures of --data, --val-data and --test-data, and how to split them.
 
     Where a part has files of its own, its structures are drawn from these alone.
@@ -81,11 +81,13 @@ def read_to_split(options: Namespace) -> tuple[PackedDataset, str]:
         pools.append(torch.arange(first, first + number))
         first += number
     train, val, test = pools
-    dataset.pools = Pools(train, test, val if options.val_data else None)
+    dataset.pools = PublishedSplit(train, test, val if options.val_data else None)
     return dataset, "files"
 
 
-def read_blocks(files: list[str], options: Namespace, remarks: Remarks) -> Iterator[PackedDataset]:
+def read_blocks(
+    files: list[str], options: Namespace, remarks: Remarks
+) -> Iterator[StructureDataset]:
     """The same structures, as many at a time as there are in a block of their file."""
     (keys, units), used = _keys_and_units(options), set()
     for file in files:
@@ -96,12 +98,12 @@ def read_blocks(files: list[str], options: Namespace, remarks: Remarks) -> Itera
     check_effect(", ".join(files), units, used)
 
 
-def _store(path: str, options: Namespace) -> Store:
+def _store(path: str, options: Namespace) -> OnDiskDataset:
     given = [name for name in UNITS if options[name]]
     if given:
         option = "--" + given[0].replace("_", "-")
         raise InputError(f"{path}: a store is in eV and Å as it is; leave {option} away")
-    return Store(path)
+    return OnDiskDataset(path)
 
 
 def _names(options: Namespace) -> dict:
@@ -127,7 +129,7 @@ def add_named(parser: Parser) -> None:
     parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
 
 
-def open_named(options: Namespace, **more) -> PackedDataset:
+def open_named(options: Namespace, **more) -> StructureDataset:
     """The data set that the options name; `more` are further arguments of its class."""
     arguments = named_arguments(options)
     if options.data:
@@ -167,7 +169,7 @@ def chosen(options: Namespace) -> dict[str, str | list[str]]:
     return {name: options[name] for name in CHOICES if options[name] not in (None, ROOT)}
 
 
-def open_to_split(options: Namespace) -> tuple[PackedDataset, str]:
+def open_to_split(options: Namespace) -> tuple[StructureDataset, str]:
     """The data set that the options name, and how to split it: as published where that exists.
 
     The published splits of revised MD17 are numbers, the first one unless `options.split` says
@@ -184,28 +186,28 @@ def open_to_split(options: Namespace) -> tuple[PackedDataset, str]:
     return open_named(options, split=number), how
 
 
-def split_named(how: str, dataset: PackedDataset, *numbers: int | None) -> Split:
-    """The split that a word from the shell asks for: those of `split_by`, and published ones.
+def split_named(how: str, dataset: StructureDataset, *numbers: int | None) -> Split:
+    """The split that a word from the shell asks for: those of `make_split`, and published ones.
 
     Args:
-        how: "published", a number of revised MD17, or as for `split_by`.
+        how: "published", a number of revised MD17, or as for `make_split`.
         dataset: what to split.
         *numbers: structures to train on, to validate on and to test on, and the seed.
 
     Raises:
-        InputError: for what is not published, and as `split_by` and `default_split`.
+        InputError: for what is not published, and as `make_split` and `sample_split`.
     """
     if how not in ("published", "files") and not how.isdecimal():
-        split = split_by(how, dataset, *numbers)
-        check_limit(dataset, len(split.train))
+        split = make_split(how, dataset, *numbers)
+        check_max_train(dataset, len(split.train))
         return split
     if _pools(dataset) is None:
         raise InputError(
             f"{dataset.where}: has no published split {how!r}; give random, blocks, group:NAME or "
             "a file"
         )
-    return default_split(dataset, *numbers)
+    return sample_split(dataset, *numbers)
 
 
-def _pools(dataset: PackedDataset):
+def _pools(dataset: StructureDataset):
     return getattr(dataset, "pools", None)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from schnetgeo.data.split import Split
-from schnetgeo.data.store import Store
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.write import write_dataset
 from tests.test_cli import refused, run
@@ -84,7 +84,7 @@ def test_convert(capsys, out):
     run(f"data convert mixed.npz --out {out}")
     expected = AtomsFile("mixed.npz")
     assert capsys.readouterr().out == f"{out}: {len(expected)} structures\n"
-    found = Store(out) if out == "a.store" else AtomsFile(out)
+    found = OnDiskDataset(out) if out == "a.store" else AtomsFile(out)
     for key in ("z", "energy", "forces"):
         assert torch.equal(found.values(key).to(expected.values(key).dtype), expected.values(key))
 
@@ -92,7 +92,7 @@ def test_convert(capsys, out):
 def test_convert_several_and_append(capsys):
     run("data convert frames.extxyz frames.extxyz --out a.store")
     run("data convert frames.extxyz --out a.store --append")
-    assert len(Store("a.store")) == 90
+    assert len(OnDiskDataset("a.store")) == 90
     run("data info a.store")
     assert "a.store: 90 structures" in capsys.readouterr().out
 
@@ -171,7 +171,7 @@ def test_convert_of_a_label_and_a_type_that_come_late(capsys, end):
     run(f"data convert late.xyz --out late.{end}")
     said = capsys.readouterr().err
     assert "late.xyz: of 4,200 structures 4,151 have no forces; they are kept" in said
-    dataset = Store("late.store") if end == "store" else AtomsFile("late.npz")
+    dataset = OnDiskDataset("late.store") if end == "store" else AtomsFile("late.npz")
     assert dataset.values("forces_mask").tolist() == [k > 4150 for k in range(4200)]
     assert dataset.values("forces")[-1].tolist() == [1, 2, 3]
     numbers = dataset.values("k").tolist()

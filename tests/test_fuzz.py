@@ -20,10 +20,10 @@ import schnetgeo as sg
 from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import columns
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
-from schnetgeo.data.store import Store
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store import OnDiskDataset
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
@@ -61,8 +61,8 @@ def folder(tmp_path_factory):
     )  # fmt: skip
     crystal = sg.from_ase(bulk("Cu"))
     crystal.smiles = "text"
-    packed = PackedDataset.from_list([crystal, crystal.clone()])
-    write_store(path / "crystal.store", [packed]).with_edges(3.0, on_disk=True)
+    packed = StructureDataset.from_list([crystal, crystal.clone()])
+    write_on_disk(path / "crystal.store", [packed]).with_edges(3.0, on_disk=True)
     potential = sg.Potential(sg.SchNet(channels=4, num_layers=1, num_basis=4, max_z=10))
     potential.save(path / "model.safetensors")
     torch.save(
@@ -159,7 +159,7 @@ def damaged_store(source, target, rng):
 
 def read_store(path):
     """Open it and make a batch with edges of it."""
-    store = Store(path)
+    store = OnDiskDataset(path)
     store.with_edges(3.0).batch(range(len(store)))
 
 

@@ -8,9 +8,9 @@ from ase.build import bulk, molecule
 
 import schnetgeo as sg
 from schnetgeo.data import neighbor_list, with_edges
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
-from schnetgeo.train import Training, evaluate, fit
+from schnetgeo.train import TrainingConfig, evaluate, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -29,7 +29,7 @@ def rattled_crystals():
     structures = [atoms, slab, atoms.repeat(3), molecule("C6H6", cell=(9, 9, 9), pbc=True)]
     for atoms in structures:
         atoms.rattle(0.1, seed=0)
-    return PackedDataset.from_list([sg.from_ase(atoms) for atoms in structures])
+    return StructureDataset.from_list([sg.from_ase(atoms) for atoms in structures])
 
 
 @pytest.mark.parametrize("backend", ["torch", "torch_cluster"])
@@ -153,7 +153,7 @@ def test_the_calculator_computes_there():
 
 def test_a_training_learns_and_its_model_is_for_any_device(tmp_path):
     frames = Demo("ethanol")
-    training = Training(
+    training = TrainingConfig(
         task="forces", batch_size=16, lr=2e-3, max_steps=600, validate_every=200,
         device="cuda", progress=False,
     )  # fmt: skip

@@ -22,12 +22,12 @@ from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import store as data_store
 from schnetgeo.data.columns import read_header
-from schnetgeo.data.store import Store
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store import OnDiskDataset
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import Demo, md17, qm9, rmd17
 from schnetgeo.errors import InputError
 from schnetgeo.potential.model_file import read_model, write_model
-from schnetgeo.train import Training, fit, new_potential
+from schnetgeo.train import TrainingConfig, fit, new_potential
 from schnetgeo.train.resume import check_resume
 from schnetgeo.user_code import checked_class, import_named, named_class
 
@@ -187,17 +187,17 @@ def flipped(path, place):
 def test_5_flipped_bits_of_a_store(tmp_path, monkeypatch, name, large):
     monkeypatch.setattr(data_store, "_LARGE", 0 if large else 2**28)
     whole = Demo("ethanol")[:20]
-    store = write_store(tmp_path / "a", [whole])
+    store = write_on_disk(tmp_path / "a", [whole])
     store.with_edges(3.0, on_disk=True)
     flipped(tmp_path / "a" / name, -3)
     model = sg.SchNet(channels=4, num_layers=1, num_basis=4, cutoff=3.0)
-    training = Training(max_steps=1, progress=False)
+    training = TrainingConfig(max_steps=1, progress=False)
     with pytest.raises(InputError, match=f"{name}: was changed after writing"):
         fit(new_potential(model, whole), store[:9], store[9:12], training, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     if not large:
         with pytest.raises(InputError, match="was changed after|edges of other structures"):
-            Store(tmp_path / "a").with_edges(3.0)
+            OnDiskDataset(tmp_path / "a").with_edges(3.0)
 
 
 def test_5_flipped_bits_of_a_row(tmp_path):

@@ -23,7 +23,7 @@ from benchmarks.suite import run_command
 from schnetgeo._version import __version__
 from schnetgeo.cli import add_units, class_of, read_files
 from schnetgeo.data import to_ase
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
@@ -114,7 +114,7 @@ def _names(paths: list[str]) -> list[str]:
     return names if len(set(names)) == len(names) else list(map(str, paths))
 
 
-def _check_elements(data: PackedDataset, name: str, potential: Potential, given: bool) -> None:
+def _check_elements(data: StructureDataset, name: str, potential: Potential, given: bool) -> None:
     """Refuse elements that the model has not seen, for which it has no reference energy."""
     check_elements(data.packed, potential.model.max_z, data.where)
     known = potential.atomic_references.energies.cpu() != 0
@@ -129,7 +129,7 @@ def _check_elements(data: PackedDataset, name: str, potential: Potential, given:
         )
 
 
-def _atoms(data: PackedDataset, index: int) -> Atoms:
+def _atoms(data: StructureDataset, index: int) -> Atoms:
     if not -len(data) <= index < len(data):
         raise InputError(f"index {index} selects none of the {len(data)} structures")
     full = to_ase(data[index])

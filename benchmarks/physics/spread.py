@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks.physics.findings import Checked, Finding
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.potential import Potential
 from schnetgeo.train import predict
 from schnetgeo.units import KCAL_MOL
@@ -12,7 +12,7 @@ from schnetgeo.units import KCAL_MOL
 _MOST = 200  # structures
 
 
-def spread(potentials: list[Potential], data: PackedDataset) -> Checked:
+def spread(potentials: list[Potential], data: StructureDataset) -> Checked:
     """Standard deviations over the models, of each energy and force component, on average."""
     some = data[np.unique(np.linspace(0, len(data) - 1, min(len(data), _MOST)).astype(int))]
     predicted = [predict(potential, some) for potential in potentials]

@@ -4,11 +4,11 @@ from collections import Counter
 
 import torch
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 
 
-def fingerprints(dataset: PackedDataset) -> list[int]:
+def fingerprints(dataset: StructureDataset) -> list[int]:
     """A number for each structure: equal for the same elements at the same places in one cell."""
     numbers = []
     for block in dataset.blocks():
@@ -28,12 +28,12 @@ def fingerprints(dataset: PackedDataset) -> list[int]:
     return numbers
 
 
-def exact_copies(dataset: PackedDataset) -> int:
+def exact_copies(dataset: StructureDataset) -> int:
     """Structures whose atoms are at the same places as those of an earlier one."""
     return sum(number - 1 for number in Counter(fingerprints(dataset)).values())
 
 
-def copies_across(dataset: PackedDataset, split: Split) -> str | None:
+def copies_across(dataset: StructureDataset, split: Split) -> str | None:
     """What must be said where structures that are tested are copies of trained ones."""
     marks = fingerprints(dataset)
     trained = {marks[k] for k in split.train.tolist()}

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, formula
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import num_structures
@@ -43,7 +43,7 @@ class Coverage:
         self._said: set[bytes] = set()
 
     @classmethod
-    def of(cls, train: PackedDataset) -> "Coverage":
+    def of(cls, train: StructureDataset) -> "Coverage":
         """The coverage of training structures."""
         seen, rows = [], [torch.zeros(0, _NUMBER, dtype=torch.long)]
         for block in train.blocks():
@@ -98,12 +98,12 @@ class Coverage:
         if not known.all():
             raise InputError(f"{where}: has {self._unknown(z[~known])}")
 
-    def known(self, dataset: PackedDataset) -> Bool[Tensor, "B"]:
+    def known(self, dataset: StructureDataset) -> Bool[Tensor, "B"]:
         """Which structures have no element but those of training."""
         counts = (compositions(block, _NUMBER) for block in dataset.blocks())
         return torch.cat([~part[:, ~self.seen].any(1) for part in counts])
 
-    def keep_known(self, dataset: PackedDataset) -> PackedDataset:
+    def keep_known(self, dataset: StructureDataset) -> StructureDataset:
         """The structures without unknown elements; a note counts those that are left out."""
         known = self.known(dataset) if len(dataset) else torch.ones(0, dtype=torch.bool)
         if known.all():
@@ -117,7 +117,7 @@ class Coverage:
         )
         return dataset[known]
 
-    def check_dataset(self, dataset: PackedDataset) -> None:
+    def check_dataset(self, dataset: StructureDataset) -> None:
         """As `check`, once for all structures."""
         if not len(dataset):
             return

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from schnetgeo.data.copies import exact_copies
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, fit_normalization, formula
 from schnetgeo.data.structure import GRAPH, PER_ATOM
 from schnetgeo.errors import InputError
@@ -73,7 +73,7 @@ class Distribution(NamedTuple):
     counts: np.ndarray
 
 
-def fields(dataset: PackedDataset, units: dict[str, str] | None = None) -> list[Field]:
+def fields(dataset: StructureDataset, units: dict[str, str] | None = None) -> list[Field]:
     """The attributes that structures carry; units that are not known here are left open."""
     units = UNITS | (units or {})
     found = []
@@ -89,7 +89,7 @@ def fields(dataset: PackedDataset, units: dict[str, str] | None = None) -> list[
     return sorted(found, key=lambda field: field.per != "atom")
 
 
-def formulas(dataset: PackedDataset) -> Counter[str]:
+def formulas(dataset: StructureDataset) -> Counter[str]:
     """How many structures have each composition, such as C2H6O, in the order of Hill."""
     found = Counter()
     for block in dataset.blocks():
@@ -99,14 +99,14 @@ def formulas(dataset: PackedDataset) -> Counter[str]:
     return found
 
 
-def elements(dataset: PackedDataset) -> dict[str, int]:
+def elements(dataset: StructureDataset) -> dict[str, int]:
     """How many atoms of each element there are."""
     total = sum(compositions(block, _MAX_Z).sum(0) for block in dataset.blocks())
     return {chemical_symbols[z]: int(total[z]) for z in total.nonzero().flatten().tolist()}
 
 
 def distribution(
-    dataset: PackedDataset, field: str, bins: int = _BINS, component: int | None = None
+    dataset: StructureDataset, field: str, bins: int = _BINS, component: int | None = None
 ) -> Distribution:
     """Of the energies, or of one or all components of another attribute, in two passes.
 
@@ -139,14 +139,14 @@ def distribution(
     return Distribution(count, mean, std, low, high, normal, pair, gain, edges, counts)
 
 
-def _reader(dataset: PackedDataset, field: str, component: int | None = None):
+def _reader(dataset: StructureDataset, field: str, component: int | None = None):
     if component is not None:
         return lambda block: block.values(field)[block.mask(field), component].double().numpy()
     if field != "residual":
         return lambda block: block.values(field)[block.mask(field)].double().numpy().reshape(-1)
     references = fit_normalization(dataset, _MAX_Z).atomic_references
 
-    def residual(block: PackedDataset) -> np.ndarray:
+    def residual(block: StructureDataset) -> np.ndarray:
         counts = compositions(block, _MAX_Z).double()
         return (block.values("energy") - counts @ references)[block.mask("energy")].numpy()
 
@@ -211,7 +211,7 @@ class Geometry(NamedTuple):
     alike: int  # groups of structures that are copies, rotated, permuted, or mirror images
 
 
-def geometry(dataset: PackedDataset) -> Geometry:
+def geometry(dataset: StructureDataset) -> Geometry:
     """Distances and duplicates; of periodic structures without the images of atoms.
 
     Structures are alike if they have one composition, cells of one shape, and Σ Z_i Z_j / d_ij^p
@@ -255,7 +255,7 @@ def _pairs(pos: Tensor, z: Tensor) -> tuple[float, float, Tensor]:
     return float(distance.min()), float(distance.max()), torch.stack(sums, dim=1)
 
 
-def _lattice(block: PackedDataset) -> Tensor:
+def _lattice(block: StructureDataset) -> Tensor:
     """Lengths (Å) of the periodic lattice vectors, 2 + cosines between them, their number, (B, 7).
 
     Rotating and mirroring a crystal does not change them.

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 
 
-class EndlessBatches(Sampler[list[int]]):
+class InfiniteBatchSampler(Sampler[list[int]]):
     """Batches without end: epoch after epoch, each a new permutation of the data set.
 
     Batch number k is a function of seed and k alone, so that a training that was interrupted
@@ -71,7 +71,7 @@ class Loader(DataLoader):
         **options: as for `torch.utils.data.DataLoader`.
     """
 
-    def __init__(self, dataset: PackedDataset, order: str, **options):
+    def __init__(self, dataset: StructureDataset, order: str, **options):
         super().__init__(range(len(dataset)), collate_fn=dataset.batch, **options)
         self.order = order
 
@@ -80,18 +80,18 @@ class Loader(DataLoader):
         return f"Loader({len(self.dataset)} structures, batch_size={size}, {self.order})"
 
 
-def train_loader(dataset: PackedDataset, batch_size: int, **options) -> Loader:
-    """Endless shuffled batches; options as for `EndlessBatches`."""
-    batches = EndlessBatches(len(dataset), batch_size, **options)
+def train_loader(dataset: StructureDataset, batch_size: int, **options) -> Loader:
+    """Endless shuffled batches; options as for `InfiniteBatchSampler`."""
+    batches = InfiniteBatchSampler(len(dataset), batch_size, **options)
     return Loader(dataset, f"shuffled without end, seed={batches.seed}", batch_sampler=batches)
 
 
-def ordered_loader(dataset: PackedDataset, batch_size: int) -> Loader:
+def ordered_loader(dataset: StructureDataset, batch_size: int) -> Loader:
     """All structures once, in order, the last batch as small as it comes."""
     return Loader(dataset, "in order", batch_size=batch_size)
 
 
-def shuffled_loader(dataset: PackedDataset, batch_size: int, seed: int = 0) -> Loader:
+def shuffled_loader(dataset: StructureDataset, batch_size: int, seed: int = 0) -> Loader:
     """All structures once per iteration, each time in another order."""
     generator = torch.Generator().manual_seed(seed)
     return Loader(

@@ -9,7 +9,7 @@ import torch
 from ase.data import atomic_masses, covalent_radii
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.units import BOHR, HARTREE
 
@@ -32,7 +32,7 @@ class Doubt(NamedTuple):
     text: str
 
 
-def doubts(dataset: PackedDataset) -> Iterator[Doubt]:
+def doubts(dataset: StructureDataset) -> Iterator[Doubt]:
     """What is hardly possible in eV and Å among some structures of a data set.
 
     Looked at are the distances of nearest neighbors in units of bond lengths, densities, energies
@@ -53,7 +53,7 @@ def doubts(dataset: PackedDataset) -> Iterator[Doubt]:
             yield Doubt("stress", f"half of the stresses are above {stress:.3g} eV/Å³")
 
 
-def bonds_in_angstrom(dataset: PackedDataset) -> bool:
+def bonds_in_angstrom(dataset: StructureDataset) -> bool:
     """Whether nearest neighbors are bond lengths apart in Å, and would be too close in Bohr."""
     sample = dataset[:: max(1, len(dataset) // SAMPLE)]
     ratios = _nearest_of_all(sample)
@@ -63,7 +63,7 @@ def bonds_in_angstrom(dataset: PackedDataset) -> bool:
     return low > SHORT and BONDS[0] < middle < BONDS[1]
 
 
-def _lengths(sample: PackedDataset) -> Iterator[Doubt]:
+def _lengths(sample: StructureDataset) -> Iterator[Doubt]:
     ratios = _nearest_of_all(sample)
     if ratios.numel() > 2:  # one pair of atoms may be at any distance
         low, middle = np.quantile(ratios.numpy(), (0.1, 0.5)).tolist()
@@ -84,7 +84,7 @@ def _lengths(sample: PackedDataset) -> Iterator[Doubt]:
         yield Doubt("length", f"half of the crystals are denser than {density:.3g} g/cm³")
 
 
-def _nearest_of_all(sample: PackedDataset) -> Tensor:
+def _nearest_of_all(sample: StructureDataset) -> Tensor:
     """Distances of some atoms to their nearest neighbors, divided by the sum of their radii."""
     structures, sizes = sample.gathered()
     pairs = zip(
@@ -119,7 +119,7 @@ def _nearest(z: Tensor, pos: Tensor, cell: Tensor | None) -> Tensor:
     return nearest[torch.isfinite(nearest)]
 
 
-def _median_density(sample: PackedDataset) -> float:
+def _median_density(sample: StructureDataset) -> float:
     """Of the crystals among the structures, in g/cm³; 0 where there are none."""
     if not sample.has("pbc"):
         return 0.0
@@ -132,7 +132,7 @@ def _median_density(sample: PackedDataset) -> float:
     return _median((_DALTON_PER_CUBIC_ANGSTROM * mass / volume)[full])
 
 
-def _known(sample: PackedDataset, label: str) -> Tensor:
+def _known(sample: StructureDataset, label: str) -> Tensor:
     """A label of those structures that have it."""
     return sample.values(label)[sample.mask(label)].double()
 
@@ -141,7 +141,7 @@ def _median(values: Tensor) -> float:
     return float(values.median()) if values.numel() else 0.0
 
 
-def _energies(sample: PackedDataset) -> Iterator[Doubt]:
+def _energies(sample: StructureDataset) -> Iterator[Doubt]:
     structures, sizes = sample[sample.mask("energy")].gathered()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     electrons = _all_electron_energy(structures.z.double())

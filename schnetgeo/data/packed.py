@@ -26,7 +26,7 @@ _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16)  # that files have as a
 _BATCH = type(Batch(_base_cls=Structure))
 
 
-class PackedDataset(Dataset):
+class StructureDataset(Dataset):
     """A PyG data set that holds one `Structure` with the atoms of all structures in a row.
 
     `dataset[i]` is a `Structure`; slices, lists and masks give a data set that shares memory;
@@ -74,7 +74,7 @@ class PackedDataset(Dataset):
         structures: Sequence[Structure],
         where: str = "data set",
         remarks: Remarks | None = None,
-    ) -> "PackedDataset":
+    ) -> "StructureDataset":
         """Pack structures; what some of them lack is treated as `merged` says.
 
         Args:
@@ -138,7 +138,7 @@ class PackedDataset(Dataset):
             return self._runs(self.packed.ptr, index).take(value)
         return _chosen(value, index, torch.from_numpy(index).to(self.packed.z.device))
 
-    def blocks(self, size: int = _BLOCK) -> Iterator["PackedDataset"]:
+    def blocks(self, size: int = _BLOCK) -> Iterator["StructureDataset"]:
         """The same structures in order, `size` at a time: for sums over more than memory holds."""
         for first in range(0, len(self), size):
             yield self[first : first + size]
@@ -150,7 +150,7 @@ class PackedDataset(Dataset):
         fields = self._picked(index, atoms)
         return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), atoms.sizes
 
-    def with_edges(self, cutoff: float) -> "PackedDataset":
+    def with_edges(self, cutoff: float) -> "StructureDataset":
         """A copy of these structures with their edges built once, for many epochs.
 
         With a transform, which may move atoms, there are none: the model builds them each time.
@@ -170,7 +170,7 @@ class PackedDataset(Dataset):
         out._edge_ptr = offsets(torch.cat([block["count"] for block in edges]))
         return out
 
-    def to(self, device: torch.device | str) -> "PackedDataset":
+    def to(self, device: torch.device | str) -> "StructureDataset":
         """The same structures on a device, where their batches are made without waiting for it."""
         out = copy.copy(self)
         # counts per structure stay here, and so does text
@@ -184,7 +184,7 @@ class PackedDataset(Dataset):
     def get(self, idx: int) -> Structure:
         return self._assemble(np.array([idx]))[0]
 
-    def index_select(self, idx) -> "PackedDataset":
+    def index_select(self, idx) -> "StructureDataset":
         """The data set of the structures that a slice, list or mask chooses; it shares memory."""
         if isinstance(idx, slice):
             return super().index_select(idx)
@@ -201,11 +201,11 @@ class PackedDataset(Dataset):
         check_labels(batch, f"{self.where}, transformed")
         return batch
 
-    def transformed(self) -> "PackedDataset":
+    def transformed(self) -> "StructureDataset":
         """These structures after one pass through the transform, if there is one."""
         if self.transform is None:
             return self
-        return PackedDataset.from_list(list(self), self.where)
+        return StructureDataset.from_list(list(self), self.where)
 
     def _validate(self) -> None:
         """Check block after block, which needs a fraction of the memory of all at once."""
@@ -281,7 +281,7 @@ class PackedDataset(Dataset):
         return Runs(ptr, index, self.packed.z.device)
 
 
-def local_edges(dataset: PackedDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:
+def local_edges(dataset: StructureDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:
     """Edges that count atoms and edges from the start of their own structure, and their number.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import PER_ATOM, PER_EDGE
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
@@ -255,9 +255,9 @@ def k_fold(
     return splits
 
 
-def split_by(
+def make_split(
     how: str,
-    dataset: PackedDataset,
+    dataset: StructureDataset,
     num_train: int,
     num_val: int,
     num_test: int | None = None,
@@ -302,7 +302,7 @@ def split_by(
     return Split.load(how).check(len(dataset), how)
 
 
-def note(how: str, dataset: PackedDataset) -> str | None:
+def note(how: str, dataset: StructureDataset) -> str | None:
     """What must be said about errors measured on such a split, if anything."""
     if how == "random" and is_trajectory(dataset):
         return (
@@ -312,7 +312,7 @@ def note(how: str, dataset: PackedDataset) -> str | None:
     return None
 
 
-def is_trajectory(dataset: PackedDataset) -> bool:
+def is_trajectory(dataset: StructureDataset) -> bool:
     """Whether structures that follow each other are more alike than others are.
 
     They are if they have one composition and the median displacement of atoms between successive

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from schnetgeo import units
 from schnetgeo.data.magnitudes import bonds_in_angstrom, doubts
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
@@ -127,7 +127,7 @@ class FileUnits:
             )
         return self._value(kind, unit)
 
-    def length_factor(self, geometry: Callable[[], PackedDataset]) -> float:
+    def length_factor(self, geometry: Callable[[], StructureDataset]) -> float:
         """`factor` of lengths, which bonds may tell where nothing else does.
 
         Args:
@@ -144,7 +144,7 @@ class FileUnits:
         """The unit that the file states or the user gives."""
         return getattr(self.stated, kind) or getattr(self.given, kind)
 
-    def review(self, dataset: PackedDataset) -> None:
+    def review(self, dataset: StructureDataset) -> None:
         """Look at what was read with these units: notes, and questions.
 
         Raises:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.data.copies import fingerprints
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.notes import note
 
 _USUAL = {"charge": (0,), "spin": (0, 1)}  # of closed shells; as a sum, or as the multiplicity
@@ -24,7 +24,7 @@ def note_states(data: Data, model: str) -> bool:
     return any(stated)
 
 
-def note_states_of(dataset: PackedDataset, model: str) -> bool:
+def note_states_of(dataset: StructureDataset, model: str) -> bool:
     """The same for training structures, with the geometries that have several energies."""
     stated = [_unusual(k, dataset.values(k)) for k in _USUAL if dataset.has(k)]
     if any(stated):
@@ -59,7 +59,7 @@ def _are(stated: list[str | None]) -> str:
     return "are" if all(stated) and len(stated) > 1 else "is"
 
 
-def _ambiguous(dataset: PackedDataset) -> int:
+def _ambiguous(dataset: StructureDataset) -> int:
     """Geometries with energies that differ, which no function of the geometry gives."""
     energies = defaultdict(set)
     if dataset.has("energy"):

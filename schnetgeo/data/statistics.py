@@ -10,7 +10,7 @@ from ase.formula import Formula
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 
 
 class Normalization(NamedTuple):
@@ -20,7 +20,7 @@ class Normalization(NamedTuple):
     scale: float  # eV
 
 
-def compositions(dataset: PackedDataset, max_z: int) -> Int[Tensor, "B Z"]:
+def compositions(dataset: StructureDataset, max_z: int) -> Int[Tensor, "B Z"]:
     """Number of atoms of each element in each structure."""
     sizes = dataset.num_atoms
     structure = torch.arange(len(sizes)).repeat_interleave(sizes)
@@ -34,7 +34,7 @@ def formula(counts: Mapping[int, int]) -> str:
     return Formula.from_dict(symbols).format("hill")
 
 
-def shares(dataset: PackedDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
+def shares(dataset: StructureDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
     """What the reference of each element counts for each structure: its atoms, or their share."""
     counts = compositions(dataset, max_z).double()
     return counts / counts.sum(1, keepdim=True) if mean else counts
@@ -56,7 +56,7 @@ def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> F
     return references
 
 
-def fit_normalization(dataset: PackedDataset, max_z: int, mean: bool = False) -> Normalization:
+def fit_normalization(dataset: StructureDataset, max_z: int, mean: bool = False) -> Normalization:
     """References from the energies; scale from the forces, or from what the references leave.
 
     The scale is the root mean square of the force components (per Å) where there are forces, else
@@ -80,7 +80,7 @@ def fit_normalization(dataset: PackedDataset, max_z: int, mean: bool = False) ->
     return Normalization(references, scale if scale > 1e-6 else 1.0)
 
 
-def _spread(block: PackedDataset, references: Tensor, mean: bool) -> Tensor:
+def _spread(block: StructureDataset, references: Tensor, mean: bool) -> Tensor:
     """Force components, or what the references leave of the energy (per √N), in float64."""
     if block.has("forces"):
         return block.values("forces")[block.mask("forces")].double()
@@ -91,7 +91,7 @@ def _spread(block: PackedDataset, references: Tensor, mean: bool) -> Tensor:
     return spread[block.mask("energy")]
 
 
-def _reduced(dataset: PackedDataset, max_z: int, mean: bool) -> tuple[Tensor, Tensor]:
+def _reduced(dataset: StructureDataset, max_z: int, mean: bool) -> tuple[Tensor, Tensor]:
     """Shares and energies, or fewer rows that have the same least-squares solutions.
 
     The triangle of a QR decomposition stands for all rows before it, so memory holds one block.

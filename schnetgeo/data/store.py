@@ -21,7 +21,7 @@ from schnetgeo.data.columns import (
     read_header,
 )
 from schnetgeo.data.neighbors import edge_cutoff
-from schnetgeo.data.packed import PackedDataset, local_edges
+from schnetgeo.data.packed import StructureDataset, local_edges
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
@@ -36,13 +36,13 @@ _CHECKED: dict[Path, list[int]] = {}  # edges on disk that this process has chec
 _LARGE = 2**28  # bytes that are read in a tenth of a second
 
 
-class Store(PackedDataset):
-    """A data set in a folder that `write_store` made, read from there when it is looked at.
+class OnDiskDataset(StructureDataset):
+    """A data set in a folder that `write_on_disk` made, read from there when it is looked at.
 
-    It does all that a `PackedDataset` does and gives the same batches. Opening reads a header and,
-    of up to 256 MB, all bytes once to compare their CRC-32; `check` does so for larger stores, and
-    every training begins with it. The structures were validated when they were written. In other
-    processes, such as the workers of a `DataLoader`, it opens the same files again.
+    It does all that a `StructureDataset` does and gives the same batches. Opening reads a header
+    and, of up to 256 MB, all bytes once to compare their CRC-32; `check` does so for larger stores,
+    and every training begins with it. The structures were validated when they were written. In
+    other processes, such as the workers of a `DataLoader`, it opens the same files again.
 
     Args:
         path: the folder.
@@ -74,7 +74,7 @@ class Store(PackedDataset):
     def in_memory(self) -> bool:
         return not isinstance(self.packed, _Mapped)  # such as a set read from a file at hand
 
-    def with_edges(self, cutoff: float, on_disk: bool | None = None) -> PackedDataset:
+    def with_edges(self, cutoff: float, on_disk: bool | None = None) -> StructureDataset:
         """These structures with their edges, built once.
 
         Args:
@@ -110,7 +110,7 @@ class Store(PackedDataset):
         return out
 
 
-def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
+def _complete_edges(whole: StructureDataset, folder: Path, cutoff: float) -> None:
     """Have the edges of all structures in the folder; a process that comes second waits."""
     if not folder.exists():
         try:
@@ -124,7 +124,7 @@ def _complete_edges(whole: PackedDataset, folder: Path, cutoff: float) -> None:
             _append_edges(arrays, whole, cutoff)
 
 
-def _append_edges(arrays: Arrays, whole: PackedDataset, cutoff: float) -> None:
+def _append_edges(arrays: Arrays, whole: StructureDataset, cutoff: float) -> None:
     for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].blocks():
         edges = local_edges(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
         append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))

@@ -10,20 +10,20 @@ import torch
 
 from schnetgeo.data.columns import Arrays, append_offsets, created, extended
 from schnetgeo.data.merge import Remarks, merged
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.store import Store
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 
 
-def write_store(
+def write_on_disk(
     path: str | os.PathLike,
-    parts: Iterable[PackedDataset],
+    parts: Iterable[StructureDataset],
     append: bool = False,
     wait: bool = False,
     remarks: Remarks | None = None,
     **notes,
-) -> Store:
+) -> OnDiskDataset:
     """Write structures into a folder in one pass, with one part in memory at a time.
 
     Parts with different fields or types are brought together as `merged` does, for which they are
@@ -48,19 +48,19 @@ def write_store(
     with extended(path, wait) if append else created(path, {"notes": notes}, wait) as arrays:
         blocks = (block for part in parts for block in part.blocks())
         if append:
-            _add_to(Store(path), arrays, blocks, told)
+            _add_to(OnDiskDataset(path), arrays, blocks, told)
         else:
             _add(arrays, blocks, told)
         if not arrays.columns:
             raise InputError(f"{path}: there are no structures to write")
-    store = Store(path)
+    store = OnDiskDataset(path)
     if remarks is None:
         told.say(store.where, len(store))
     return store
 
 
 def _add_to(
-    store: Store, arrays: Arrays, blocks: Iterable[PackedDataset], remarks: Remarks
+    store: OnDiskDataset, arrays: Arrays, blocks: Iterable[StructureDataset], remarks: Remarks
 ) -> None:
     """Add blocks that have the fields and types of a store, or fewer."""
     fields = store[:0].gathered()[0]
@@ -73,7 +73,7 @@ def _add_to(
         _append(arrays, structures, sizes.numpy(), block.where)
 
 
-def _add(arrays: Arrays, blocks: Iterable[PackedDataset], remarks: Remarks) -> None:
+def _add(arrays: Arrays, blocks: Iterable[StructureDataset], remarks: Remarks) -> None:
     """Add blocks; where their fields differ, they are brought together when all are written."""
     runs: list[Path] = []  # of blocks that are alike
     fields: list[Structure] = []
@@ -90,7 +90,7 @@ def _add(arrays: Arrays, blocks: Iterable[PackedDataset], remarks: Remarks) -> N
     runs.append(arrays.set_aside(f".{len(runs)}"))
     common, where = None, str(arrays.where)
     for folder in runs:
-        for block in Store(folder).blocks():
+        for block in OnDiskDataset(folder).blocks():
             structures, sizes = block.gathered()
             structures = _merge(structures, len(block), fields, where, remarks)
             common = common or structures

@@ -3,7 +3,7 @@
 from schnetgeo.datasets.atoms_file import AtomsFile
 from schnetgeo.datasets.demo import Demo
 from schnetgeo.datasets.iso17 import ISO17
-from schnetgeo.datasets.load_data import Loaders, load_data, open_dataset
+from schnetgeo.datasets.load_data import DataLoaders, load_data, open_dataset
 from schnetgeo.datasets.md17 import MD17
 from schnetgeo.datasets.pyg import from_pyg
 from schnetgeo.datasets.qm9 import QM9
@@ -15,8 +15,8 @@ __all__ = [
     "MD17",
     "QM9",
     "AtomsFile",
+    "DataLoaders",
     "Demo",
-    "Loaders",
     "RevisedMD17",
     "from_pyg",
     "from_schnetpack",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.names import check_name
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
 from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
@@ -39,7 +39,7 @@ class ArrayReader:
         self.left_out: list[str] = []
         """What has no place in a structure."""
 
-    def dataset(self, names: Keys) -> PackedDataset:
+    def dataset(self, names: Keys) -> StructureDataset:
         """All structures, with labels of these names and further arrays as attributes."""
         return self.pack(self.structures(names))
 
@@ -59,9 +59,9 @@ class ArrayReader:
                 self._add_other(data, name)
         return data
 
-    def pack(self, data: Structure) -> PackedDataset:
+    def pack(self, data: Structure) -> StructureDataset:
         """Validate structures in a row."""
-        return PackedDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
+        return StructureDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
 
     def _add_cell(self, data: Structure) -> set[str | None]:
         name = only_name_in(self.where, self.arrays, CELLS)

@@ -13,7 +13,7 @@ from ase.io.formats import UnknownFileTypeError
 from schnetgeo.data.atoms import Reading, read_atoms
 from schnetgeo.data.labels import LABELS, Keys, check_keys, suggestion
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import ASE, UNIT_NAMES, FileUnits, Units, stated_in
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import validate
@@ -32,7 +32,7 @@ def read_ase(
     drop: tuple[str, ...],
     remarks: Remarks,
     used: set[str],
-) -> Iterator[PackedDataset]:
+) -> Iterator[StructureDataset]:
     """The structures of one file in eV and Å, some thousands at a time.
 
     Args:
@@ -82,10 +82,10 @@ class _Reader:
         _convert(reading, units)
         return reading.structure
 
-    def pack(self, block: list[Structure]) -> PackedDataset:
+    def pack(self, block: list[Structure]) -> StructureDataset:
         first, self.count = self.count, self.count + len(block)
         try:
-            dataset = PackedDataset.from_list(block, self.name, self.remarks)
+            dataset = StructureDataset.from_list(block, self.name, self.remarks)
         except InputError:
             for index, structure in enumerate(block, first):
                 self._validate(index, structure)

@@ -8,7 +8,7 @@ import torch
 
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks, merged
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Units, check_effect
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.ase_file import read_ase
@@ -19,7 +19,7 @@ from schnetgeo.datasets.schnetpack import is_schnetpack, read_schnetpack
 from schnetgeo.errors import InputError
 
 
-class AtomsFile(PackedDataset):
+class AtomsFile(StructureDataset):
     """Structures with their labels from one or several files, in eV and Å.
 
     Structures that lack a label which others have are kept, with `energy_mask`, `forces_mask` or
@@ -94,7 +94,7 @@ def read_parts(
     drop: Sequence[str] = (),
     remarks: Remarks | None = None,
     used: set[str] | None = None,
-) -> Iterator[PackedDataset]:
+) -> Iterator[StructureDataset]:
     """The structures of one file; of formats that ASE reads some thousands at a time.
 
     Args:
@@ -130,7 +130,7 @@ def read_parts(
 
 
 def joined(
-    parts: Sequence[PackedDataset], remarks: Remarks | None = None
+    parts: Sequence[StructureDataset], remarks: Remarks | None = None
 ) -> tuple[Structure, torch.Tensor]:
     """The structures of all parts in a row, and the atoms of each; see `merged`."""
     remarks = Remarks() if remarks is None else remarks

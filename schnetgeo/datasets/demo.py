@@ -2,14 +2,14 @@
 
 from importlib.resources import as_file, files
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
 
 PARTS = ("ethanol", "molecules")
 
 
-class Demo(PackedDataset):
+class Demo(StructureDataset):
     """GFN2-xTB energies (eV) and forces (eV/Å) to try things out with, without a network.
 
     Args:

@@ -31,7 +31,7 @@ def file_format(path: Path, format: str | None = None) -> str | None:
     """
     if path.is_dir():
         remedy = (
-            "it is a store: open it with schnetgeo.data.store.Store"
+            "it is a store: open it with schnetgeo.data.store.OnDiskDataset"
             if (path / "header.json").is_file()
             else "name the files in it"
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import NONE, FileUnits, Units, check_effect, stated_in
 from schnetgeo.data.structure import PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
@@ -27,7 +27,7 @@ def read_hdf5(
     drop: tuple[str, ...] = (),
     remarks: Remarks | None = None,
     used: set[str] | None = None,
-) -> Iterator[PackedDataset]:
+) -> Iterator[StructureDataset]:
     """Structures of an HDF5 file, in eV and Å, a data set for each group.
 
     Every group, at any depth, that holds atomic numbers or symbols (`atomic_numbers`, `species`,
@@ -117,7 +117,7 @@ class _GroupReader:
         self.used: set[str] = set()
         self.reviewed: set[tuple[Units, frozenset[str]]] = set()
 
-    def read(self, group) -> PackedDataset | None:
+    def read(self, group) -> StructureDataset | None:
         """The structures of a group; `None` where its geometry is dropped."""
         where, items = f"{self.name}, group {group.name}", self._items(group)
         if not (name_in(items, NUMBERS) and name_in(items, POSITIONS)):
@@ -148,7 +148,7 @@ class _GroupReader:
             and key not in self.drop
         }
 
-    def _review(self, units: FileUnits, dataset: PackedDataset) -> None:
+    def _review(self, units: FileUnits, dataset: StructureDataset) -> None:
         """Once for each combination of units, of which a file has one or two."""
         state = units.stated, frozenset(units.used)
         if state not in self.reviewed:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.store import Store
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.ase_database import Row, rows
 from schnetgeo.datasets.atoms_file import joined
-from schnetgeo.datasets.published import Pools, kept
+from schnetgeo.datasets.published import PublishedSplit, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -65,7 +65,7 @@ SOURCE = Source(
 )
 
 
-class ISO17(Store):
+class ISO17(OnDiskDataset):
     """Energies (eV) and forces (eV/Å) of 19-atom isomers, PBE+vdW-TS.
 
     The files are in eV and eV/Å already; the errors of the papers are in kcal/mol. Each structure
@@ -116,7 +116,7 @@ class ISO17(Store):
     def _open(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
         """Read files into memory."""
         structures, sizes = joined(list(_read_folds(paths, folds)))
-        PackedDataset.__init__(self, structures, sizes, validated=True)
+        StructureDataset.__init__(self, structures, sizes, validated=True)
         self._finish(folds, paths[len(folds) :], check_counts)
 
     def _finish(self, folds: list[str], ids: list[Path], check_counts: bool) -> None:
@@ -141,7 +141,7 @@ class MeanErrors(NamedTuple):
     force_rmse: float
 
 
-def mean_predictor_errors(dataset: PackedDataset, energy: float) -> MeanErrors:
+def mean_predictor_errors(dataset: StructureDataset, energy: float) -> MeanErrors:
     """What predicting one `energy` (eV, such as the mean of "reference") and no forces costs.
 
     mean |E − energy|, its root mean square, and the same of the force components. The paper's
@@ -160,7 +160,7 @@ def _names(folds: list[str]) -> list[str]:
     return [f"{fold}.db" for fold in folds] + ([VALIDATION] if "reference" in folds else [])
 
 
-def _downloaded(folder: Path, folds: list[str], check_counts: bool) -> Iterator[PackedDataset]:
+def _downloaded(folder: Path, folds: list[str], check_counts: bool) -> Iterator[StructureDataset]:
     counts = dict.fromkeys(folds, 0)
     for block in _read_folds(_from_archive(_names(folds), folder), folds):
         counts[list(FOLDS)[int(block.packed.fold[0])]] += len(block)
@@ -177,14 +177,14 @@ def _from_archive(names: list[str], folder: Path) -> list[Path]:
     return extract(fetch(SOURCE.files["archive"], folder), [_MEMBERS + n for n in names], folder)
 
 
-def _read_folds(paths: list[Path], folds: list[str]) -> Iterator[PackedDataset]:
+def _read_folds(paths: list[Path], folds: list[str]) -> Iterator[StructureDataset]:
     for path, fold in zip(paths[: len(folds)], folds, strict=True):
         found = rows(path)
         while block := list(islice(found, _BLOCK)):
             yield _packed(path, block, list(FOLDS).index(fold))
 
 
-def _packed(path: Path, block: list[Row], fold: int) -> PackedDataset:
+def _packed(path: Path, block: list[Row], fold: int) -> StructureDataset:
     energies, forces = zip(*(_labels(path, row) for row in block), strict=True)
     structures = Structure(
         z=torch.from_numpy(np.concatenate([row.numbers for row in block]).astype(np.int64)),
@@ -193,7 +193,7 @@ def _packed(path: Path, block: list[Row], fold: int) -> PackedDataset:
         forces=torch.from_numpy(np.concatenate(forces)),
         fold=torch.full((len(block),), fold),
     )
-    return PackedDataset(structures, torch.full((len(block),), len(COMPOSITION)), path.name)
+    return StructureDataset(structures, torch.full((len(block),), len(COMPOSITION)), path.name)
 
 
 def _labels(path: Path, row: Row) -> tuple[float, np.ndarray]:
@@ -235,9 +235,9 @@ def _read_ids(path: Path, size: int) -> Tensor:
     return torch.from_numpy(np.unique(ids) - 1)
 
 
-def _pools(fold: Tensor, validation: Tensor) -> Pools:
+def _pools(fold: Tensor, validation: Tensor) -> PublishedSplit:
     reference = (fold == list(FOLDS).index("reference")).nonzero().flatten()
     held_out = torch.zeros(reference.numel(), dtype=torch.bool)
     held_out[validation] = True
     test = (fold != list(FOLDS).index("reference")).nonzero().flatten()
-    return Pools(reference[~held_out], test, reference[held_out])
+    return PublishedSplit(reference[~held_out], test, reference[held_out])

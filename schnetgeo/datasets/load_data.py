@@ -6,12 +6,12 @@ from typing import NamedTuple
 from torch.utils.data import DataLoader
 
 from schnetgeo.data.loader import ordered_loader, shuffled_loader
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets.atoms_file import AtomsFile
 from schnetgeo.datasets.demo import Demo
 from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
-from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.published import sample_split
 from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.errors import InputError
@@ -26,7 +26,7 @@ BY_NAME = {
 }
 
 
-class Loaders(NamedTuple):
+class DataLoaders(NamedTuple):
     """Batches for the three purposes; only the first is shuffled."""
 
     train: DataLoader
@@ -34,7 +34,7 @@ class Loaders(NamedTuple):
     test: DataLoader
 
 
-def open_dataset(name: str, **options) -> PackedDataset:
+def open_dataset(name: str, **options) -> StructureDataset:
     """The data set of this name; options are those of its class.
 
     Raises:
@@ -58,7 +58,7 @@ def load_data(
     batch_size: int = 32,
     seed: int = 0,
     **options,
-) -> Loaders:
+) -> DataLoaders:
     """Training, validation and test batches of a data set.
 
         train, val, test = load_data("MD17", molecule="aspirin", num_train=1000, num_val=50)
@@ -80,8 +80,8 @@ def load_data(
             train on than the authors of revised MD17 allow.
     """
     dataset = open_dataset(name, **options)
-    split = default_split(dataset, num_train, num_val, num_test, seed)
-    return Loaders(
+    split = sample_split(dataset, num_train, num_val, num_test, seed)
+    return DataLoaders(
         shuffled_loader(dataset[split.train], batch_size, seed),
         ordered_loader(dataset[split.val], batch_size),
         ordered_loader(dataset[split.test], batch_size),

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import formula
-from schnetgeo.data.store import Store
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import unpacked
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import (
@@ -20,7 +20,7 @@ from schnetgeo.datasets.npz import (
     read_npz,
 )
 from schnetgeo.datasets.npz_members import text_in
-from schnetgeo.datasets.published import Pools, kept
+from schnetgeo.datasets.published import PublishedSplit, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -89,7 +89,7 @@ SOURCE = Source(
 )
 
 
-class MD17(Store):
+class MD17(OnDiskDataset):
     """Energies (eV) and forces (eV/Å) along a trajectory of one molecule at 500 K.
 
     The published files are in kcal/mol and kcal/mol/Å, and their energies stay float64, where the
@@ -125,21 +125,21 @@ class MD17(Store):
             num_test = MOLECULES[molecule].num_test
         else:
             parts = _read(Path(file), molecule)
-            PackedDataset.__init__(self, *joined(parts), validated=True)
+            StructureDataset.__init__(self, *joined(parts), validated=True)
             num_test = len(parts[1]) if len(parts) == 2 else 0
         self.where = f"MD17 {molecule}"
         order = torch.arange(len(self))
-        self.pools = Pools(order[:-num_test], order[-num_test:]) if num_test else None
+        self.pools = PublishedSplit(order[:-num_test], order[-num_test:]) if num_test else None
 
 
-def _downloaded(molecule: str, folder: Path) -> list[PackedDataset]:
+def _downloaded(molecule: str, folder: Path) -> list[StructureDataset]:
     path, facts = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
     parts = _read(path, molecule)
     check_frames(path, parts, facts.frames, facts.atoms)
     return parts
 
 
-def _read(path: Path, molecule: str) -> list[PackedDataset]:
+def _read(path: Path, molecule: str) -> list[StructureDataset]:
     """Frames of a trajectory, or training and test frames of a coupled-cluster set."""
     if path.suffix != ".zip":
         return [read_frames(path, molecule)]
@@ -147,7 +147,7 @@ def _read(path: Path, molecule: str) -> list[PackedDataset]:
         return [read_frames(part, molecule) for part in parts]
 
 
-def read_frames(path: str | os.PathLike, molecule: str, revised: bool = False) -> PackedDataset:
+def read_frames(path: str | os.PathLike, molecule: str, revised: bool = False) -> StructureDataset:
     """A file of a molecule of MD17, or of revised MD17.
 
     Raises:
@@ -180,7 +180,7 @@ def check_theory(path: str | os.PathLike, revised: bool) -> None:
     )
 
 
-def check_molecule(frames: PackedDataset, molecule: str) -> None:
+def check_molecule(frames: StructureDataset, molecule: str) -> None:
     """Raise `InputError` unless all frames have the atoms of the molecule of this name."""
     composition = COMPOSITIONS[re.split(r"[_\d]", molecule)[0]]
     elements, counts = np.unique(frames[0].z.numpy(), return_counts=True)
@@ -198,7 +198,7 @@ def check_molecule(frames: PackedDataset, molecule: str) -> None:
         )
 
 
-def check_frames(path: Path, parts: list[PackedDataset], frames: int, atoms: int) -> None:
+def check_frames(path: Path, parts: list[StructureDataset], frames: int, atoms: int) -> None:
     """Raise `InputError` unless there are as many frames and atoms as were published."""
     counts = sum(map(len, parts)), int(parts[0].num_atoms[0])
     if counts != (frames, atoms):

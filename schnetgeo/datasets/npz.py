@@ -3,7 +3,7 @@
 import os
 
 from schnetgeo.data.labels import Keys
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import (
     NONE,
     UNIT_NAMES,
@@ -33,7 +33,7 @@ def read_npz(
     drop: tuple[str, ...] = (),
     convention: Convention | None = None,
     used: set[str] | None = None,
-) -> PackedDataset:
+) -> StructureDataset:
     """Structures of an .npz archive, in eV and Å.
 
     Layouts, told apart by their arrays, with T structures:

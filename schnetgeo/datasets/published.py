@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split, random_split
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 
 
-def kept(folder: Path, name: str, parts: Callable[[], Iterable[PackedDataset]]) -> Path:
+def kept(folder: Path, name: str, parts: Callable[[], Iterable[StructureDataset]]) -> Path:
     """The store of a published data set, written with what `parts` reads when it is not there.
 
     Raises:
@@ -24,14 +24,14 @@ def kept(folder: Path, name: str, parts: Callable[[], Iterable[PackedDataset]]) 
     path = folder / f"{name}.store"
     try:
         if not path.exists():
-            write_store(path, parts(), wait=True)
+            write_on_disk(path, parts(), wait=True)
     except InputError:
         if not path.exists():  # else another process has written it meanwhile
             raise
     return path
 
 
-class Pools(NamedTuple):
+class PublishedSplit(NamedTuple):
     """Structures that authors meant for training, for validation (if they did) and for tests."""
 
     train: Int[Tensor, "T"]
@@ -39,8 +39,8 @@ class Pools(NamedTuple):
     val: Int[Tensor, "V"] | None = None
 
 
-def default_split(
-    dataset: PackedDataset,
+def sample_split(
+    dataset: StructureDataset,
     num_train: int,
     num_val: int,
     num_test: int | None = None,
@@ -58,7 +58,7 @@ def default_split(
     Raises:
         InputError: if a pool holds fewer than asked for, or the data set forbids so many.
     """
-    check_limit(dataset, num_train)
+    check_max_train(dataset, num_train)
     pools = getattr(dataset, "pools", None)
     if pools is None:
         try:
@@ -79,7 +79,7 @@ def default_split(
     return Split(train[:num_train], drawn.get("val", train[num_train:]), test)
 
 
-def check_limit(dataset: PackedDataset, num_train: int) -> None:
+def check_max_train(dataset: StructureDataset, num_train: int) -> None:
     """Raise `InputError` where its authors ask not to train on so many structures."""
     limit = getattr(dataset, "max_train", None)
     if limit is not None and num_train > limit:

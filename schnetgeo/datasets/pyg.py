@@ -9,7 +9,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
 
 from schnetgeo.data.names import check_name
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Convention, FileUnits, Units, check_effect
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.errors import InputError
@@ -47,7 +47,7 @@ def from_pyg(
     force_unit: str | None = None,
     length_unit: str | None = None,
     columns: Sequence[str] | None = None,
-) -> PackedDataset:
+) -> StructureDataset:
     """A data set object of PyG in eV and Å.
 
     Kept are `z` (or `atomic_numbers`), `pos`, `cell`, `pbc`, the labels, the named columns of `y`,
@@ -87,7 +87,7 @@ def from_pyg(
         }
         used = {energy or facts.energy, forces, *_FORCES, *labels}
         structures.append(_structure(values, labels, units, used, left_out))
-    packed = PackedDataset.from_list(structures, name)
+    packed = StructureDataset.from_list(structures, name)
     units.review(packed)
     check_effect(name, given, units.used)
     if left_out:
@@ -109,7 +109,7 @@ def _class_of(dataset: Any) -> type:
             others = sorted(one.__qualname__ for one in classes - {known})
             raise InputError(
                 f"from_pyg: {known.__name__} is concatenated with {', '.join(others)}, whose "
-                "units differ; convert each, then PackedDataset.from_list([*a, *b])"
+                "units differ; convert each, then StructureDataset.from_list([*a, *b])"
             )
     return type(dataset)
 

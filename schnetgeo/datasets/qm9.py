@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Convention, Units
-from schnetgeo.data.store import Store
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import members
 from schnetgeo.datasets.atoms_file import joined
 from schnetgeo.datasets.npz import npz_units, read_npz
@@ -108,7 +108,7 @@ ATOMS = {
 }
 
 
-class QM9(Store):
+class QM9(OnDiskDataset):
     """Molecules of H, C, N, O, F in equilibrium, B3LYP/6-31G(2df,p), without forces.
 
     Each structure has the properties in `PROPERTIES` under their names, energies in eV, others in
@@ -155,7 +155,7 @@ class QM9(Store):
                 raise InputError(f"{files[0]}: has no {target!r}; name another target")
             for name, field in energy.items():
                 structures[name] = structures[field].clone()
-            PackedDataset.__init__(self, structures, sizes)
+            StructureDataset.__init__(self, structures, sizes)
         else:
             name = "all" if keep_uncharacterized else "characterized"
             parts = partial(_read, files, folder, keep_uncharacterized)
@@ -198,7 +198,7 @@ def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
     return ids
 
 
-def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[PackedDataset]:
+def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[StructureDataset]:
     """Molecules of .npz files, or of the archive, at hand or downloaded, energies in eV."""
     if files and all(Path(path).suffix == ".npz" for path in files):
         yield from map(_from_npz, files)
@@ -241,7 +241,7 @@ def _check_complete(path: Path, ids: Tensor) -> None:
         )
 
 
-def _from_npz(path: str | os.PathLike) -> PackedDataset:
+def _from_npz(path: str | os.PathLike) -> StructureDataset:
     """Molecules of an .npz in the units that it states, else in those of the published files."""
     dataset = read_npz(path, convention=CONVENTION)
     names = [name for name in PROPERTIES if dataset.has(name) and _is_energy(name)]
@@ -255,7 +255,7 @@ def _from_npz(path: str | os.PathLike) -> PackedDataset:
     return dataset
 
 
-def _check_atomization(dataset: PackedDataset, stated: bool) -> None:
+def _check_atomization(dataset: StructureDataset, stated: bool) -> None:
     """Refuse energies that differ from those of free atoms as no molecule's do."""
     for name in ("U0", "U", "H", "G"):
         if not dataset.has(f"{name}_atom"):
@@ -276,7 +276,7 @@ def _is_energy(name: str) -> bool:
     return PROPERTIES[name].file_unit == "Hartree"
 
 
-def _in_ev(part: PackedDataset, unit: float) -> PackedDataset:
+def _in_ev(part: StructureDataset, unit: float) -> StructureDataset:
     """The same molecules with energies in eV, `unit` eV in the file, and with derived ones."""
     structures, sizes = part.gathered()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
@@ -287,4 +287,4 @@ def _in_ev(part: PackedDataset, unit: float) -> PackedDataset:
             atoms = atom_references(name)[structures.z]
             free = atoms.new_zeros(sizes.numel()).index_add(0, owner, atoms)
             structures[f"{name}_atom"] = structures[name] - free
-    return PackedDataset(structures, sizes, part.where)
+    return StructureDataset(structures, sizes, part.where)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.archive import members
 from schnetgeo.errors import InputError
@@ -29,7 +29,7 @@ class _Text(NamedTuple):
     smiles: list[str]  # of GDB-17, and of the relaxed geometry
 
 
-def read_archive(path: str | os.PathLike) -> Iterator[PackedDataset]:
+def read_archive(path: str | os.PathLike) -> Iterator[StructureDataset]:
     """The molecules of dsgdb9nsd.xyz.tar.bz2 in blocks, numbers as published.
 
     A file has the number of atoms; "gdb", the id and `COLUMNS`; a line for each atom with its
@@ -60,7 +60,7 @@ def _cut(file: str, content: bytes) -> _Text:
         raise _malformed(file) from None
 
 
-def _parsed(block: list[_Text], where: str) -> PackedDataset:
+def _parsed(block: list[_Text], where: str) -> StructureDataset:
     try:
         return _packed(block, where)
     except (ValueError, KeyError) as error:
@@ -73,7 +73,7 @@ def _parsed(block: list[_Text], where: str) -> PackedDataset:
     raise AssertionError(f"{where}: each molecule can be parsed, all together cannot")
 
 
-def _packed(block: list[_Text], where: str) -> PackedDataset:
+def _packed(block: list[_Text], where: str) -> StructureDataset:
     header = _table([text.header for text in block], 2 + len(COLUMNS))
     atoms = _table([line for text in block for line in text.atoms], 5)
     properties = header[:, 2:].astype(np.float64)
@@ -91,7 +91,7 @@ def _packed(block: list[_Text], where: str) -> PackedDataset:
     for column, name in enumerate(COLUMNS):
         structures[name] = torch.from_numpy(properties[:, column].copy())
     sizes = torch.tensor([len(text.atoms) for text in block])
-    return PackedDataset(structures, sizes, where)
+    return StructureDataset(structures, sizes, where)
 
 
 def _table(lines: list[bytes], columns: int) -> np.ndarray:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.store import Store
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.md17 import check_frames, read_frames
-from schnetgeo.datasets.published import Pools, kept
+from schnetgeo.datasets.published import PublishedSplit, kept
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -96,13 +96,13 @@ SOURCE = Source(
 )
 
 
-class RevisedMD17(Store):
+class RevisedMD17(OnDiskDataset):
     """Energies (eV) and forces (eV/Å) of 100,000 frames of a molecule of MD17, PBE/def2-SVP.
 
     The published files are in kcal/mol and kcal/mol/Å. They are another level of theory than MD17,
     so that labels of the two must not be mixed. `old_indices` says which frame of MD17 each one
     is. Frames resemble each other, and the authors ask not to train on more than 1,000:
-    `default_split` refuses that.
+    `sample_split` refuses that.
 
     Args:
         root: folder that keeps the downloaded files, and a store of the frames.
@@ -140,18 +140,18 @@ class RevisedMD17(Store):
             self.pools = _pools(_from_archive(lists, folder), len(self))
         elif Path(file).suffix == ".npz":
             frames = read_frames(file, molecule, revised=True)
-            PackedDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
+            StructureDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
             self.pools = _pools(_from_archive(lists, folder), len(self))
         else:
             with unpacked(file, [_FRAMES + MOLECULES[molecule].file, *lists]) as paths:
                 frames = read_frames(paths[0], molecule, revised=True)
-                PackedDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
+                StructureDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
                 self.pools = _pools(paths[1:], len(self))
         self.where = f"revised MD17 {molecule}"
         self.max_train = max_train
 
 
-def _downloaded(molecule: str, folder: Path, whole: bool) -> list[PackedDataset]:
+def _downloaded(molecule: str, folder: Path, whole: bool) -> list[StructureDataset]:
     """The frames of one molecule, from the archive of all if that is needed anyway."""
     facts = MOLECULES[molecule]
     if whole:
@@ -171,7 +171,7 @@ def _from_archive(names: list[str], folder: Path) -> list[Path]:
     return extract(fetch(ARCHIVE, folder), names, folder)
 
 
-def _pools(lists: list[Path], size: int) -> Pools | None:
+def _pools(lists: list[Path], size: int) -> PublishedSplit | None:
     """Frames to train and to test on, of index files that count from 0."""
     if not lists:
         return None
@@ -182,7 +182,7 @@ def _pools(lists: list[Path], size: int) -> Pools | None:
             f"{lists[0]} and {lists[1].name}: frame {both[0]} is in both; delete them to unpack "
             "them again"
         )
-    return Pools(torch.from_numpy(train), torch.from_numpy(test))
+    return PublishedSplit(torch.from_numpy(train), torch.from_numpy(test))
 
 
 def _read_indices(path: Path, size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import ConcatDataset, Subset
 
 from schnetgeo.data.labels import Keys
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Units, check_effect
 from schnetgeo.datasets.ase_database import Row, metadata, rows
 from schnetgeo.datasets.schnetpack_rows import to_dataset
@@ -27,7 +27,7 @@ def read_schnetpack(
     units: Units = Units(),  # noqa: B008
     drop: tuple[str, ...] = (),
     used: set[str] | None = None,
-) -> PackedDataset:
+) -> StructureDataset:
     """Structures of a database of SchNetPack 2 in eV and Å, units as its metadata state them.
 
     Properties called as below are the labels; the others keep their names, energies among them in
@@ -64,7 +64,7 @@ def from_schnetpack(
     stress_key: str | None = None,
     virial_key: str | None = None,
     drop: tuple[str, ...] = (),
-) -> PackedDataset:
+) -> StructureDataset:
     """A data set object of SchNetPack 2 in eV and Å, by the units that it states.
 
     Its transforms are not applied: offsets that they subtract are labels here. With
@@ -94,7 +94,7 @@ def from_schnetpack(
         name, length = type(part).__name__, part.distance_unit
         parts.append(to_dataset(name, records, stated, length, keys, Units(), set()))
     structures = [structure for part in parts for structure in part]
-    return parts[0] if len(parts) == 1 else PackedDataset.from_list(structures, parts[0].where)
+    return parts[0] if len(parts) == 1 else StructureDataset.from_list(structures, parts[0].where)
 
 
 def _parts(dataset: Any, indices: list[int] | None) -> Iterator[tuple[Any, list[int] | None]]:

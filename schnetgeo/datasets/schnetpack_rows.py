@@ -10,7 +10,7 @@ from schnetgeo import units
 from schnetgeo.data.atoms import add_scalars
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import FileUnits, Units
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.datasets.ase_database import Row
@@ -32,7 +32,7 @@ def to_dataset(
     names: Keys,
     given: Units,
     used: set[str],
-) -> PackedDataset:
+) -> StructureDataset:
     """Rows with properties to structures in eV and Å.
 
     Args:
@@ -74,7 +74,7 @@ def to_dataset(
             raise InputError(f"{where}, row {row.id}: {error}") from None
         remarks.left_out.update(left_out)
         structures.append(data)
-    dataset = PackedDataset.from_list(structures, where, remarks)
+    dataset = StructureDataset.from_list(structures, where, remarks)
     remarks.say(where, len(dataset))
     file_units.review(dataset)
     used |= file_units.used

@@ -18,9 +18,9 @@ from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data.atoms import to_ase
 from schnetgeo.data.merge import Remarks
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import UNIT_NAMES
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
 from schnetgeo.datasets.atoms_file import joined
@@ -41,7 +41,7 @@ _MEANINGS = {*NUMBERS, *POSITIONS, *COUNTS, *ENERGIES, *FORCES, *CELLS}
 
 def write_dataset(
     path: str | os.PathLike,
-    parts: Iterable[PackedDataset],
+    parts: Iterable[StructureDataset],
     append: bool = False,
     remarks: Remarks | None = None,
 ) -> None:
@@ -52,7 +52,7 @@ def write_dataset(
 
     Args:
         path: .extxyz or .xyz; .db, an ASE database; .npz, ragged, in eV and Å; or .store, or no
-            ending, a folder for `Store`.
+            ending, a folder for `OnDiskDataset`.
         parts: data sets; may be a generator. A store and .npz have the same fields for all
             structures, brought together as `merged` does.
         append: add to a store that is there.
@@ -64,7 +64,7 @@ def write_dataset(
     """
     path = Path(path)
     if path.suffix in ("", ".store"):
-        write_store(path, parts, append=append, remarks=remarks)
+        write_on_disk(path, parts, append=append, remarks=remarks)
         return
     npz = functools.partial(_npz, remarks=remarks)
     writers = {".extxyz": _extxyz, ".xyz": _extxyz, ".db": _database, ".npz": npz}
@@ -85,7 +85,7 @@ def write_dataset(
             raise InputError(f"{path}: cannot be written: {error}; nothing was left") from None
 
 
-def _frames(parts: Iterable[PackedDataset]) -> Iterator[Atoms]:
+def _frames(parts: Iterable[StructureDataset]) -> Iterator[Atoms]:
     for part in parts:
         for index, structure in enumerate(part):
             try:
@@ -96,7 +96,7 @@ def _frames(parts: Iterable[PackedDataset]) -> Iterator[Atoms]:
                 ) from None
 
 
-def _extxyz(path: Path, parts: Iterable[PackedDataset]) -> None:
+def _extxyz(path: Path, parts: Iterable[StructureDataset]) -> None:
     """Like ASE's writer, whose eight decimals lose digits."""
     with path.open("w", encoding="utf-8") as file:
         for atoms in _frames(parts):
@@ -141,13 +141,13 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _database(path: Path, parts: Iterable[PackedDataset]) -> None:
+def _database(path: Path, parts: Iterable[StructureDataset]) -> None:
     with ase.db.connect(path, type="db", use_lock_file=False) as database:
         for atoms in _frames(parts):
             database.write(atoms, data=atoms.info)
 
 
-def _npz(path: Path, parts: Iterable[PackedDataset], remarks: Remarks | None) -> None:
+def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None) -> None:
     parts, told = list(parts), Remarks() if remarks is None else remarks
     structures, sizes = joined(parts, told)
     if remarks is None:

@@ -1,17 +1,17 @@
 """Training: losses, errors, and the loop, on Lightning."""
 
-from schnetgeo.train.configuration import Training
-from schnetgeo.train.fit import Diverged, Fit, fit, new_potential, refit_references
+from schnetgeo.train.configuration import TrainingConfig
+from schnetgeo.train.fit import Diverged, FitResult, fit, new_potential, refit_references
 from schnetgeo.train.loss import Loss
-from schnetgeo.train.metrics import Errors, evaluate, predict
+from schnetgeo.train.metrics import Metrics, evaluate, predict
 
 __all__ = [
     "Diverged",
-    "Errors",
-    "Fit",
+    "FitResult",
     "Loss",
+    "Metrics",
     "PotentialModule",
-    "Training",
+    "TrainingConfig",
     "evaluate",
     "fit",
     "new_potential",

@@ -14,7 +14,7 @@ from schnetgeo.potential.potential import Potential
 from schnetgeo.train.module import PotentialModule
 
 
-class Keep(L.Callback):
+class SaveBest(L.Callback):
     """Keeps the averaged weights with the lowest validation loss, and the last step at a signal.
 
     The last step is not kept where its validation is to come: a resumed training would pass it by.
@@ -59,7 +59,7 @@ _LABELS = {
 }
 
 
-class StepBar(TQDMProgressBar):
+class StepProgressBar(TQDMProgressBar):
     """Counts steps towards max_steps, or says the minutes, instead of batches of an epoch.
 
     Validations have no bar of their own, only their errors in this one.

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from schnetgeo.data.coverage import Coverage
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.store import Store
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.loss import LABELS
 
 MODEL = "model.safetensors"
@@ -20,9 +20,9 @@ CHECKPOINT = "last.ckpt"
 
 
 def check_start(
-    train: PackedDataset,
-    val: PackedDataset,
-    training: Training,
+    train: StructureDataset,
+    val: StructureDataset,
+    training: TrainingConfig,
     out: str | os.PathLike,
     resume: bool = False,
     overwrite: bool = False,
@@ -46,7 +46,7 @@ def check_start(
         )
 
 
-def check_potential_trains(potential: Potential, val: PackedDataset, coverage: Coverage) -> None:
+def check_potential_trains(potential: Potential, val: StructureDataset, coverage: Coverage) -> None:
     """Raise `InputError` unless there is something to train, and it can be saved at the end.
 
     Raises:
@@ -62,16 +62,18 @@ def check_potential_trains(potential: Potential, val: PackedDataset, coverage: C
     coverage.check_dataset(val)
 
 
-def check_stores(*parts: PackedDataset) -> None:
+def check_stores(*parts: StructureDataset) -> None:
     """Raise `InputError` unless the stores that these are parts of are as they were written."""
-    stores = {part.path: part for part in parts if isinstance(part, Store) and not part.in_memory}
+    stores = {
+        part.path: part for part in parts if isinstance(part, OnDiskDataset) and not part.in_memory
+    }
     for store in stores.values():
         store.check()
 
 
-def check_set(name: str, part: PackedDataset) -> None:
+def check_set(name: str, part: StructureDataset) -> None:
     """Raise `InputError` for what is no data set, and for QM9 with a target that is no energy."""
-    if isinstance(part, PackedDataset):
+    if isinstance(part, StructureDataset):
         check_target(part)
         return
     if isinstance(part, torch.utils.data.Subset):
@@ -84,7 +86,7 @@ def check_set(name: str, part: PackedDataset) -> None:
     )
 
 
-def check_target(part: PackedDataset) -> None:
+def check_target(part: StructureDataset) -> None:
     """Raise `InputError` for QM9 with a target that is no energy, which is what models learn."""
     unit = getattr(part, "unit", "eV")
     if unit != "eV":
@@ -94,14 +96,14 @@ def check_target(part: PackedDataset) -> None:
         )
 
 
-def check_not_empty(name: str, part: PackedDataset) -> None:
+def check_not_empty(name: str, part: StructureDataset) -> None:
     """Raise `InputError` for what is no data set, or one without structures."""
     check_set(name, part)
     if not len(part):
         raise InputError(f"{part.where}: {name} has no structure; give some")
 
 
-def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) -> None:
+def _check_labels(train: StructureDataset, val: StructureDataset, training: TrainingConfig) -> None:
     if not len(train):
         raise InputError(f"{train.where}: no structure is left to train on; give some")
     if not len(val) and (training.schedule == "plateau" or training.stop_patience):
@@ -118,7 +120,7 @@ def _check_labels(train: PackedDataset, val: PackedDataset, training: Training) 
                 )
 
 
-def check_label(part: PackedDataset, label: str) -> int:
+def check_label(part: StructureDataset, label: str) -> int:
     """Rows of a label that are there, all of which must be finite.
 
     A data set is checked when it is made, but may be changed in place afterwards.

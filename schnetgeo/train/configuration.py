@@ -22,7 +22,7 @@ _BELOW_ONE = ("decay", "ema_decay")
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingConfig:
     """How to train.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from schnetgeo.data.coverage import Coverage
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.states import note_states_of
 from schnetgeo.data.statistics import fit_composition, fit_normalization, shares
 from schnetgeo.data.validate import check_elements
@@ -26,7 +26,7 @@ from schnetgeo.train.checks import (
     check_start,
     check_stores,
 )
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.metrics import predict
@@ -57,7 +57,7 @@ class Diverged(InputError):
         )
 
 
-class Fit(NamedTuple):
+class FitResult(NamedTuple):
     """The end of a training."""
 
     potential: Potential  # the averaged weights with the lowest validation loss
@@ -67,7 +67,7 @@ class Fit(NamedTuple):
     compile_seconds: float  # of the first step, most of which is compiling where nothing is cached
 
 
-def new_potential(model: torch.nn.Module, train: PackedDataset, **options) -> Potential:
+def new_potential(model: torch.nn.Module, train: StructureDataset, **options) -> Potential:
     """A potential with references and scale fitted on the training structures.
 
     Args:
@@ -85,7 +85,7 @@ def new_potential(model: torch.nn.Module, train: PackedDataset, **options) -> Po
     return potential
 
 
-def refit_references(potential: Potential, dataset: PackedDataset) -> None:
+def refit_references(potential: Potential, dataset: StructureDataset) -> None:
     """Shift the references so that no composition is off on average.
 
     For models trained on forces alone, which leave the offset of the energy open, and for trained
@@ -99,18 +99,18 @@ def refit_references(potential: Potential, dataset: PackedDataset) -> None:
     energies += shift.to(energies.device)
 
 
-def covered(potential: Potential, train: PackedDataset) -> Coverage:
+def covered(potential: Potential, train: StructureDataset) -> Coverage:
     """What a potential is trained on once it is trained on these structures too."""
     more, before = Coverage.of(train), potential.trained_on
     return more if before is None else before.union(more)
 
 
-def cover(potential: Potential, train: PackedDataset) -> None:
+def cover(potential: Potential, train: StructureDataset) -> None:
     """Note that a potential is trained on these structures too."""
     _cover(potential, train, covered(potential, train))
 
 
-def _cover(potential: Potential, train: PackedDataset, coverage: Coverage) -> None:
+def _cover(potential: Potential, train: StructureDataset, coverage: Coverage) -> None:
     potential.trained_on = coverage
     if is_ours(potential.model):
         potential.states_noted = note_states_of(train, type(potential.model).__name__)
@@ -118,25 +118,25 @@ def _cover(potential: Potential, train: PackedDataset, coverage: Coverage) -> No
 
 def fit(
     potential: Potential,
-    train: PackedDataset,
-    val: PackedDataset,
-    training: Training,
+    train: StructureDataset,
+    val: StructureDataset,
+    training: TrainingConfig,
     out: str | os.PathLike,
     resume: bool = False,
     overwrite: bool = False,
     callbacks: "Sequence[Callback]" = (),
     loggers: "Sequence[Logger]" = (),
     notes: dict | None = None,
-) -> Fit:
+) -> FitResult:
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
     Ctrl-C ends a training after the step that it is in: `last.ckpt` holds that step, and a
     `KeyboardInterrupt` says so. While edges are built and after the last step it ends at once.
 
     Args:
-        potential: from `new_potential`, `load`, or another `Fit`. It is trained in place, in the
-            modes that its parts have if it is in training mode itself; of one in another precision
-            than the training's, a copy is trained.
+        potential: from `new_potential`, `load`, or another `FitResult`. It is trained in place, in
+            the modes that its parts have if it is in training mode itself; of one in another
+            precision than the training's, a copy is trained.
         train: structures to learn from.
         val: structures that choose the best weights; may be empty.
         training: what to do, and when to stop.
@@ -191,24 +191,24 @@ def fit(
 
 def _train(
     potential: Potential,
-    train: PackedDataset,
-    val: PackedDataset,
-    training: Training,
+    train: StructureDataset,
+    val: StructureDataset,
+    training: TrainingConfig,
     out: Path,
     begun: dict,
     notes: dict,
     callbacks: "Sequence[Callback]",
     loggers: "Sequence[Logger]",
     interrupt: Interrupt,
-) -> Fit:
+) -> FitResult:
     # Lightning takes seconds to import, and doctor must run without it
-    from schnetgeo.train.callbacks import Keep
+    from schnetgeo.train.callbacks import SaveBest
     from schnetgeo.train.module import PotentialModule
     from schnetgeo.train.trainer import make_trainer, quiet_lightning, stopped_by
 
     checkpoint = out / CHECKPOINT
     module = PotentialModule(potential, train, val, training, checkpoint, begun, interrupt)
-    keep = Keep(out / MODEL, notes)
+    keep = SaveBest(out / MODEL, notes)
     with quiet_lightning(), _ends(module):
         trainer = make_trainer(training, out, [keep, *callbacks], len(val) > 0, loggers)
         device = trainer.strategy.root_device
@@ -234,7 +234,7 @@ def _train(
         if trainer.is_global_zero:
             fitted.save(out / MODEL)
     end = stopped_by(trainer, module)
-    return Fit(fitted, steps, end, module.seconds, module.compile_seconds)
+    return FitResult(fitted, steps, end, module.seconds, module.compile_seconds)
 
 
 @contextlib.contextmanager

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from schnetgeo.data.loader import ordered_loader
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.potential.potential import Potential
 from schnetgeo.train.checks import check_label, check_not_empty
 from schnetgeo.units import KCAL_MOL
 
 
-class Errors(NamedTuple):
+class Metrics(NamedTuple):
     """Energy per structure (eV) and force per component (eV/Å); `None` without such labels."""
 
     energy_mae: float | None
@@ -32,7 +32,7 @@ class Errors(NamedTuple):
         }
 
 
-class Predictions(NamedTuple):
+class DatasetPrediction(NamedTuple):
     """Predictions for a whole data set, in its order."""
 
     energy: Tensor  # (B,) eV, float64
@@ -40,8 +40,8 @@ class Predictions(NamedTuple):
 
 
 def predict(
-    potential: Potential, dataset: PackedDataset, batch_size: int = 100, forces: bool = True
-) -> Predictions:
+    potential: Potential, dataset: StructureDataset, batch_size: int = 100, forces: bool = True
+) -> DatasetPrediction:
     """Energies and, if asked, forces of all structures; the modes of all parts are kept.
 
     Raises:
@@ -58,7 +58,7 @@ def predict(
             for batch in ordered_loader(dataset, batch_size)
         ]
     energy = torch.cat([p.energy.cpu() for p in parts])
-    return Predictions(energy, torch.cat([p.forces.cpu() for p in parts]) if forces else None)
+    return DatasetPrediction(energy, torch.cat([p.forces.cpu() for p in parts]) if forces else None)
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100) -> Errors:
+def evaluate(potential: Potential, dataset: StructureDataset, batch_size: int = 100) -> Metrics:
     """Mean absolute and root mean square errors against the labels that the data set has.
 
     Raises:
@@ -84,17 +84,17 @@ def evaluate(potential: Potential, dataset: PackedDataset, batch_size: int = 100
     for label in filter(dataset.has, ("energy", "forces")):
         check_label(dataset, label)
     predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
-    return errors(predicted, dataset)
+    return compute_metrics(predicted, dataset)
 
 
-def errors(predicted: Predictions, dataset: PackedDataset) -> Errors:
+def compute_metrics(predicted: DatasetPrediction, dataset: StructureDataset) -> Metrics:
     """Errors of predictions that are there already."""
     energy = forces = (None, None)
     if dataset.has("energy"):
         energy = _mae_rmse((predicted.energy - dataset.values("energy"))[dataset.mask("energy")])
     if dataset.has("forces") and predicted.forces is not None:
         forces = _mae_rmse((predicted.forces - dataset.values("forces"))[dataset.mask("forces")])
-    return Errors(*energy, *forces)
+    return Metrics(*energy, *forces)
 
 
 def _mae_rmse(error: Tensor) -> tuple[float | None, float | None]:

@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader, train_loader
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import Loss, Sum, add_sums
 from schnetgeo.train.resume import KEY, check_states
@@ -47,9 +47,9 @@ class PotentialModule(L.LightningModule):
     def __init__(
         self,
         potential: Potential,
-        train: PackedDataset,
-        val: PackedDataset,
-        training: Training,
+        train: StructureDataset,
+        val: StructureDataset,
+        training: TrainingConfig,
         checkpoint: Path,
         settings: dict,
         interrupt: Interrupt | None = None,
@@ -109,7 +109,7 @@ class PotentialModule(L.LightningModule):
         # every process validates on everything, so that all decide alike
         return ordered_loader(self._placed(self._val), 100)
 
-    def _placed(self, dataset: PackedDataset) -> PackedDataset:
+    def _placed(self, dataset: StructureDataset) -> StructureDataset:
         """On the device of the training, unless it is kept on disk because it is large."""
         return dataset.to(self.trainer.strategy.root_device) if dataset.in_memory else dataset
 

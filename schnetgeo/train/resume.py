@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.files import check_zip
 from schnetgeo.potential import Potential
 from schnetgeo.potential.model_file import class_name, encode
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.configuration import TrainingConfig
 
 if TYPE_CHECKING:
     from lightning import Callback
 
-MAY_CHANGE = (
+RESUMABLE_OPTIONS = (
     "max_steps", "max_minutes", "validate_every", "checkpoint_every", "device", "devices",
     "threads", "progress",
 )  # fmt: skip
@@ -27,13 +27,13 @@ KEY = "started_with"  # of a checkpoint; "settings" where Lightning's own optimi
 
 
 def settings(
-    potential: Potential, training: Training, train: PackedDataset, val: PackedDataset
+    potential: Potential, training: TrainingConfig, train: StructureDataset, val: StructureDataset
 ) -> dict:
     """Model, options and structures that a resumed training must share, as plain data."""
     values = potential.model.hyperparameters.items()
     model = {f"model.{name}": _plain(value) for name, value in values}
     filters = {"filters": potential.filters, "spacing": potential.spacing}
-    options = {k: v for k, v in asdict(training).items() if k not in MAY_CHANGE}
+    options = {k: v for k, v in asdict(training).items() if k not in RESUMABLE_OPTIONS}
     digests = {"training structures": train.digest, "validation structures": val.digest}
     name = class_name(type(potential.model))
     return {"model": name, **model, **filters, **options, **digests}
@@ -79,6 +79,6 @@ def check_resume(checkpoint: Path, now: dict) -> None:
         if then != given:
             raise InputError(
                 f"{checkpoint}: the training was begun with {name} = {then!r}, not {given!r}; "
-                f"resume it with that, or choose another folder (only {', '.join(MAY_CHANGE)} may "
-                "change)"
+                "resume it with that, or choose another folder (only "
+                f"{', '.join(RESUMABLE_OPTIONS)} may change)"
             )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.configuration import TrainingConfig
 
 _SPENT = 0.01  # of the first step size, below which a longer training changes little
 
@@ -17,7 +17,7 @@ class StepSize:
     resumed with another end, its line goes on from where it is, without a jump.
     """
 
-    def __init__(self, training: Training, start: float = 0.0, height: float = 1.0):
+    def __init__(self, training: TrainingConfig, start: float = 0.0, height: float = 1.0):
         self.training = training
         self.start, self.height = start, height
 
@@ -60,7 +60,7 @@ class StepSize:
             )
 
 
-def progress(training: Training, step: int, seconds: float) -> float:
+def progress(training: TrainingConfig, step: int, seconds: float) -> float:
     """The part of a training that is done, as the limit that comes first has it."""
     steps, minutes = training.max_steps, training.max_minutes
     return max(step / steps if steps else 0.0, seconds / (60 * minutes) if minutes else 0.0)

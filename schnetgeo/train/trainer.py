@@ -23,13 +23,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import RunningStage
 
 from schnetgeo.errors import InputError
-from schnetgeo.train.callbacks import StepBar, in_terminal_or_notebook
-from schnetgeo.train.configuration import Training
+from schnetgeo.train.callbacks import StepProgressBar, in_terminal_or_notebook
+from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.module import PotentialModule
 
 
 def make_trainer(
-    training: Training,
+    training: TrainingConfig,
     out: Path,
     callbacks: list[L.Callback],
     validate: bool,
@@ -49,7 +49,7 @@ def make_trainer(
     callbacks, bar = list(callbacks), training.progress and in_terminal_or_notebook()
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if bar and not has_bar:
-        callbacks.append(StepBar(refresh_rate=20))
+        callbacks.append(StepProgressBar(refresh_rate=20))
     if training.stop_patience:
         callbacks.append(EarlyStopping("val_loss", patience=training.stop_patience))
     several = devices * nodes > 1
@@ -82,7 +82,7 @@ def make_trainer(
     )
 
 
-def _processes(training: Training) -> tuple[int, int]:
+def _processes(training: TrainingConfig) -> tuple[int, int]:
     """Processes per node, and nodes."""
     launched, local = _launched("WORLD_SIZE"), _launched("LOCAL_WORLD_SIZE")
     nodes = launched // local if "LOCAL_WORLD_SIZE" in os.environ else 1  # torchrun sets both
@@ -122,7 +122,7 @@ def _accelerator(device: str) -> str:
 
 
 def stopped_by(trainer: L.Trainer, module: PotentialModule) -> str:
-    """What ended the training, as in `Fit`."""
+    """What ended the training, as in `FitResult`."""
     if module.diverged:
         return "diverged"
     if trainer.global_step == trainer.max_steps:

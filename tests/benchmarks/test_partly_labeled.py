@@ -13,9 +13,9 @@ import schnetgeo as sg
 from benchmarks.contestants import composition_model, mean_predictor
 from benchmarks.details import details
 from benchmarks.md17 import main
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
-from schnetgeo.train.metrics import Predictions, errors
+from schnetgeo.train.metrics import DatasetPrediction, compute_metrics
 
 FEW = (
     "--num-train 20 --num-val 10 --max-steps 2 --validate-every 2 --model.channels 8 "
@@ -24,17 +24,17 @@ FEW = (
 
 
 @pytest.fixture
-def data() -> PackedDataset:
+def data() -> StructureDataset:
     """Sixty molecules: each third lacks its energy, each fourth its forces."""
     structures = list(Demo("molecules")[:60])
     for data in structures[::3]:
         data.energy = None
     for data in structures[::4]:
         data.forces = None
-    return PackedDataset.from_list(structures)
+    return StructureDataset.from_list(structures)
 
 
-def with_labels(data: PackedDataset) -> tuple[torch.Tensor, torch.Tensor]:
+def with_labels(data: StructureDataset) -> tuple[torch.Tensor, torch.Tensor]:
     """Which structures have energies, which have forces."""
     number = torch.arange(len(data))
     return number % 3 != 0, number % 4 != 0
@@ -50,7 +50,7 @@ def test_closed_forms_are_of_the_energies_that_there_are(data):
 
 def test_the_report_draws_the_labels_that_there_are(data):
     energy, forces = with_labels(data)
-    predicted = Predictions(
+    predicted = DatasetPrediction(
         torch.zeros(60, dtype=torch.float64), torch.zeros(len(data.values("pos")), 3)
     )
     drawn = details(predicted, data, data)
@@ -67,8 +67,8 @@ def test_the_report_draws_the_labels_that_there_are(data):
 def test_test_structures_without_any_energy(data):
     energy, _ = with_labels(data)
     test = data[(~energy).nonzero().flatten()]
-    predicted = Predictions(torch.zeros(len(test), dtype=torch.float64), None)
-    assert errors(predicted, test) == (None, None, None, None)
+    predicted = DatasetPrediction(torch.zeros(len(test), dtype=torch.float64), None)
+    assert compute_metrics(predicted, test) == (None, None, None, None)
     assert "energy" not in details(predicted, test, data)
 
 

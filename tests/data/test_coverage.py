@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import schnetgeo as sg
 from schnetgeo.data.coverage import Coverage, independent_rows
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
@@ -31,7 +31,9 @@ def chain(symbols, energy=0.0):
 
 
 def chains(*formulas):
-    return PackedDataset.from_list([chain(f, float(k)) for k, f in enumerate(formulas)], "chains")
+    return StructureDataset.from_list(
+        [chain(f, float(k)) for k, f in enumerate(formulas)], "chains"
+    )
 
 
 def trained_on(*formulas):
@@ -73,7 +75,7 @@ def ways(potential, data):
     atoms = Atoms(data.z.numpy(), data.pos.numpy())
     atoms.calc = sg.Calculator(potential)
     with_forces = structure(data.z, data.pos, energy=data.energy)
-    dataset = PackedDataset.from_list([with_forces], "test")
+    dataset = StructureDataset.from_list([with_forces], "test")
     return {
         "eval": lambda: potential.eval()(data),
         "train": lambda: potential.train()(data),
@@ -122,7 +124,7 @@ def test_training_without_energies_determines_none():
     for data in structures:
         del data.energy
     model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0)
-    potential = new_potential(model, PackedDataset.from_list(structures)).eval()
+    potential = new_potential(model, StructureDataset.from_list(structures)).eval()
     with pytest.warns(UserWarning, match="training on no energies does not determine"):
         potential(chain("CH4"))
 

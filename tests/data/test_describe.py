@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from schnetgeo.data import from_ase
 from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.describe import distribution, elements, fields, formulas, geometry
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.errors import InputError
 from tests.data.test_packed import structures
@@ -21,11 +21,11 @@ def with_energies(values):
     parts = [from_ase(molecule("H2O")) for _ in values]
     for data, value in zip(parts, values, strict=True):
         data.energy = torch.tensor([value], dtype=torch.float64)
-    return PackedDataset.from_list(parts)
+    return StructureDataset.from_list(parts)
 
 
 def placed(*atoms):
-    return PackedDataset.from_list([from_ase(a) for a in atoms])
+    return StructureDataset.from_list([from_ase(a) for a in atoms])
 
 
 def test_formulas_and_elements():
@@ -38,7 +38,7 @@ def test_formulas_and_elements():
 
 
 def test_fields():
-    found = {f.name: f for f in fields(PackedDataset.from_list(structures(True)), {"mol": "D"})}
+    found = {f.name: f for f in fields(StructureDataset.from_list(structures(True)), {"mol": "D"})}
     assert found["forces"][1:5] == ("atom", [3], "float32", "eV/Å")
     assert found["cell"][1:5] == ("structure", [3, 3], "float64", "Å")
     assert found["smiles"][1:5] == ("structure", [], "text", None)
@@ -73,7 +73,7 @@ def test_a_pair_of_normals(first, second):
 def test_block_by_block(monkeypatch):
     dataset = Demo("molecules")
     whole = distribution(dataset, "residual")
-    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (100,))
+    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (100,))
     parts = distribution(dataset, "residual")
     assert parts.normal == pytest.approx(whole.normal, rel=1e-6, abs=1e-9)
     assert parts.pair[0] == pytest.approx(whole.pair[0], rel=1e-3)
@@ -110,7 +110,7 @@ def test_cells_tell_crystals_apart():
     data = structures(periodic=True)[2]
     other = data.clone()
     other.cell = other.cell * 1.01
-    assert geometry(PackedDataset.from_list([data, other])).exact_copies == 0
+    assert geometry(StructureDataset.from_list([data, other])).exact_copies == 0
 
 
 def test_published_duplicates_of_qm9():
@@ -129,13 +129,13 @@ def test_copies_are_found_whatever_the_sign_of_zero():
     positions = [[0.0, 0, 0], [0, 0, 0.74]]
     two = [from_ase(Atoms("H2", positions=np.array(positions) * sign)) for sign in (1, [-1, -1, 1])]
     two.append(from_ase(Atoms("H2", positions=[[0, 0, 0.0], [0, 0, 0.75]])))
-    assert exact_copies(PackedDataset.from_list(two)) == 1
+    assert exact_copies(StructureDataset.from_list(two)) == 1
 
 
 def test_distribution_of_a_label_that_no_structure_has():
     packed, sizes = Demo("ethanol")[:5].gathered()
     packed.energy_mask = torch.zeros(5, dtype=torch.bool)
-    dataset = PackedDataset(packed, sizes, "own")
+    dataset = StructureDataset(packed, sizes, "own")
     assert not dataset.has_label("energy")
     with pytest.raises(InputError, match="own: no structure has energy"):
         distribution(dataset, "energy")

@@ -5,13 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schnetgeo.data.loader import EndlessBatches, ordered_loader, shuffled_loader, train_loader
+from schnetgeo.data.loader import (
+    InfiniteBatchSampler,
+    ordered_loader,
+    shuffled_loader,
+    train_loader,
+)
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 
 
 def first_batches(number, *args, **options):
-    return list(islice(EndlessBatches(*args, **options), number))
+    return list(islice(InfiniteBatchSampler(*args, **options), number))
 
 
 def frames(number):
@@ -76,7 +81,7 @@ def test_epochs_and_seeds_differ():
 )
 def test_refuses(options, message):
     with pytest.raises(InputError, match=message):
-        EndlessBatches(**options)
+        InfiniteBatchSampler(**options)
 
 
 def test_train_loader_gives_those_batches():

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols, reference_states
 
 from schnetgeo.data import from_ase
 from schnetgeo.data.magnitudes import bonds_in_angstrom, doubts
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.units import BOHR, HARTREE, KCAL_MOL
@@ -31,7 +31,7 @@ def scaled(dataset, length=1.0, energy=1.0, force=1.0):
         structures.cell = structures.cell * length
     if structures.get("forces") is not None:
         structures.forces = structures.forces * force
-    return PackedDataset(structures, sizes, dataset.where)
+    return StructureDataset(structures, sizes, dataset.where)
 
 
 def with_energy(symbol):
@@ -68,14 +68,14 @@ def test_structures_without_a_label_do_not_hide_those_that_have_it(label):
     labeled[label] = high[label]
     kinds = {"forces": "force"}
     for rows in ([labeled, labeled, crystal], [crystal, crystal, labeled]):
-        dataset = PackedDataset.from_list(rows)
+        dataset = StructureDataset.from_list(rows)
         assert [doubt.kind for doubt in doubts(dataset)] == [kinds.get(label, label)]
         assert not [*doubts(dataset[[k for k in range(3) if rows[k] is crystal]])]
 
 
 def test_elements_in_their_usual_crystals():
     crystals = {z: from_ase(bulk(chemical_symbols[z])) for z in USUAL}
-    doubted = {z: [*doubts(PackedDataset.from_list([c]))] for z, c in crystals.items()}
+    doubted = {z: [*doubts(StructureDataset.from_list([c]))] for z, c in crystals.items()}
     assert len(doubted) > 50
     assert not any(doubted.values()), doubted
 
@@ -84,7 +84,7 @@ def test_bonds_tell_angstrom():
     """No data set in another unit looks as if it were in Å."""
     files = ("ni_crystal", "si_crystal", "qm7x_sample")
     data = [Demo("ethanol"), Demo("molecules"), *(read_npz(shared(f"{f}.npz")) for f in files)]
-    crystals = [PackedDataset.from_list([with_energy(symbol)]) for symbol in ("Cu", "W", "Si")]
+    crystals = [StructureDataset.from_list([with_energy(symbol)]) for symbol in ("Cu", "W", "Si")]
     for dataset in data + crystals:
         assert bonds_in_angstrom(dataset)
         for length in (BOHR, 1 / BOHR, 0.1, 10.0, 0.01, 100.0):
@@ -94,8 +94,8 @@ def test_bonds_tell_angstrom():
 @pytest.mark.parametrize("symbols", ["H", "He2", "Ar2"])
 def test_no_bonds_tell_nothing(symbols):
     atoms = Atoms(symbols, [[0, 0, 1.0 * k] for k in range(len(Atoms(symbols)))])
-    assert not bonds_in_angstrom(PackedDataset.from_list([from_ase(atoms)]))
+    assert not bonds_in_angstrom(StructureDataset.from_list([from_ase(atoms)]))
 
 
 def test_atoms_alone_have_no_neighbors():
-    assert not [*doubts(PackedDataset.from_list([from_ase(Atoms("H"))]))]
+    assert not [*doubts(StructureDataset.from_list([from_ase(Atoms("H"))]))]

@@ -9,14 +9,14 @@ from torch_geometric.loader import DataLoader
 from schnetgeo.data import Structure, to_ase
 from schnetgeo.data.describe import distribution, geometry
 from schnetgeo.data.loader import ordered_loader
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import fit_normalization
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train.loss import Loss
-from schnetgeo.train.metrics import Predictions, errors
+from schnetgeo.train.metrics import DatasetPrediction, compute_metrics
 
 
 def pair(distance=1.0, energy=None, forces=None, **more):
@@ -31,7 +31,7 @@ def pair(distance=1.0, energy=None, forces=None, **more):
 
 def partly_labeled():
     with pytest.warns(DataNote, match="of 3 structures 1 have no energy, 2 have no forces; they"):
-        return PackedDataset.from_list(
+        return StructureDataset.from_list(
             [pair(1.0, energy=-1.0, forces=0.5), pair(1.1, energy=-3.0), pair(1.2)]
         )
 
@@ -45,19 +45,19 @@ def test_masks_say_which_structures_have_a_label():
     assert batch.forces[:2].isnan().all()
     assert to_ase(dataset[0]).get_potential_energy() == -1.0
     assert to_ase(dataset[2]).calc is None
-    again = PackedDataset.from_list([dataset[k] for k in range(3)])
+    again = StructureDataset.from_list([dataset[k] for k in range(3)])
     assert again.values("forces_mask").tolist() == [True, False, False]
 
 
 def test_store_keeps_the_masks(tmp_path):
-    store = write_store(tmp_path / "own.store", [partly_labeled()])
+    store = write_on_disk(tmp_path / "own.store", [partly_labeled()])
     assert store.values("energy_mask").tolist() == [True, True, False]
     assert store.batch([1]).energy.tolist() == [-3.0]
 
 
 def test_a_number_that_is_missing_without_a_mask_is_refused():
     with pytest.raises(InputError, match="structure 1: energy is nan, but must be finite"):
-        PackedDataset.from_list([pair(1.0, energy=-1.0), pair(1.1, energy=np.nan)])
+        StructureDataset.from_list([pair(1.0, energy=-1.0), pair(1.1, energy=np.nan)])
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_a_number_that_is_missing_without_a_mask_is_refused():
 def test_large_whole_numbers_keep_their_digits(number, other, text):
     more = {} if other is None else {"key": other}
     with pytest.warns(DataNote, match="'key' became text, as whole numbers above 2.53"):
-        dataset = PackedDataset.from_list([pair(key=torch.tensor([number])), pair(**more)])
+        dataset = StructureDataset.from_list([pair(key=torch.tensor([number])), pair(**more)])
     assert dataset.values("key") == [str(number), text]
 
 
 def test_large_whole_numbers_of_all_structures_and_exact_ones_are_numbers():
-    dataset = PackedDataset.from_list([pair(key=torch.tensor([2**53 + 1])) for _ in range(2)])
+    dataset = StructureDataset.from_list([pair(key=torch.tensor([2**53 + 1])) for _ in range(2)])
     assert dataset.values("key").tolist() == [2**53 + 1] * 2
-    dataset = PackedDataset.from_list([pair(key=torch.tensor([2**53])), pair()])
+    dataset = StructureDataset.from_list([pair(key=torch.tensor([2**53])), pair()])
     assert dataset.values("key")[0] == 2**53
 
 
@@ -102,15 +102,17 @@ def test_loss_is_the_mean_over_the_labels_that_are_there():
 
 
 def test_errors_are_those_of_the_labels_that_are_there():
-    predictions = Predictions(torch.tensor([0.0, 0.0, 7.0]).double(), torch.zeros(6, 3).double())
-    found = errors(predictions, partly_labeled())
+    predictions = DatasetPrediction(
+        torch.tensor([0.0, 0.0, 7.0]).double(), torch.zeros(6, 3).double()
+    )
+    found = compute_metrics(predictions, partly_labeled())
     assert found.energy_mae == pytest.approx(2.0)
     assert found.force_mae == pytest.approx(0.5)
 
 
 def test_types_that_differ():
     with pytest.warns(DataNote, match="'mixed' .* of 2, 'flag' .* of 1 of 2 structures"):
-        dataset = PackedDataset.from_list(
+        dataset = StructureDataset.from_list(
             [
                 pair(1.0, name="a", number=torch.tensor([7]), mixed=torch.ones(1, 2)),
                 pair(1.1, name=torch.tensor([7]), number=torch.tensor([0.5]),
@@ -125,7 +127,7 @@ def test_types_that_differ():
 
 def test_attributes_of_atoms_that_some_lack_are_those_of_ase():
     with pytest.warns(DataNote, match="1 have no 'tags', 1 have no 'masses'"):
-        dataset = PackedDataset.from_list(
+        dataset = StructureDataset.from_list(
             [pair(1.0, tags=torch.tensor([1, 2]), masses=torch.tensor([2.0, 2.0]).double()), pair()]
         )
     assert dataset.values("tags").tolist() == [1, 2, 0, 0]
@@ -140,7 +142,7 @@ class Shift:
 
 
 def test_a_transform_reaches_every_batch():
-    dataset = PackedDataset.from_list([pair(1.0, energy=-1.0), pair(1.1, energy=-3.0)])
+    dataset = StructureDataset.from_list([pair(1.0, energy=-1.0), pair(1.1, energy=-3.0)])
     dataset.transform = Shift()
     right = next(iter(DataLoader(dataset, batch_size=2)))
     for batch in (
@@ -168,9 +170,9 @@ def crystal(length, turn=None):
 
 
 def test_crystals_of_other_sizes_are_no_copies():
-    found = geometry(PackedDataset.from_list([crystal(a) for a in (3.4, 3.5, 3.6)]))
+    found = geometry(StructureDataset.from_list([crystal(a) for a in (3.4, 3.5, 3.6)]))
     assert (found.exact_copies, found.alike) == (0, 0)
     c, s = np.cos(0.3), np.sin(0.3)
     turn = torch.tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    found = geometry(PackedDataset.from_list([crystal(3.4), crystal(3.5), crystal(3.4, turn)]))
+    found = geometry(StructureDataset.from_list([crystal(3.4), crystal(3.5), crystal(3.4, turn)]))
     assert (found.exact_copies, found.alike) == (0, 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schnetgeo.data.columns import created
 from schnetgeo.data.names import check_name
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
 
@@ -41,7 +41,7 @@ def test_no_data_set_has_them(name):
     packed = Structure(**fields)
     packed[name] = torch.zeros(2)
     with pytest.raises(InputError, match="mine: .*(cannot be|a field cannot be called)"):
-        PackedDataset(packed, torch.tensor([1, 1]), where="mine")
+        StructureDataset(packed, torch.tensor([1, 1]), where="mine")
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -13,7 +13,7 @@ from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import Structure, from_ase, with_edges
 from schnetgeo.data.gather import Runs
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
 
@@ -83,7 +83,7 @@ def gathered(request, monkeypatch):
 @pytest.mark.parametrize("kind", ["molecules", "clusters", "crystals"])
 def test_batch_is_that_of_pyg(kind, edges):
     parts = molecules() if kind == "molecules" else structures(kind == "crystals")
-    dataset = PackedDataset.from_list(parts)
+    dataset = StructureDataset.from_list(parts)
     if edges:
         dataset = dataset.with_edges(CUTOFF)
         parts = [with_edges(data, CUTOFF) for data in parts]
@@ -102,7 +102,7 @@ def test_batch_is_that_of_pyg(kind, edges):
 def test_batches_are_made_where_the_data_are(kind):
     """A device without memory refuses all that would have to wait for another one."""
     parts = molecules() if kind == "molecules" else structures(periodic=True)
-    dataset = PackedDataset.from_list(parts).with_edges(CUTOFF)[1:]
+    dataset = StructureDataset.from_list(parts).with_edges(CUTOFF)[1:]
     batch, expected = dataset.to("meta").batch([3, 0, 3]), dataset.batch([3, 0, 3])
     assert batch.smiles == expected.smiles
     for key, value in expected.to_dict().items():
@@ -120,7 +120,7 @@ def test_batches_are_made_where_the_data_are(kind):
 @settings(max_examples=25, deadline=None)
 def test_any_sizes_and_any_choice(atoms, rng):
     parts = [labeled(a, index) for index, a in enumerate(atoms)]
-    dataset = PackedDataset.from_list(parts).with_edges(CUTOFF)
+    dataset = StructureDataset.from_list(parts).with_edges(CUTOFF)
     chosen = rng.integers(len(parts), size=rng.integers(1, 8)).tolist()
     expected = Batch.from_data_list([with_edges(parts[i], CUTOFF) for i in chosen])
     assert_equal_batches(dataset.batch(chosen), expected)
@@ -129,7 +129,7 @@ def test_any_sizes_and_any_choice(atoms, rng):
 @pytest.mark.parametrize("edges", [False, True])
 def test_pyg_loader(edges):
     parts = structures(periodic=True)
-    dataset = PackedDataset.from_list(parts)
+    dataset = StructureDataset.from_list(parts)
     if edges:
         dataset, parts = dataset.with_edges(CUTOFF), [with_edges(d, CUTOFF) for d in parts]
     batches = list(DataLoader(dataset, batch_size=4))
@@ -150,7 +150,7 @@ def test_pyg_loader(edges):
 )
 def test_subsets(key, rows):
     parts = structures(periodic=False)
-    dataset = PackedDataset.from_list(parts)
+    dataset = StructureDataset.from_list(parts)
     subset = dataset[key]
     assert len(subset) == len(rows)
     assert subset.packed.pos.data_ptr() == dataset.packed.pos.data_ptr()
@@ -166,7 +166,7 @@ def test_subsets(key, rows):
 
 
 def test_subsets_of_subsets():
-    dataset = PackedDataset.from_list(structures(periodic=False))
+    dataset = StructureDataset.from_list(structures(periodic=False))
     for subset, rows in [
         (dataset[1::2][::-1], [5, 3, 1]),
         (dataset[1::2][[2, 0]], [5, 1]),
@@ -181,7 +181,7 @@ def test_subsets_of_subsets():
 
 
 def test_positions_count_from_the_end_where_negative():
-    dataset = PackedDataset.from_list(structures(periodic=False), where="own data")
+    dataset = StructureDataset.from_list(structures(periodic=False), where="own data")
     assert dataset.batch([-2, 0, -1]).mol_index.tolist() == [4, 0, 5]
     assert dataset[1:3].batch([-1]).mol_index.tolist() == [2]
     for wrong in ([6], [-7], [0.5], [True, False]):
@@ -190,12 +190,12 @@ def test_positions_count_from_the_end_where_negative():
 
 
 def test_digest_tells_structures_and_labels_and_their_order():
-    dataset = PackedDataset.from_list(structures(periodic=True))
-    again = PackedDataset.from_list(structures(periodic=True))
+    dataset = StructureDataset.from_list(structures(periodic=True))
+    again = StructureDataset.from_list(structures(periodic=True))
     assert dataset.digest == again.digest == dataset.with_edges(CUTOFF).digest
     others = [dataset[:5], dataset[[1, 0, 2, 3, 4, 5]], dataset[[0, 0, 2, 3, 4, 5]], dataset[:0]]
     for field in ("pos", "energy", "forces", "cell", "stress"):
-        others.append(PackedDataset.from_list(structures(periodic=True)))
+        others.append(StructureDataset.from_list(structures(periodic=True)))
         others[-1].packed[field].view(-1)[-1] += 1e-6
     found = {other.digest for other in others}
     assert len(found) == len(others)
@@ -203,7 +203,7 @@ def test_digest_tells_structures_and_labels_and_their_order():
 
 
 def test_blocks_are_the_same_structures_in_order():
-    dataset = PackedDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
+    dataset = StructureDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
     blocks = list(dataset.blocks(2))
     assert [len(block) for block in blocks] == [2, 2, 1]
     assert torch.cat([block.values("mol_index") for block in blocks]).tolist() == [3, 1, 4, 0, 5]
@@ -211,7 +211,7 @@ def test_blocks_are_the_same_structures_in_order():
 
 @pytest.mark.parametrize("periodic", [False, True])
 def test_edges_of_subset(periodic):
-    dataset = PackedDataset.from_list(structures(periodic))
+    dataset = StructureDataset.from_list(structures(periodic))
     subset = dataset[[5, 1, 3]]
     built = subset.with_edges(CUTOFF)
     assert built.packed.z.numel() == int(subset.num_atoms.sum())  # it holds nothing else
@@ -226,7 +226,7 @@ def test_edges_of_subset(periodic):
 
 @pytest.mark.parametrize("other", [2.0, 4.0])
 def test_edges_are_built_again_for_another_cutoff(other):
-    dataset = PackedDataset.from_list(structures(periodic=True))
+    dataset = StructureDataset.from_list(structures(periodic=True))
     again = dataset.with_edges(CUTOFF).with_edges(other)
     assert_equal_batches(again.batch(range(6)), dataset.with_edges(other).batch(range(6)))
 
@@ -234,7 +234,7 @@ def test_edges_are_built_again_for_another_cutoff(other):
 def test_edges_across_more_cells_than_are_counted(monkeypatch):
     parts = structures(periodic=True)
     parts[3].pos = parts[3].pos + 2**15 * parts[3].cell[0, :1] * torch.tensor([[1.0], [0.0]])
-    dataset = PackedDataset.from_list(parts, where="own data")
+    dataset = StructureDataset.from_list(parts, where="own data")
     monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
     with pytest.raises(InputError, match=r"own data, structure 3: an edge crosses the cell \["):
         dataset.with_edges(CUTOFF)
@@ -244,21 +244,21 @@ def test_structures_without_any_edge():
     rng = np.random.default_rng(1)
     parts = [labeled(random_cluster(rng, size), size) for size in (1, 4, 1)]
     for order in ([0], [0, 2], [1, 0, 2]):
-        dataset = PackedDataset.from_list([parts[i] for i in order]).with_edges(CUTOFF)
+        dataset = StructureDataset.from_list([parts[i] for i in order]).with_edges(CUTOFF)
         expected = Batch.from_data_list([with_edges(parts[i], CUTOFF) for i in order])
         assert_equal_batches(dataset.batch(range(len(order))), expected)
     assert dataset.batch([1]).edge_index.shape == (2, 0)
 
 
 def test_edges_are_built_in_blocks(monkeypatch):
-    dataset = PackedDataset.from_list(structures(periodic=True))
+    dataset = StructureDataset.from_list(structures(periodic=True))
     whole = dataset.with_edges(CUTOFF).batch(range(6))
     monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
     assert_equal_batches(dataset.with_edges(CUTOFF).batch(range(6)), whole)
 
 
 def test_strings_and_scalars_survive():
-    dataset = PackedDataset.from_list(structures(periodic=False))
+    dataset = StructureDataset.from_list(structures(periodic=False))
     assert dataset.values("smiles") == [f"molecule {i}" for i in range(6)]
     assert dataset[3].smiles == "molecule 3"
     assert dataset.batch([5, 2]).smiles == ["molecule 5", "molecule 2"]
@@ -268,7 +268,7 @@ def test_strings_and_scalars_survive():
 
 
 def test_batches_own_their_memory():
-    dataset = PackedDataset.from_list(structures(periodic=False))
+    dataset = StructureDataset.from_list(structures(periodic=False))
     before = dataset[0].pos.clone()
     dataset.batch([0, 1]).pos.zero_()
     assert torch.equal(dataset[0].pos, before)
@@ -278,11 +278,11 @@ def test_attributes_have_one_order_in_every_process():
     code = """
 from ase.build import bulk
 from schnetgeo.data import from_ase
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 item = from_ase(bulk("Cu"))
 for name in ("gap", "spin", "dipole", "charge", "volume"):
     item[name] = item.pos.new_ones(1)
-dataset = PackedDataset.from_list([item] * 3).with_edges(3.0)
+dataset = StructureDataset.from_list([item] * 3).with_edges(3.0)
 print(dataset[0].keys(), dataset.batch([0, 1]).keys(), dataset.packed.keys())
 """
     orders = {
@@ -299,7 +299,7 @@ print(dataset[0].keys(), dataset.batch([0, 1]).keys(), dataset.packed.keys())
 
 
 def test_travels_to_other_processes():
-    dataset = PackedDataset.from_list(structures(periodic=True)).with_edges(CUTOFF)[1:4]
+    dataset = StructureDataset.from_list(structures(periodic=True)).with_edges(CUTOFF)[1:4]
     copy = pickle.loads(pickle.dumps(dataset))
     assert_equal_batches(copy.batch([0, 2]), dataset.batch([0, 2]))
 
@@ -325,15 +325,15 @@ def test_refuses_structures_that_differ(change, message):
     parts = structures(periodic=False)
     change(parts[2]._store)
     with pytest.raises(InputError, match=message):
-        PackedDataset.from_list(parts, where="own data")
+        StructureDataset.from_list(parts, where="own data")
 
 
 def test_numbers_structures_over_all_blocks(monkeypatch):
-    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (2,))
+    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (2,))
     parts = structures(periodic=False)
     parts[5].pos[1] = parts[5].pos[2]
     with pytest.raises(InputError, match="own data, structure 5: atoms 1 and 2 are in one place"):
-        PackedDataset.from_list(parts, where="own data")
+        StructureDataset.from_list(parts, where="own data")
 
 
 @pytest.mark.parametrize(
@@ -344,29 +344,29 @@ def test_numbers_structures_over_all_blocks(monkeypatch):
     ],
 )
 def test_refuses_other_numbers_of_rows(key, rows):
-    packed = PackedDataset.from_list(structures(periodic=False))
+    packed = StructureDataset.from_list(structures(periodic=False))
     packed.packed[key] = torch.ones(5)
     with pytest.raises(InputError, match=f"own data: {key} must have {rows}"):
-        PackedDataset(packed.packed, packed.num_atoms, "own data")
+        StructureDataset(packed.packed, packed.num_atoms, "own data")
 
 
 def test_refuses_what_it_cannot_pack():
     parts = structures(periodic=False)
     with pytest.raises(InputError, match="own data: holds no structures"):
-        PackedDataset.from_list([], where="own data")
+        StructureDataset.from_list([], where="own data")
     with pytest.raises(InputError, match="structure 0: has 'edge_index' already"):
-        PackedDataset.from_list([with_edges(data, CUTOFF) for data in parts])
+        StructureDataset.from_list([with_edges(data, CUTOFF) for data in parts])
     for data in parts:
         data.features = torch.ones(data.z.numel(), 4)
     with pytest.raises(InputError, match=r"0: features must have 1 rows, got shape \(5, 4\); per"):
-        PackedDataset.from_list(parts)
+        StructureDataset.from_list(parts)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16])
 def test_atomic_numbers_of_small_types(dtype):
     """As files have them: a model looks elements up by int64."""
     data = Structure(z=torch.tensor([8, 1], dtype=dtype), pos=torch.eye(2, 3))
-    packed = PackedDataset.from_list([data, data])
+    packed = StructureDataset.from_list([data, data])
     assert packed.batch([0, 1]).z.dtype == torch.int64
     assert data.z.dtype == dtype
 
@@ -374,7 +374,7 @@ def test_atomic_numbers_of_small_types(dtype):
 @pytest.mark.parametrize("value", [torch.tensor(1.0), 3.0])
 def test_an_attribute_of_no_rows_is_refused(value):
     dataset = molecules()
-    packed, sizes = PackedDataset.from_list(dataset).gathered()
+    packed, sizes = StructureDataset.from_list(dataset).gathered()
     packed.temperature = value
     with pytest.raises(InputError, match="own: temperature must have .* rows, one for each struct"):
-        PackedDataset(packed, sizes, "own")
+        StructureDataset(packed, sizes, "own")

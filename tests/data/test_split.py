@@ -14,9 +14,9 @@ from schnetgeo.data.split import (
     group_split,
     is_trajectory,
     k_fold,
+    make_split,
     note,
     random_split,
-    split_by,
 )
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.npz import read_npz
@@ -223,7 +223,7 @@ def test_files(tmp_path):
 def test_refuses_files(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(InputError, match=message):
-        split_by(str(tmp_path / "f.npz"), Demo("ethanol")[:5], 1, 1)
+        make_split(str(tmp_path / "f.npz"), Demo("ethanol")[:5], 1, 1)
 
 
 def test_refuses_what_is_no_split(tmp_path):
@@ -242,13 +242,13 @@ def test_words_of_the_shell(tmp_path):
         "group:origin": group_split(torch.arange(100) // 10, *numbers),
     }
     for how, split in expected.items():
-        assert split_by(how, dataset, *numbers).digest == split.digest
+        assert make_split(how, dataset, *numbers).digest == split.digest
         split.save(tmp_path / "split.npz")
-        assert split_by(str(tmp_path / "split.npz"), dataset, 1, 1).digest == split.digest
+        assert make_split(str(tmp_path / "split.npz"), dataset, 1, 1).digest == split.digest
     with pytest.raises(InputError, match=r"has no 'mol' to group by; it has energy, origin"):
-        split_by("group:mol", dataset, *numbers)
+        make_split("group:mol", dataset, *numbers)
     with pytest.raises(InputError, match="split 'time' is no file and none of random, blocks, gr"):
-        split_by("time", dataset, *numbers)
+        make_split("time", dataset, *numbers)
 
 
 def test_a_trajectory_split_at_random_says_so():
@@ -302,7 +302,7 @@ def test_structures_of_a_file_stay_together(tmp_path):
         ase.io.write(tmp_path / f"{k}.xyz", chosen, format="extxyz")
     data = AtomsFile([tmp_path / f"{k}.xyz" for k in range(4)])
     for part, order in ((data, range(18)), (data[::-1], range(17, -1, -1))):
-        split = split_by("group:file", part, 5, 1, None, 3)
+        split = make_split("group:file", part, 5, 1, None, 3)
         files = [{int(file_of[order[i]]) for i in indices.tolist()} for indices in split]
         assert all(files)
         assert sum(map(len, files)) == 4  # no file is in two parts

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import ASE, Convention, FileUnits, Units, check_effect, stated_in
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
@@ -19,7 +19,7 @@ KINDS = Units._fields
 def water(energy=-2080.0, force=0.3, scale=1.0):
     """Four water molecules, all-electron energies."""
     pos = torch.tensor([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], dtype=torch.float64) * scale
-    return PackedDataset(
+    return StructureDataset(
         Structure(
             z=torch.tensor([8, 1, 1] * 4),
             pos=pos.repeat(4, 1),

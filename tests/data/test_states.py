@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from schnetgeo.data import Structure
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.nn import SchNet
 from schnetgeo.notes import DataNote
 from schnetgeo.potential import Potential
@@ -51,7 +51,7 @@ def test_closed_shells_are_not_noted(states):
         warnings.simplefilter("error")
         potential = small()
         potential(oxygen(**states))
-        cover(potential, PackedDataset.from_list([oxygen(**states)]))
+        cover(potential, StructureDataset.from_list([oxygen(**states)]))
 
 
 class Charged(nn.Module):
@@ -72,7 +72,7 @@ def test_own_models_are_not_noted():
 def test_training_counts_geometries_with_several_energies():
     neutral, anion = oxygen(charge=0), oxygen(charge=-1, energy=-4.5)
     others = [oxygen(1.3, charge=-1), oxygen(1.4, charge=0), oxygen(1.4, charge=0)]
-    train = PackedDataset.from_list([neutral, anion, *others], where="oxygen.xyz")
+    train = StructureDataset.from_list([neutral, anion, *others], where="oxygen.xyz")
     text = r"oxygen.xyz: charge -1 is no input .*\(several energies for 1 of the geometries"
     with pytest.warns(DataNote, match=text):
         cover(small(), train)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from schnetgeo.data import Structure
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
 from schnetgeo.datasets import AtomsFile, Demo
 from tests.shared_data import shared
@@ -22,7 +22,7 @@ def dataset(compositions_, energy_of, forces=None):
         if forces is not None:
             data.forces = forces(len(z))
         structures.append(data)
-    return PackedDataset.from_list(structures)
+    return StructureDataset.from_list(structures)
 
 
 def sum_of_atoms(z):
@@ -115,7 +115,7 @@ def test_forces_alone():
     for data in Demo("ethanol")[:5]:
         del data.energy
         structures.append(data)
-    references, scale = fit_normalization(PackedDataset.from_list(structures), MAX_Z)
+    references, scale = fit_normalization(StructureDataset.from_list(structures), MAX_Z)
     assert not references.any()
     assert 0.1 < scale < 10
 
@@ -133,10 +133,10 @@ def test_composition_explains_qm9_but_for_0_86_ev():
 def test_block_by_block_is_all_at_once(monkeypatch, part, forces):
     dataset = Demo(part)[::2]
     if not forces:
-        dataset = PackedDataset(*dataset.gathered())
+        dataset = StructureDataset(*dataset.gathered())
         del dataset.packed.forces
     whole = fit_normalization(dataset, 10)
-    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (100,))
+    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (100,))
     parts = fit_normalization(dataset, 10)
     assert parts.scale == pytest.approx(whole.scale, rel=1e-9)
     counts = compositions(dataset, 10).double()

@@ -23,17 +23,17 @@ from torch_geometric.loader import DataLoader as PyGLoader
 from schnetgeo.data import columns
 from schnetgeo.data import store as store_module
 from schnetgeo.data.merge import Remarks, merged
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import fit_normalization
-from schnetgeo.data.store import Store
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store import OnDiskDataset
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 from schnetgeo.files import file_lock
 from tests.data.test_packed import CUTOFF, assert_equal_batches, molecules, structures
 
 SLOW_WRITER = """
 import sys, time
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import Demo
 
 def parts():
@@ -42,13 +42,13 @@ def parts():
         print("block", flush=True)
         time.sleep(0.3)
 
-write_store(sys.argv[1], parts(), append=len(sys.argv) > 2)
+write_on_disk(sys.argv[1], parts(), append=len(sys.argv) > 2)
 """
 
 
 def packed(kind="crystals"):
     parts = molecules() if kind == "molecules" else structures(kind == "crystals")
-    return PackedDataset.from_list(parts, where="own data")
+    return StructureDataset.from_list(parts, where="own data")
 
 
 def halves(dataset):
@@ -71,8 +71,8 @@ def assert_same(store, dataset):
 @pytest.mark.parametrize("kind", ["molecules", "clusters", "crystals"])
 def test_store_is_the_data_set(tmp_path, kind):
     dataset = packed(kind)
-    written = write_store(tmp_path / "a", halves(dataset))
-    for store in (written, Store(tmp_path / "a"), Store(str(tmp_path / "a"))):
+    written = write_on_disk(tmp_path / "a", halves(dataset))
+    for store in (written, OnDiskDataset(tmp_path / "a"), OnDiskDataset(str(tmp_path / "a"))):
         assert_same(store, dataset)
         assert_same(store[1:5][[2, 0]], dataset[[3, 1]])
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
@@ -80,9 +80,9 @@ def test_store_is_the_data_set(tmp_path, kind):
 
 
 def test_blocks_of_one_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(PackedDataset.blocks, "__defaults__", (2,))
+    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (2,))
     dataset = packed()
-    assert_same(write_store(tmp_path / "a", [dataset[[5, 1, 3, 0, 2]]]), dataset[[5, 1, 3, 0, 2]])
+    assert_same(write_on_disk(tmp_path / "a", [dataset[[5, 1, 3, 0, 2]]]), dataset[[5, 1, 3, 0, 2]])
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -91,7 +91,7 @@ def test_edges(tmp_path, kind, on_disk):
     dataset = packed(kind)
     chosen = [4, 1, 2]
     expected = dataset.with_edges(CUTOFF)
-    store = write_store(tmp_path / "a", halves(dataset))
+    store = write_on_disk(tmp_path / "a", halves(dataset))
     built = store[chosen].with_edges(CUTOFF, on_disk=on_disk)
     for position in ([0, 1, 2], [2, 0], []):
         wanted = expected.batch([chosen[i] for i in position])
@@ -108,14 +108,14 @@ def test_edges(tmp_path, kind, on_disk):
 
 
 def test_edges_on_disk_are_found_again(tmp_path, monkeypatch):
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     expected = store.with_edges(CUTOFF, on_disk=True).batch([2, 5])
     monkeypatch.setattr("schnetgeo.data.store.local_edges", None)
-    assert_equal_batches(Store(tmp_path / "a").with_edges(CUTOFF).batch([2, 5]), expected)
+    assert_equal_batches(OnDiskDataset(tmp_path / "a").with_edges(CUTOFF).batch([2, 5]), expected)
 
 
 def test_many_atoms_keep_their_edges_on_disk(tmp_path, monkeypatch):
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     monkeypatch.setattr("schnetgeo.data.store._MANY", 26)
     store[:5].with_edges(CUTOFF)
     assert not (tmp_path / "a" / f"edges_{CUTOFF}").exists()  # 24 atoms
@@ -126,9 +126,9 @@ def test_many_atoms_keep_their_edges_on_disk(tmp_path, monkeypatch):
 def test_appended(tmp_path):
     dataset = packed()
     first, second = halves(dataset)
-    old = write_store(tmp_path / "a", [first])
+    old = write_on_disk(tmp_path / "a", [first])
     old.with_edges(CUTOFF, on_disk=True)
-    new = write_store(tmp_path / "a", [second], append=True)
+    new = write_on_disk(tmp_path / "a", [second], append=True)
     assert_same(old, first)  # what was opened before stays as it was
     assert_same(new, dataset)
     assert_same(pickle.loads(pickle.dumps(old)), first)
@@ -137,13 +137,13 @@ def test_appended(tmp_path):
 
 
 def test_notes(tmp_path):
-    write_store(tmp_path / "a", [packed()], units={"mu": "Debye"})
-    write_store(tmp_path / "a", [packed()], append=True)
-    assert Store(tmp_path / "a").notes == {"units": {"mu": "Debye"}}
+    write_on_disk(tmp_path / "a", [packed()], units={"mu": "Debye"})
+    write_on_disk(tmp_path / "a", [packed()], append=True)
+    assert OnDiskDataset(tmp_path / "a").notes == {"units": {"mu": "Debye"}}
 
 
 def test_writing_into_it_leaves_the_file_alone(tmp_path):
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     before = files(tmp_path)
     store.packed.pos += 1.0
     store.batch([0]).pos.zero_()
@@ -152,51 +152,51 @@ def test_writing_into_it_leaves_the_file_alone(tmp_path):
 
 def test_opening_a_large_store_reads_no_data(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_LARGE", 0)
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     for path in (tmp_path / "a").iterdir():
         if path.name != columns.HEADER and path.suffix != ".ptr" and path.name != "ptr":
             path.write_bytes(b"\xff" * path.stat().st_size)  # NaN everywhere
-    assert bool(Store(tmp_path / "a").packed.pos.isnan().all())
+    assert bool(OnDiskDataset(tmp_path / "a").packed.pos.isnan().all())
 
 
 def test_larger_than_memory_opens(tmp_path, monkeypatch):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     path = tmp_path / "a" / "more"
     os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**43)  # 8 TiB of nothing
     header = columns.read_header(tmp_path / "a")
     more = {"dtype": "<f4", "shape": [2**20], "rows": 6, "crc32": 0}
     columns._write_header(tmp_path / "a", header["columns"] | {"more": more}, header)
     with pytest.raises(InputError, match="a/more: was changed after writing, or is damaged"):
-        Store(tmp_path / "a")
+        OnDiskDataset(tmp_path / "a")
     monkeypatch.setattr(store_module, "_LARGE", 2**20)
-    store = Store(tmp_path / "a")
+    store = OnDiskDataset(tmp_path / "a")
     assert store.batch([3]).more.shape == (1, 2**20)
 
 
 def test_more_rows_than_structures(tmp_path):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     header = columns.read_header(tmp_path / "a")
     header["columns"]["energy"]["rows"] = 5
     columns._write_header(tmp_path / "a", header["columns"], header)
     with pytest.raises(InputError, match=r"a/energy: has shape \(5,\) .*, where \(6,\) is needed"):
-        Store(tmp_path / "a")
+        OnDiskDataset(tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["ptr", "z", "pos", "energy", "smiles.ptr", "smiles.text"])
 def test_a_flipped_bit_is_noticed(tmp_path, name):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     path = tmp_path / "a" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"a/{name}: "):
-        Store(tmp_path / "a")
+        OnDiskDataset(tmp_path / "a")
 
 
 def test_check_reads_a_large_store(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_LARGE", 0)
-    store = write_store(tmp_path / "a", halves(packed()))
-    write_store(tmp_path / "a", [packed()], append=True).check()
+    store = write_on_disk(tmp_path / "a", halves(packed()))
+    write_on_disk(tmp_path / "a", [packed()], append=True).check()
     (tmp_path / "a" / "pos").write_bytes(b"1" + (tmp_path / "a" / "pos").read_bytes()[1:])
     with pytest.raises(InputError, match="a/pos: was changed after writing, or is damaged"):
         store.check()
@@ -205,7 +205,7 @@ def test_check_reads_a_large_store(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["edge_index", "edge_reverse", "edge_ptr"])
 def test_edges_of_other_structures_are_refused(tmp_path, name):
     """Whoever writes such a file can write its CRC-32 too."""
-    store = write_store(tmp_path / "a", [packed("molecules")])
+    store = write_on_disk(tmp_path / "a", [packed("molecules")])
     folder = tmp_path / "a" / f"edges_{CUTOFF}"
     store.with_edges(CUTOFF, on_disk=True)
     path, header = folder / name, columns.read_header(folder)
@@ -224,7 +224,7 @@ def test_edges_of_other_structures_are_refused(tmp_path, name):
     ids=str,
 )
 def test_headers_that_hold_no_edges(tmp_path, change):
-    store = write_store(tmp_path / "a", [packed("molecules")])
+    store = write_on_disk(tmp_path / "a", [packed("molecules")])
     folder = tmp_path / "a" / f"edges_{CUTOFF}"
     store.with_edges(CUTOFF, on_disk=True)
     header = columns.read_header(folder)
@@ -241,7 +241,7 @@ def test_headers_that_hold_no_edges(tmp_path, change):
 
 @pytest.mark.parametrize("shift", [22272, -1, 2**62])
 def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
-    write_store(tmp_path / "a", [packed("molecules")])
+    write_on_disk(tmp_path / "a", [packed("molecules")])
     path, header = tmp_path / "a" / "ptr", columns.read_header(tmp_path / "a")
     values = np.fromfile(path, np.int64)
     values[2] = values[1] + (shift if shift > 0 else -1)
@@ -249,11 +249,11 @@ def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
     header["columns"]["ptr"]["crc32"] = zlib.crc32(values.tobytes())
     columns._write_header(tmp_path / "a", header["columns"], header)
     with pytest.raises(InputError, match="a/ptr: does not say where 6 parts of"):
-        Store(tmp_path / "a")
+        OnDiskDataset(tmp_path / "a")
 
 
 def test_workers_open_it_themselves(tmp_path):
-    store = write_store(tmp_path / "a", [packed()])[[4, 0, 3, 1]]
+    store = write_on_disk(tmp_path / "a", [packed()])[[4, 0, 3, 1]]
     assert len(pickle.dumps(store)) < 4000
     expected = store.batch([2, 3])
     spawn = DataLoader(
@@ -264,7 +264,7 @@ def test_workers_open_it_themselves(tmp_path):
 
 
 def test_distributed_sampler(tmp_path):
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     seen = []
     for rank in range(2):
         sampler = DistributedSampler(store, num_replicas=2, rank=rank, shuffle=True, seed=3)
@@ -277,13 +277,13 @@ ON_DISK = """
 import sys
 from schnetgeo.data.loader import shuffled_loader
 from schnetgeo.data.statistics import fit_normalization
-from schnetgeo.data.store import Store
+from schnetgeo.data.store import OnDiskDataset
 
 def own_memory():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
 
-store = Store(sys.argv[1])
+store = OnDiskDataset(sys.argv[1])
 fit_normalization(store[:5000], 10)
 list(shuffled_loader(store[:100].with_edges(3.0), 50))
 before = own_memory()
@@ -301,7 +301,7 @@ def test_epochs_of_what_is_on_disk_need_no_memory(tmp_path, on_disk):
     from schnetgeo.datasets import Demo
 
     frames = Demo("ethanol")
-    store = write_store(tmp_path / "a", (frames for _ in range(25)))
+    store = write_on_disk(tmp_path / "a", (frames for _ in range(25)))
     if on_disk:
         store.with_edges(4.0, on_disk=True)
     size = sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
@@ -313,7 +313,7 @@ def test_epochs_of_what_is_on_disk_need_no_memory(tmp_path, on_disk):
 
 def test_normalization_is_that_of_memory(tmp_path):
     dataset = packed("molecules")
-    store = write_store(tmp_path / "a", [dataset])
+    store = write_on_disk(tmp_path / "a", [dataset])
     expected = fit_normalization(dataset[1:], 20)
     for ours, theirs in zip(fit_normalization(store[1:], 20), expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-12)
@@ -359,12 +359,12 @@ def numbers(dataset):
 )
 def test_parts_that_differ_from_a_store(tmp_path, change, message):
     dataset = packed()
-    write_store(tmp_path / "a", [dataset])
+    write_on_disk(tmp_path / "a", [dataset])
     before = files(tmp_path)
     with pytest.raises(InputError, match=message):
-        write_store(tmp_path / "a", [dataset, change(dataset)], append=True)
+        write_on_disk(tmp_path / "a", [dataset, change(dataset)], append=True)
     assert files(tmp_path) == before
-    assert_same(write_store(tmp_path / "a", [single(dataset)], append=True)[:6], dataset)
+    assert_same(write_on_disk(tmp_path / "a", [single(dataset)], append=True)[:6], dataset)
 
 
 def renamed(dataset):
@@ -393,11 +393,11 @@ def test_parts_that_differ_are_brought_together_as_in_memory(order, size, tmp_pa
     parts = [changes[k](packed())[k : k + size] for k in order]
     remarks, expected = Remarks(), Remarks()
     folder = tmp_path_factory.mktemp("stores") / "a"
-    store = write_store(folder, parts, remarks=remarks)
+    store = write_on_disk(folder, parts, remarks=remarks)
     gathered = [part.gathered() for part in parts]
     structures, sizes = zip(*gathered, strict=True)
     wheres, counts = [part.where for part in parts], [len(part) for part in parts]
-    whole = PackedDataset(merged(structures, counts, wheres, expected), torch.cat(sizes))
+    whole = StructureDataset(merged(structures, counts, wheres, expected), torch.cat(sizes))
     assert set(store.packed.keys()) == set(whole.packed.keys())
     for key in set(whole.packed.keys()) - {"ptr"}:
         ours, theirs = store.values(key), whole.values(key)
@@ -411,14 +411,14 @@ def test_parts_that_differ_are_brought_together_as_in_memory(order, size, tmp_pa
 
 
 def test_refuses_what_is_there_and_what_is_nothing(tmp_path):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     before = files(tmp_path)
     with pytest.raises(InputError, match="a: exists already; remove it or choose another name"):
-        write_store(tmp_path / "a", [packed()])
+        write_on_disk(tmp_path / "a", [packed()])
     with pytest.raises(InputError, match="b: there are no structures to write"):
-        write_store(tmp_path / "b", [packed()[:0]])
+        write_on_disk(tmp_path / "b", [packed()[:0]])
     with pytest.raises(InputError, match=f"b: is no data store: it has no {columns.HEADER}; make"):
-        write_store(tmp_path / "b", [packed()], append=True)
+        write_on_disk(tmp_path / "b", [packed()], append=True)
     assert files(tmp_path) == before
 
 
@@ -450,10 +450,10 @@ def newer(folder):
 
 @pytest.mark.parametrize("damage", [cut_off, removed, no_header, broken_header, newer])
 def test_damaged(tmp_path, damage):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     message = damage(tmp_path / "a")
     with pytest.raises(InputError, match=message):
-        Store(tmp_path / "a")
+        OnDiskDataset(tmp_path / "a")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, OSError])
@@ -463,19 +463,19 @@ def test_failing_source(tmp_path, error):
         raise error("no more")
 
     with pytest.raises(error, match="no more"):
-        write_store(tmp_path / "a", parts())
+        write_on_disk(tmp_path / "a", parts())
     assert list(tmp_path.iterdir()) == []
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     before = files(tmp_path)
     with pytest.raises(error, match="no more"):
-        write_store(tmp_path / "a", parts(), append=True)
+        write_on_disk(tmp_path / "a", parts(), append=True)
     assert files(tmp_path) == before
     assert_same(store, packed())
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_full_disk(tmp_path, monkeypatch, where):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     before = files(tmp_path)
 
     def full(*arguments):
@@ -483,9 +483,9 @@ def test_full_disk(tmp_path, monkeypatch, where):
 
     monkeypatch.setattr(os, where, full)
     with pytest.raises(InputError, match="a.*: cannot be written: No space left on device; "):
-        write_store(tmp_path / "a", [packed()], append=True)
+        write_on_disk(tmp_path / "a", [packed()], append=True)
     with pytest.raises(InputError, match="b.*: cannot be written: No space left on device; "):
-        write_store(tmp_path / "b", [packed()])
+        write_on_disk(tmp_path / "b", [packed()])
     assert files(tmp_path) == before
 
 
@@ -493,10 +493,10 @@ def test_really_full_disk(tmp_path):
     """A file size limit is the full disk that needs no administrator."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from schnetgeo.data.store_writer import write_store\n"
+        "from schnetgeo.data.store_writer import write_on_disk\n"
         "from schnetgeo.datasets import Demo\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "write_store(sys.argv[1], [Demo('ethanol')])\n"
+        "write_on_disk(sys.argv[1], [Demo('ethanol')])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True
@@ -519,8 +519,8 @@ def test_killed_while_writing(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(InputError, match="a: is no data store"):
-        Store(tmp_path / "a")
-    assert_same(write_store(tmp_path / "a", [packed()]), packed())
+        OnDiskDataset(tmp_path / "a")
+    assert_same(write_on_disk(tmp_path / "a", [packed()]), packed())
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
@@ -528,15 +528,15 @@ def test_killed_while_appending(tmp_path):
     from schnetgeo.datasets import Demo
 
     frames = Demo("ethanol")[:150]
-    write_store(tmp_path / "a", [frames])
+    write_on_disk(tmp_path / "a", [frames])
     process = start(tmp_path / "a", "append")
     while (tmp_path / "a" / "pos").stat().st_size <= frames.packed.pos[: 150 * 9].nbytes:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert_same(Store(tmp_path / "a"), frames)
+    assert_same(OnDiskDataset(tmp_path / "a"), frames)
     more = Demo("ethanol")[1000:1100]
-    both = write_store(tmp_path / "a", [more], append=True)
+    both = write_on_disk(tmp_path / "a", [more], append=True)
     assert_same(both[:150], frames)
     assert_same(both[150:], more)
 
@@ -544,21 +544,21 @@ def test_killed_while_appending(tmp_path):
 def test_two_processes(tmp_path):
     process = start(tmp_path / "a")
     with pytest.raises(InputError, match="a: another process is writing it; wait until that is"):
-        write_store(tmp_path / "a", [packed()])
+        write_on_disk(tmp_path / "a", [packed()])
     with pytest.raises(InputError, match="a: exists already"):
-        write_store(tmp_path / "a", [packed()], wait=True)
+        write_on_disk(tmp_path / "a", [packed()], wait=True)
     assert process.wait() == 0
-    assert len(Store(tmp_path / "a")) == 1200
+    assert len(OnDiskDataset(tmp_path / "a")) == 1200
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def _build(path):
-    return Store(path).with_edges(CUTOFF, on_disk=True).batch([0, 3]).edge_index
+    return OnDiskDataset(path).with_edges(CUTOFF, on_disk=True).batch([0, 3]).edge_index
 
 
 def test_processes_that_need_the_same_edges(tmp_path):
     dataset = packed()
-    write_store(tmp_path / "a", [dataset])
+    write_on_disk(tmp_path / "a", [dataset])
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.map(_build, [tmp_path / "a"] * 2)
     for edge_index in found:
@@ -580,18 +580,18 @@ def test_lock_ends_with_its_block(tmp_path):
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        write_store(tmp_path / "file" / "a", [packed()])
+        write_on_disk(tmp_path / "file" / "a", [packed()])
 
 
 def test_energies_are_exact(tmp_path):
     dataset = packed()
     dataset.packed.energy = torch.from_numpy(np.random.default_rng(0).normal(size=6)) * 1e5
-    store = write_store(tmp_path / "a", [dataset])
+    store = write_on_disk(tmp_path / "a", [dataset])
     assert torch.equal(store.values("energy"), dataset.packed.energy)
 
 
 def test_an_interruption_after_the_header_was_written_keeps_the_addition(tmp_path, monkeypatch):
-    write_store(tmp_path / "a", [packed()])
+    write_on_disk(tmp_path / "a", [packed()])
     write = columns._write_header
 
     def interrupted(*arguments):
@@ -600,19 +600,19 @@ def test_an_interruption_after_the_header_was_written_keeps_the_addition(tmp_pat
 
     monkeypatch.setattr(columns, "_write_header", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_store(tmp_path / "a", [packed()], append=True)
-    store = Store(tmp_path / "a")
+        write_on_disk(tmp_path / "a", [packed()], append=True)
+    store = OnDiskDataset(tmp_path / "a")
     store.check()
     assert len(store) == 2 * len(packed())
 
 
 def test_edges_on_disk_are_checked_once(tmp_path, monkeypatch):
-    store = write_store(tmp_path / "a", [packed()])
+    store = write_on_disk(tmp_path / "a", [packed()])
     checked = []
     monkeypatch.setattr(store_module, "_check_edges", lambda *args: checked.append(args))
     store.with_edges(CUTOFF, on_disk=True)
     store[:3].with_edges(CUTOFF)
-    Store(tmp_path / "a").with_edges(CUTOFF)
+    OnDiskDataset(tmp_path / "a").with_edges(CUTOFF)
     assert len(checked) == 1
     os.utime(next(tmp_path.glob("a/edges_*/edge_index")))
     store.with_edges(CUTOFF)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.data import Structure
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile
 from schnetgeo.datasets.extxyz_comment import parse_comment
 from schnetgeo.datasets.write import _value, write_dataset
@@ -191,7 +191,7 @@ def test_text_of_a_data_set_comes_back(tmp_path):
     structures = [
         Structure(z=torch.tensor([1]), pos=torch.zeros(1, 3).double(), name=text) for text in texts
     ]
-    write_dataset(tmp_path / "own.extxyz", [PackedDataset.from_list(structures)])
+    write_dataset(tmp_path / "own.extxyz", [StructureDataset.from_list(structures)])
     assert AtomsFile(tmp_path / "own.extxyz").values("name") == texts
     assert [atoms.info["name"] for atoms in ase.io.read(tmp_path / "own.extxyz", ":")] == texts
 

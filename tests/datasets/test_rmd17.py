@@ -4,7 +4,7 @@ from torch_geometric.datasets import MD17 as PyGMD17
 
 from schnetgeo.datasets import RevisedMD17, load_data
 from schnetgeo.datasets import rmd17 as module
-from schnetgeo.datasets.published import default_split
+from schnetgeo.datasets.published import sample_split
 from schnetgeo.datasets.rmd17 import ARCHIVE, MOLECULES, SOURCE
 from schnetgeo.errors import InputError
 from tests.datasets.published import index_csv, rmd17_npz, write_tar
@@ -48,7 +48,7 @@ def test_units_and_old_indices(tmp_path):
 def test_published_split_from_the_archive(tmp_path):
     dataset = RevisedMD17(tmp_path, split=2, file=archive(tmp_path))
     assert [pool.tolist() for pool in dataset.pools[:2]] == [list(TRAIN), list(TEST)]
-    split = default_split(dataset, num_train=8, num_val=2)
+    split = sample_split(dataset, num_train=8, num_val=2)
     assert sorted([*split.train.tolist(), *split.val.tolist()]) == list(TRAIN)
     assert sorted(split.test.tolist()) == list(TEST)
 
@@ -131,7 +131,7 @@ def test_unknown_names():
 def test_part_of_a_set_has_no_published_split(tmp_path):
     dataset = RevisedMD17(tmp_path, split=2, file=archive(tmp_path))
     with pytest.raises(InputError, match="ethanol: split the whole data set, not a part of it"):
-        default_split(dataset[:20], 5, 1)
+        sample_split(dataset[:20], 5, 1)
 
 
 def test_same_as_pyg_but_for_its_rounding(tmp_path):

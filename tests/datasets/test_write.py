@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from schnetgeo.data.packed import PackedDataset
-from schnetgeo.data.store import Store
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
@@ -61,7 +61,7 @@ def crystals(without=()):
     for data in found:
         for name in without:
             del data[name]
-    return PackedDataset.from_list(found, where="own data")
+    return StructureDataset.from_list(found, where="own data")
 
 
 @pytest.mark.parametrize("name", ["own.extxyz", "own.xyz", "own.db", "own.npz", "own", "o.store"])
@@ -69,7 +69,7 @@ def test_round_trip(tmp_path, name):
     dataset = crystals()
     write_dataset(tmp_path / name, [dataset[:2], dataset[2:]])
     path = tmp_path / name
-    again = Store(path) if path.is_dir() else AtomsFile(path)
+    again = OnDiskDataset(path) if path.is_dir() else AtomsFile(path)
     if again.has("tags"):
         again.packed.tags = again.packed.tags.long()  # ASE reads other formats in int32
     assert_same(again, dataset)
@@ -104,7 +104,7 @@ def test_appends_to_a_store(tmp_path):
     dataset = crystals()
     write_dataset(tmp_path / "own", [dataset[:2]])
     write_dataset(tmp_path / "own", [dataset[2:]], append=True)
-    assert_same(Store(tmp_path / "own"), dataset)
+    assert_same(OnDiskDataset(tmp_path / "own"), dataset)
 
 
 def test_refuses(tmp_path):
@@ -188,7 +188,7 @@ def test_labels_that_some_lack(tmp_path, name):
     )
     write_dataset(tmp_path / name, [AtomsFile(tmp_path / "mixed.xyz")])
     path = tmp_path / name
-    again = Store(path) if path.is_dir() else AtomsFile(path)
+    again = OnDiskDataset(path) if path.is_dir() else AtomsFile(path)
     assert again.values("forces_mask").tolist() == [True, False]
     assert again.values("energy").tolist() == [-1, -2]
     assert again.values("forces")[0].tolist() == [1, 2, 3]

@@ -1,6 +1,6 @@
 """A small training as a process of its own, to be killed, resumed and distributed.
 
-Arguments: folder, further options of Training as name=value.
+Arguments: folder, further options of TrainingConfig as name=value.
 """
 
 import sys
@@ -10,7 +10,7 @@ import torch
 from schnetgeo.data.split import random_split
 from schnetgeo.datasets import Demo
 from schnetgeo.nn import SchNet
-from schnetgeo.train import Training, fit, new_potential
+from schnetgeo.train import TrainingConfig, fit, new_potential
 
 if __name__ == "__main__":
     out, *pairs = sys.argv[1:]
@@ -18,7 +18,9 @@ if __name__ == "__main__":
     lacking = options.pop("lacking", None)
     numbers = {k: float(v) if "." in v else int(v) for k, v in options.items() if v[0].isdigit()}
     precision = {"precision": options["precision"]} if "precision" in options else {}
-    training = Training(**{**options, **numbers, **precision, "device": "cpu", "progress": False})
+    training = TrainingConfig(
+        **{**options, **numbers, **precision, "device": "cpu", "progress": False}
+    )
     torch.manual_seed(training.seed)
     dataset = Demo("molecules")
     if lacking:  # every third structure has forces, the others energies

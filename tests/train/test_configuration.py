@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schnetgeo.errors import InputError
-from schnetgeo.train import Training
+from schnetgeo.train import TrainingConfig
 
 WHOLE = ["batch_size", "decay_steps", "validate_every", "checkpoint_every", "max_steps"]
 WHOLE_OR_ZERO = ["patience", "stop_patience", "seed", "threads"]
 
 
 def training(**options):
-    return Training(**{"max_steps": 5, **options})
+    return TrainingConfig(**{"max_steps": 5, **options})
 
 
 @pytest.mark.parametrize("name", ["rho", "clip", *WHOLE_OR_ZERO, *WHOLE, "lr", "max_minutes"])

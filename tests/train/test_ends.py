@@ -20,10 +20,10 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 import schnetgeo as sg
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
-from schnetgeo.train import Diverged, PotentialModule, Training, evaluate, fit, new_potential
+from schnetgeo.train import Diverged, PotentialModule, TrainingConfig, evaluate, fit, new_potential
 from schnetgeo.train.folder import reserve
 from schnetgeo.train.metrics import evaluation_mode
 
@@ -51,7 +51,7 @@ def potential(**changed):
 
 def training(**options):
     defaults = dict(max_steps=20, validate_every=10, checkpoint_every=10, device="cpu")
-    return Training(**defaults | dict(progress=False) | options)
+    return TrainingConfig(**defaults | dict(progress=False) | options)
 
 
 def step_of(out):
@@ -136,13 +136,13 @@ def test_a_callback_whose_state_cannot_be_read_again_is_named(tmp_path, value):
 
 def test_ctrl_c_waits_for_a_step_only_where_there_is_one(tmp_path, monkeypatch):
     """While edges are built nothing is lost by ending at once."""
-    build = PackedDataset.with_edges
+    build = StructureDataset.with_edges
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         return build(*arguments)
 
-    monkeypatch.setattr(PackedDataset, "with_edges", interrupted)
+    monkeypatch.setattr(StructureDataset, "with_edges", interrupted)
     with pytest.raises(KeyboardInterrupt) as stop:
         fit(potential(), TRAIN, VAL, training(), tmp_path)
     assert stop.traceback[-1].name == "interrupted"
@@ -345,10 +345,10 @@ def test_numbers_of_numpy_train_and_resume(tmp_path):
 def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(tmp_path):
     start = potential()
     start.model.hyperparameters["activation"] = lambda x: x
-    with pytest.raises(InputError, match="is neither number, string nor class"):
+    with pytest.raises(InputError, match="is neither number, string, class"):
         fit(start, TRAIN, VAL, training(), tmp_path / "out")
     del start.model.hyperparameters
-    with pytest.raises(InputError, match="has no attribute `arguments`"):
+    with pytest.raises(InputError, match="has no attribute `hyperparameters`"):
         fit(start, TRAIN, VAL, training(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

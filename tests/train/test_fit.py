@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import random_split
-from schnetgeo.data.store_writer import write_store
+from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, SchNet, StepCutoff, compiled
 from schnetgeo.potential import Potential, load
-from schnetgeo.train import Training, evaluate, fit, new_potential, predict, refit_references
+from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential, predict, refit_references
 from tests.shared_data import shared
 
 SCRIPT = str(Path(__file__).with_name("run_training.py"))
@@ -36,7 +36,7 @@ def small_fit(out, dataset=None, model=None, num_train=64, resume=False, **optio
     dataset = Demo("molecules") if dataset is None else dataset
     train, val, test = (dataset[part] for part in random_split(len(dataset), num_train, 16, 50))
     options = {"max_steps": 60, "validate_every": 20, "checkpoint_every": 20, **options}
-    training = Training(device="cpu", progress=False, **options)
+    training = TrainingConfig(device="cpu", progress=False, **options)
     torch.manual_seed(0)
     potential = new_potential(model or small_model(), train)
     before = evaluate(potential, test)
@@ -119,9 +119,9 @@ def test_validation_counts_the_labels_that_there_are(tmp_path):
         data.energy = None
     for data in structures[::4]:
         data.forces = None
-    mixed = PackedDataset.from_list(structures)
+    mixed = StructureDataset.from_list(structures)
     train, val = mixed[:64], mixed[64:]
-    options = Training(max_steps=4, validate_every=4, batch_size=8, progress=False)
+    options = TrainingConfig(max_steps=4, validate_every=4, batch_size=8, progress=False)
     done = fit(new_potential(small_model(), train), train, val, options, tmp_path)
     errors = evaluate(done.potential, val).as_row()
     for name, value in done.potential.notes["validation"].items():
@@ -155,7 +155,7 @@ def test_compiling_takes_no_time_from_a_training(tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "tabulate", slow_at_first)
     dataset = Demo("molecules")
     train, val, _ = (dataset[part] for part in random_split(len(dataset), 64, 16, 10))
-    options = Training(max_minutes=0.03, device="cpu", progress=False)
+    options = TrainingConfig(max_minutes=0.03, device="cpu", progress=False)
     result = fit(new_potential(small_model(), train), train, val, options, tmp_path)
     assert result.steps > 20
     assert result.compile_seconds > 4
@@ -172,7 +172,7 @@ def test_same_seed_same_weights(tmp_path):
 def test_without_validation_the_last_average_is_kept(tmp_path):
     dataset = Demo("molecules")
     train = dataset[:32]
-    training = Training(max_steps=10, device="cpu", progress=False)
+    training = TrainingConfig(max_steps=10, device="cpu", progress=False)
     result = fit(new_potential(Baseline(), train), train, dataset[:0], training, tmp_path)
     last = checkpoint(tmp_path)["state_dict"]
     assert torch.equal(result.potential.model.output.weight, last["average.model.output.weight"])
@@ -190,10 +190,10 @@ def test_batches_are_made_on_the_device_of_the_training(tmp_path, monkeypatch):
     from schnetgeo.train import PotentialModule
 
     frames = Demo("ethanol")
-    on_disk = write_store(tmp_path / "val.store", [frames[100:120]])
+    on_disk = write_on_disk(tmp_path / "val.store", [frames[100:120]])
     on_disk.with_edges(4.0, on_disk=True)
     potential = new_potential(small_model(), frames[:100])
-    training = Training(max_steps=1)
+    training = TrainingConfig(max_steps=1)
     module = PotentialModule(potential, frames[:100], on_disk, training, tmp_path / "last.ckpt", {})
     strategy = SimpleNamespace(root_device=torch.device("meta"))
     trainer = SimpleNamespace(strategy=strategy, global_step=0, global_rank=0, world_size=1)
@@ -207,7 +207,7 @@ def test_labels_that_the_task_needs_must_be_there(tmp_path):
     for data in structures:
         del data.forces
     with pytest.raises(InputError, match="training structures have no forces, which the task for"):
-        small_fit(tmp_path, PackedDataset.from_list(structures), num_train=30, task="forces")
+        small_fit(tmp_path, StructureDataset.from_list(structures), num_train=30, task="forces")
     assert not list(tmp_path.iterdir())
 
 
@@ -286,13 +286,17 @@ def test_loaders_instead_of_data_sets_are_refused(tmp_path):
     with pytest.raises(InputError, match="train must be a data set, .* got a Loader; the load"):
         new_potential(SchNet(8, 1), loaders.train)
     with pytest.raises(InputError, match="val must be a data set, .* got a Loader"):
-        fit(Potential(SchNet(8, 1)), Demo()[:20], loaders.val, Training(max_steps=1), tmp_path)
+        fit(
+            Potential(SchNet(8, 1)), Demo()[:20], loaders.val, TrainingConfig(max_steps=1), tmp_path
+        )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("start", [
     lambda data, out: new_potential(small_model(), data),
-    lambda data, out: fit(Potential(small_model()), data, data[:0], Training(max_steps=1), out),
+    lambda data, out: fit(
+        Potential(small_model()), data, data[:0], TrainingConfig(max_steps=1), out
+    ),
 ])  # fmt: skip
 def test_a_target_of_qm9_that_is_no_energy_is_refused_at_once(tmp_path, start):
     data = QM9(target="mu", file=shared("qm9_all_properties.npz"))[:20]
@@ -413,4 +417,4 @@ def _losses(out):
 )
 def test_impossible_trainings_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        Training(**options)
+        TrainingConfig(**options)

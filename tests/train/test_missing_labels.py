@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from schnetgeo.data.packed import PackedDataset
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import SchNet
-from schnetgeo.train import Loss, Training, evaluate, fit, new_potential
+from schnetgeo.train import Loss, TrainingConfig, evaluate, fit, new_potential
 from schnetgeo.train.loss import add_sums
 
 
@@ -18,7 +18,7 @@ def labeled(energies, forces):
     dataset = Demo("ethanol")[: len(energies)]
     packed, sizes = dataset.gathered()
     packed.energy_mask, packed.forces_mask = energies, forces
-    return PackedDataset(packed, sizes)
+    return StructureDataset(packed, sizes)
 
 
 def with_bad_energies(dataset, changed):
@@ -38,7 +38,7 @@ def train_briefly(tmp_path, train, val, **options):
     torch.manual_seed(0)
     potential = new_potential(SchNet(channels=8, num_layers=1, num_basis=8, cutoff=4.0), train)
     options = {"max_steps": 2, "validate_every": 2, "device": "cpu", "progress": False, **options}
-    return fit(potential, train, val, Training(**options), tmp_path)
+    return fit(potential, train, val, TrainingConfig(**options), tmp_path)
 
 
 @pytest.mark.parametrize("task", ["energy", "forces", "energy_and_forces"])
@@ -49,7 +49,7 @@ def test_validation_loss_is_the_mean_over_labeled_structures(tmp_path, train, ta
     forces = (number < 10) | (number == 110)
     val = labeled(energies, forces)
     result = train_briefly(tmp_path, train, val, task=task)
-    loss, rho = result.potential.notes["validation"]["val_loss"], Training(max_steps=1).rho
+    loss, rho = result.potential.notes["validation"]["val_loss"], TrainingConfig(max_steps=1).rho
     batch = val.batch(range(len(val)))
     prediction = result.potential(batch, forces=True)
     error = (prediction.energy - batch.energy)[energies]
