@@ -10,12 +10,13 @@ from torch import nn
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import compositions, fit_composition
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
+from schnetgeo.nn import AtomisticModel, Baseline, MeanReadout, PaiNN, RadialConv, SchNet
 from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.user_code import named_class
 
 _MAX_Z = 119
 _ARGUMENTS = frozenset(inspect.signature(SchNet).parameters)
+_SIZES = frozenset(("channels", "num_layers", "cutoff", "max_z"))
 
 
 class ClosedForm(NamedTuple):
@@ -61,6 +62,9 @@ BUILT_IN = {
     "SchNet": Contestant(
         "SchNet", "", build=lambda arguments, mean: _schnet(mean, **arguments), takes=_ARGUMENTS
     ),
+    "PaiNN": Contestant(
+        "PaiNN", "PaiNN", build=lambda arguments, mean: _of(PaiNN, mean, **arguments), takes=_SIZES
+    ),
 }
 
 
@@ -102,8 +106,12 @@ def _taken(found: type[nn.Module]) -> frozenset[str]:
 
 
 def _schnet(mean: bool, **arguments) -> SchNet:
+    return _of(SchNet, mean, **arguments)
+
+
+def _of(model: type[AtomisticModel], mean: bool, **arguments) -> AtomisticModel:
     """With the mean over atoms as readout where the property does not grow with the molecule."""
-    return SchNet(**{**arguments, "readout": MeanReadout} if mean else arguments)
+    return model(**{**arguments, "readout": MeanReadout} if mean else arguments)
 
 
 def _own(found: type[nn.Module], name: str, arguments: dict, mean: bool) -> nn.Module:

@@ -36,9 +36,9 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument("--models", type=str, nargs="+",
                         default=["mean", "composition", "baseline", "SchNet"],
-                        help="mean, composition, baseline, SchNet (of the options --model), its "
-                        "presets, or dotted paths of your own models and layers, which are "
-                        "built with the options --model that they take")  # fmt: skip
+                        help="mean, composition, baseline, SchNet or PaiNN (of the options "
+                        "--model), presets of SchNet, or dotted paths of your own models and "
+                        "layers, built with the options --model that they take")  # fmt: skip
     parser.add_argument("--root", type=str, default="data", help="folder for downloads")
     parser.add_argument("--num_train", type=int, nargs="+", default=[950],
                         help="structures to train on, one number or several")  # fmt: skip

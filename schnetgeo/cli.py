@@ -30,8 +30,14 @@ from schnetgeo.data_options import (
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.model_options import add_model, model_arguments, potential_arguments
-from schnetgeo.nn import SchNet
+from schnetgeo.model_options import (
+    add_model,
+    find_architecture,
+    model_arguments,
+    potential_arguments,
+    scan_architecture,
+)
+from schnetgeo.nn import AtomisticModel, SchNet
 from schnetgeo.notes import note as data_note
 from schnetgeo.notes import notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
@@ -53,19 +59,20 @@ def main(arguments: list[str] | None = None) -> None:
         "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": run_data,
     }  # fmt: skip
     with errors_in_one_line("schnetgeo"), notes_in_one_line():
-        options = _parser().parse_args(arguments)
+        model = scan_architecture(arguments)
+        options = _parser(model).parse_args(arguments)
         if options.subcommand == "train":
-            _check_effect(options.train)
+            _check_effect(options.train, model)
         if options.subcommand == "train" and options.train.preset:
-            options = _parser(options.train.preset).parse_args(arguments)
+            options = _parser(model, options.train.preset).parse_args(arguments)
         commands[options.subcommand](options[options.subcommand])
 
 
-def _parser(preset: str | None = None) -> Parser:
+def _parser(model: type[AtomisticModel] = SchNet, preset: str | None = None) -> Parser:
     parser = Parser(prog="schnetgeo", description="SchNet-type models for atoms.")
     parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
     commands = parser.add_subcommands()
-    commands.add_subcommand("train", _train_parser(preset), help="train a model and save it")
+    commands.add_subcommand("train", _train_parser(model, preset), help="train a model and save it")
     commands.add_subcommand("evaluate", _evaluate_parser(), help="errors of a model on files")
     commands.add_subcommand("show", _show_parser(), help="draw a structure, film a trajectory")
     commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
@@ -96,7 +103,7 @@ def print_errors(errors: Metrics, count: int) -> None:
             print(f"  {name:<12} {kcal:<21} {1000 * value:10.3f} meV{per}")
 
 
-def _train_parser(preset: str | None) -> Parser:
+def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Parser:
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
@@ -120,13 +127,15 @@ def _train_parser(preset: str | None) -> Parser:
         "those of a file), published (1 to 5 of RevisedMD17), or an .npz with the indices train, "
         "val and test; as published, else random unless given",
     )  # fmt: skip
-    parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(SchNet.presets)}")
-    defaults = (
-        dict(channels=64, num_layers=3, gamma=10.0)
-        if preset is None
-        else SchNet.preset(preset).hyperparameters
-    )
-    add_model(parser, **defaults)
+    parser.add_argument(
+        "--architecture", type=str, default="SchNet",
+        help="SchNet, PaiNN, or the dotted path of a model of your own",
+    )  # fmt: skip
+    parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(model.presets)}")
+    defaults = dict(channels=64, num_layers=3, gamma=10.0) if model is SchNet else {}
+    if preset is not None:
+        defaults = model.preset(preset).hyperparameters
+    add_model(parser, model, **defaults)
     parser.add_class_arguments(TrainingConfig, None, help="the training")
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
     parser.add_argument(
@@ -188,7 +197,8 @@ def _train(options: Namespace) -> None:
 def _start(options: Namespace, train: StructureDataset) -> Potential:
     """The potential to train: a new one, or that of --init with references for these structures."""
     if not options.init:
-        model = SchNet(**model_arguments(options.model))
+        model = find_architecture(options.architecture)
+        model = model(**model_arguments(options.model, model))
         return new_potential(model, train, **potential_arguments(options))
     potential = load(options.init, tuple(options.classes))
     check_elements(train.packed, potential.model.max_z, train.where)
@@ -222,18 +232,19 @@ def _read_as_trained(options: Namespace, potential: Potential) -> StructureDatas
     return dataset
 
 
-def _check_effect(options: Namespace) -> None:
+def _check_effect(options: Namespace, model: type[AtomisticModel]) -> None:
     """Refuse options of `train` that differ from the default but would have no effect."""
-    defaults = _train_parser(None).get_defaults()
-    model = [*(f"model.{name}" for name in vars(defaults.model)), "preset", "filters", "spacing"]
+    defaults = _train_parser(model).get_defaults()
+    brought = [f"model.{name}" for name in vars(defaults.model)]
+    brought += ["architecture", "preset", "filters", "spacing"]
     of_files = [*UNITS, "val_data", "test_data"]
     lost = {
-        "beside --init, which brings its model": model if options.init else [],
+        "beside --init, which brings its model": brought if options.init else [],
         "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
         "beside --dataset": of_files if options.data and options.dataset else [],
         "without --data": [] if options.data else of_files,
     }
-    values, usual = (vars(o) | _flat_model(o) for o in (options, defaults))
+    values, usual = (vars(o) | _flat_model(o, model) for o in (options, defaults))
     for why, names in lost.items():
         for name in names:
             if values[name] != usual[name]:
@@ -241,8 +252,9 @@ def _check_effect(options: Namespace) -> None:
                 raise InputError(f"{option} has no effect {why}; leave one of them away")
 
 
-def _flat_model(options: Namespace) -> dict:
-    return {f"model.{name}": value for name, value in model_arguments(options.model).items()}
+def _flat_model(options: Namespace, model: type[AtomisticModel]) -> dict:
+    values = model_arguments(options.model, model)
+    return {f"model.{name}": value for name, value in values.items()}
 
 
 def class_of(path: str | type) -> type:

@@ -1,22 +1,66 @@
 """Hyperparameters of a model on the command line, as --model.channels and so on."""
 
 import inspect
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
+import yaml
 from jsonargparse import Namespace
 from torch import nn
 
-from schnetgeo.nn import SchNet
+import schnetgeo.nn
+from schnetgeo.errors import InputError
+from schnetgeo.nn import AtomisticModel, SchNet
 from schnetgeo.parser import Parser
 from schnetgeo.user_code import named_class
+from schnetgeo.yaml_size import check_yaml
 
 
-def add_model(parser: Parser, **defaults) -> None:
-    """The hyperparameters of SchNet as --model.channels and so on, and options of the potential."""
-    parser.add_class_arguments(SchNet, "model", help="hyperparameters of SchNet")
+def scan_architecture(arguments: list[str] | None) -> type[AtomisticModel]:
+    """The class of --architecture on a command line or in its --config, before that is parsed.
+
+    Which options there are depends on it. What cannot be read is left to the parser, which says so.
+
+    Raises:
+        InputError: if there is no such class.
+    """
+    scan = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan.add_argument("--architecture")
+    scan.add_argument("--config")
+    try:
+        options, _ = scan.parse_known_args(arguments)
+    except ArgumentError:
+        return SchNet
+    return find_architecture(options.architecture or _in_file(options.config) or "SchNet")
+
+
+def find_architecture(name: str) -> type[AtomisticModel]:
+    """The class of a model of this package by its name, or of one of yours by its dotted path."""
+    found = named_class(name) if "." in name else getattr(schnetgeo.nn, name, type(None))
+    if not (isinstance(found, type) and issubclass(found, AtomisticModel)):
+        raise InputError(
+            f"architecture: {name} is no model; give SchNet, PaiNN, or the dotted path of a class "
+            "that derives from schnetgeo.nn.AtomisticModel"
+        )
+    return found
+
+
+def _in_file(config: str | None) -> str | None:
+    try:
+        text = Path(config or "").read_text()
+        check_yaml(text, config)
+        return str(yaml.safe_load(text)["architecture"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, InputError):
+        return None
+
+
+def add_model(parser: Parser, model: type[nn.Module] = SchNet, **defaults) -> None:
+    """A model's hyperparameters as --model.channels and so on, and options of the potential."""
+    parser.add_class_arguments(model, "model", help=f"hyperparameters of {model.__name__}")
     parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
     parser.add_argument(
         "--filters", type=Literal["spline", "exact"], default="spline",
@@ -32,7 +76,7 @@ def model_arguments(options: Namespace, model: type[nn.Module] = SchNet) -> dict
     becomes `functools.partial(MyConv, heads=4)`, or an object where the model takes one.
     """
     hints = get_type_hints(model.__init__)
-    return {name: _value(value, hints[name]) for name, value in vars(options).items()}
+    return {name: _value(value, hints.get(name)) for name, value in vars(options).items()}
 
 
 def potential_arguments(options: Namespace) -> dict:

@@ -23,6 +23,7 @@ from schnetgeo.data.split import Split
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.parser import errors_in_one_line
 from schnetgeo.train import evaluate
+from schnetgeo.user_code import named_class
 
 SMALL = "--model.channels 8 --model.num-layers 1 --model.num-basis 8 --progress false"
 COUNTS = "--num-train 24 --num-val 6"
@@ -186,6 +187,34 @@ def test_preset_with_a_changed_argument(here):
     run(f"train --preset paper2017 --model.num-basis 20 --max-steps 2 {COUNTS} --out out")
     expected = sg.SchNet.preset("paper2017", num_basis=20)
     assert sg.load("out/model.safetensors").model.hyperparameters == expected.hyperparameters
+
+
+def test_parts_with_arguments_of_their_own(here):
+    layer = MY_LAYERS.replace("num_basis):", "num_basis, heads: int = 2):")
+    layer = layer.replace("        self.fil", "        self.heads = heads\n        self.fil", 1)
+    (here / "my_heads.py").write_text(layer)
+    own = "--model.conv my_heads.MyConv --model.conv.heads 4"
+    basis = "--model.basis BesselBasis --model.basis.num-basis 6 --model.basis.cutoff 4"
+    cutoff_fn = "--model.cutoff-fn schnetgeo.nn.PolynomialCutoff --model.cutoff-fn.exponent 5"
+    command = f"train {own} {basis} {cutoff_fn} --filters exact --data good.npz --out out {TWENTY}"
+    done = shell(command, here)
+    assert done.returncode == 0, done.stderr
+    potential = sg.load("out/model.safetensors", classes=[named_class("my_heads.MyConv")])
+    assert potential.filters == "exact"
+    model = potential.model
+    assert (model.interactions[0].conv.heads, model.basis.num_basis) == (4, 6)
+    assert (model.cutoff_fn.exponent, model.cutoff_fn.cutoff) == (5, model.cutoff)
+
+
+@pytest.mark.parametrize("where", ["option", "file"])
+def test_another_architecture(here, where):
+    Path("run.yaml").write_text("architecture: PaiNN\n" if where == "file" else "{}")
+    chosen = "--config run.yaml" if where == "file" else "--architecture PaiNN"
+    run(f"train {chosen} --preset painn2021 --model.channels 8 --max-steps 2 {COUNTS} --out out")
+    expected = sg.PaiNN.preset("painn2021", channels=8)
+    model = sg.load("out/model.safetensors").model
+    assert type(model) is sg.PaiNN
+    assert model.hyperparameters == expected.hyperparameters
 
 
 def test_own_layer_from_the_current_folder(here):
@@ -526,6 +555,9 @@ def test_bad_model_files_are_refused(here, capsys, command):
         ("--model.max-z 6", "good.npz, structure 0: z[0] = 6 is not an atomic number from 1 to 5"),
         ("--model.channels 0", "channels must be at least 1, got 0"),
         ("--model.conv torch.nn.Linear", "--model.conv: "),
+        ("--architecture Teapot", "architecture: Teapot is no model; give SchNet, PaiNN, or"),
+        ("--architecture torch.nn.Linear", "architecture: torch.nn.Linear is no model"),
+        ("--architecture PaiNN --model.gamma 3", "unrecognized arguments: --model.gamma"),
         ("--model.conv my_lost.Conv", "No module named 'my_lost'"),
         ("--classes my_lost.Conv", "there is no class my_lost.Conv"),
         ("--loss mae", "use mse for energy_and_forces"),
