@@ -22,7 +22,7 @@ from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
     serial,
     standalone,
 )
-from schnetgeo.ops.reference import SMALLEST
+from schnetgeo.ops.reference import SMALLEST, copy_padded  # noqa: F401
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
 _CHUNK = 2048  # numbers that one thread takes through an activation

@@ -47,16 +47,12 @@ def prepare(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous()
 
 
-def stage(batch: tuple[Tensor, ...], arrays: tuple[Tensor, ...], cutoff: float):
-    """Write z, seed, start, distance, source and target of a batch into longer arrays.
-
-    Atoms and edges too many have seed 0, no neighbors, and the last atom at both ends; their
-    distances are spread, so that no interval gets all of them.
-    """
+def copy_padded(batch: tuple[Tensor, ...], arrays: tuple[Tensor, ...], cutoff: float):
+    """As `reference.copy_padded`."""
     sizes = batch[0].numel(), batch[3].numel(), arrays[0].numel(), arrays[3].numel()
     grid = (triton.cdiv(max(sizes[2:]) + 1, _ELEMENTS),)
     with torch.cuda.device_of(batch[0]):
-        _stage[grid](*batch, *arrays, *sizes, cutoff, BLOCK=_ELEMENTS)
+        _copy_padded[grid](*batch, *arrays, *sizes, cutoff, BLOCK=_ELEMENTS)
 
 
 def conv(x, table, interval, weights, edges: Edges, out):
@@ -158,15 +154,15 @@ def _numbers(BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["atoms", "edges"])
-def _stage(
-    z, seed, start, distance, source, target,
-    to_z, to_seed, to_start, to_distance, to_source, to_target,
+def _copy_padded(
+    z, weight, start, distance, source, target,
+    to_z, to_weight, to_start, to_distance, to_source, to_target,
     atoms, edges, all_atoms, all_edges, cutoff, BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = _numbers(BLOCK)
     real, room = n < atoms, n < all_atoms
     tl.store(to_z + n, tl.load(z + n, mask=real, other=0), mask=room)
-    tl.store(to_seed + n, tl.load(seed + n, mask=real, other=0), mask=room)
+    tl.store(to_weight + n, tl.load(weight + n, mask=real, other=0), mask=room)
     first = tl.where(n <= atoms, tl.load(start + n, mask=n <= atoms, other=0), edges)
     tl.store(to_start + n, first, mask=n <= all_atoms)
     real, room = n < edges, n < all_edges

@@ -208,6 +208,22 @@ def table_tangent(
     _add_table(x, dy, interval, dweights, edges, out)
 
 
+def copy_padded(batch: tuple[Tensor, ...], arrays: tuple[Tensor, ...], cutoff: float) -> None:
+    """Write z, atom weights, row pointers, distance, source and target into longer arrays.
+
+    Atoms too many have weight 0 and no neighbors; edges too many lead from the last atom to itself,
+    with lengths from 0 to the cutoff, so that no interval gets all of them.
+    """
+    z, _, _, distance, _, _ = arrays
+    edges = batch[3].numel()
+    lengths = torch.arange(distance.numel(), device=distance.device) * cutoff / distance.numel()
+    for short, long, padding in zip(
+        batch, arrays, (0, 0, edges, lengths[edges:], z.numel() - 1, z.numel() - 1), strict=True
+    ):
+        long[: short.numel()] = short
+        long[short.numel() :] = padding
+
+
 def softplus(h: Tensor, value: Tensor, first: Tensor, second: Tensor) -> None:
     """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
     torch.sigmoid(h, out=first)
