@@ -81,9 +81,10 @@ class CudaGraph:
         with torch.no_grad():
             self._capture()
 
-    def __call__(self, inputs: StaticInputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Atomic values, and edge gradients for lengths and directions if they are wanted."""
-        return _Replay.apply(self, inputs, *self._parameters)
+    def __call__(self, inputs: StaticInputs) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Atomic values, and gradients for lengths, 0 if they are not wanted, and directions."""
+        y, radial, angular = _Replay.apply(self, inputs, *self._parameters)
+        return y, torch.zeros_like(inputs.distance) if radial is None else radial, angular
 
     @torch.no_grad()
     def validate(self, inputs: StaticInputs) -> bool:

@@ -7,12 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from schnetgeo.engine.cuda_graph_cache import CudaGraphCache
 from schnetgeo.engine.edges import KnotWeights, csr_edges, knot_weights, vanishes_beyond
 from schnetgeo.engine.knots import Knots
 from schnetgeo.engine.lowering import Lowered, Refusal, lower
 from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
-from schnetgeo.engine.program import Direction, FilterConv
 from schnetgeo.engine.refusal import REMEDY
+from schnetgeo.engine.static_inputs import StaticInputs
 from schnetgeo.engine.torch_energy import TorchEnergy
 from schnetgeo.engine.watch import Watch
 from schnetgeo.geometry import batch_index, num_structures
@@ -51,8 +52,8 @@ class Reading:
         self._cutoff_fn, self._readout = model.cutoff_fn, model.readout
         self._numba: NumbaEnergy | None = None
         self._torch = TorchEnergy(self.program)
-        convolutions = [o for o in self.program.atoms.operations if isinstance(o, FilterConv)]
-        self.is_directed = any(o.direction is not Direction.NONE for o in convolutions)
+        self.is_directed = self._torch.executor.is_directed
+        self.cuda_graphs = CudaGraphCache(self._torch.executor, self.knots, model.cutoff_fn)
 
     def evaluate(
         self,
@@ -68,10 +69,15 @@ class Reading:
             distance, unit: lengths of the edges, and directions if the model looks at them.
             gradients: whether edge gradients are wanted; they are 0 otherwise.
         """
-        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr_edges(data), unit)
-        basis = self.knots.samples(edges.coefficients, distance)
-        batch, number = batch_index(data), num_structures(data)
+        csr, batch, number = csr_edges(data), batch_index(data), num_structures(data)
         atom_weights = self._readout.atom_weights(batch, number).to(distance.dtype)
+        inputs = StaticInputs.of(data.z, atom_weights, csr, distance, unit)
+        graph = self.cuda_graphs.get(inputs, self.parameters, gradients)
+        if graph is not None:
+            values, radial, angular = graph(inputs)
+            return EdgeEnergy(sum_atoms(atom_weights * values, batch, number), radial, angular)
+        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr, unit)
+        basis = self.knots.samples(edges.coefficients, distance)
         compiled = self._compiled(data, atom_weights, edges)
         if compiled is not None:
             result = self._numba(compiled, basis, gradients, *self.parameters)

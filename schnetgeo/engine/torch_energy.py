@@ -18,7 +18,7 @@ class TorchEnergy:
     """
 
     def __init__(self, program: ModelProgram):
-        self._executor = TorchExecutor(program)
+        self.executor = TorchExecutor(program)
 
     def __call__(
         self,
@@ -40,7 +40,7 @@ class TorchEnergy:
             *parameters: the tensors that the program reads.
         """
         batch = edges, z, atom_weights
-        return _Function.apply(self._executor, batch, gradients, basis, *parameters)
+        return _Function.apply(self.executor, batch, gradients, basis, *parameters)
 
 
 class _Function(torch.autograd.Function):

@@ -41,7 +41,7 @@ def assert_agrees(case: Case, gradients: bool = True):
             found,
             right,
             rtol=0,
-            atol=1e-12 * scale + 1e-12,
+            atol=1e-12 * scale,
             msg=lambda m, name=name: f"{name}: {m}",
         )
 
@@ -88,5 +88,4 @@ def test_only_what_requires_a_gradient_gets_one():
 
 @pytest.mark.parametrize(("num_atoms", "num_pairs"), [(1, 0), (3, 0), (1, 2)])
 def test_few_atoms_and_edges(num_atoms, num_pairs):
-    for name in ("Multiply vector scalar", "gradient still"):
-        assert_agrees(random_case(MODELS[name], 1, num_atoms, num_pairs))
+    assert_agrees(random_case(MODELS["Multiply scalar still"], 1, num_atoms, num_pairs))

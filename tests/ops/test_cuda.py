@@ -4,13 +4,11 @@ Triton decides on import whether it interprets, so `test_under_the_interpreter` 
 again in a process of its own, as does TRITON_INTERPRET=1 python -m pytest tests/ops/test_cuda.py.
 """
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +17,6 @@ from torch_geometric.data import Batch
 
 import schnetgeo as sg
 from schnetgeo.data.neighbors import with_edges
-from schnetgeo.nn import MeanReadout, SumReadout, captured
 from schnetgeo.ops import backend, reference
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
@@ -33,10 +30,9 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
 KERNELS = (
     *("_conv", "_slope", "_dot", "_table", "_merge"),
-    *("_stage", "_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
+    *("_copy_padded", "_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
 )
 KNOTS = 12
-GROUPS = ("H2O", "CH3"), ("CH4", "NH3", "H2O"), ("H",)
 
 runs = pytest.mark.skipif(
     not INTERPRETED and not torch.cuda.is_available(),
@@ -224,90 +220,25 @@ def test_a_training_step_of_schnet(monkeypatch):
     torch.testing.assert_close(step(DEVICE), expected, rtol=1e-9, atol=1e-11)
 
 
-class Repeated:
-    """In place of a graph: runs the function again, and writes where it did the first time."""
+@runs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("atoms", "edges"), [(7, 0), (7, 30), (2000, 90), (3, 3000)])
+def test_copies_with_padding(atoms, edges, dtype):
+    random, end = torch.Generator().manual_seed(0), atoms + 1000
 
-    def __init__(self, run):
-        self.run, self.result = run, run()
+    def arrays(atoms, edges, fill):
+        ends = (fill((edges,)) for _ in range(2))
+        real = fill((atoms,)).to(dtype), fill((edges,)).to(dtype)
+        return fill((atoms,)), real[0], fill((atoms + 1,)), real[1], *ends
 
-    def replay(self):
-        pairs = zip(*map(_as_tuple, (self.result, self.run())), strict=True)
-        for kept, new in pairs:
-            kept.copy_(new)
+    batch = arrays(atoms, edges, lambda size: torch.randint(9, size, generator=random))
 
+    def run(kernels, device):
+        longer = arrays(end, 3500, lambda size: torch.full(size, -1, device=device))
+        kernels.copy_padded(tuple(t.to(device) for t in batch), longer, 5.0)
+        return [t.cpu() for t in longer]
 
-def _as_tuple(tensors):
-    return tensors if isinstance(tensors, tuple) else (tensors,)
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """As on a GPU, from the fourth batch of a size on."""
-
-    def recorded(run, pool, stream):
-        graph = Repeated(run)
-        return graph, graph.result
-
-    monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
-    monkeypatch.setattr(captured, "recorded", recorded)
-    monkeypatch.setattr(captured, "_OFTEN", len(GROUPS) + 1)
-    monkeypatch.setattr(captured, "_can_be_captured", lambda *arguments: True)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-    for name in ("graph_pool_handle", "Stream"):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
-
-
-@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
-@pytest.mark.parametrize("readout", [SumReadout, MeanReadout])
-@pytest.mark.parametrize("forces", [True, False])
-@pytest.mark.usefixtures("graphs")
-def test_a_graph_with_more_room_than_the_batch_needs(readout, forces):
-    torch.manual_seed(0)
-    model = sg.SchNet(5, 2, num_basis=5, cutoff=3.0, readout=readout)
-    potential = sg.Potential(model, spacing=0.3).double()
-    parameters = list(potential.parameters())
-    molecules = [[sg.from_ase(molecule(name)) for name in names] for names in GROUPS]
-    batches = [with_edges(Batch.from_data_list(m), 3.0) for m in molecules]
-    batches[0].z = torch.stack([batches[0].z, batches[0].z + 1], dim=1)[:, 0]  # not contiguous
-
-    def losses():
-        predictions = [potential(batch, forces=forces) for batch in batches]
-        return [
-            p.energy.square().sum() + (p.forces.square().sum() if forces else 0)
-            for p in predictions
-        ]
-
-    def gradients(loss):
-        return torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-
-    expected = [(loss, *gradients(loss)) for loss in losses()]  # one by one: too early for graphs
-    assert not potential.fast.graphs._kept
-    found = losses()  # all of them before the way back of the first
-    assert len(potential.fast.graphs._kept) == 1
-    for loss, want in reversed(list(zip(found, expected, strict=True))):
-        torch.testing.assert_close((loss, *gradients(loss)), want, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.skipif(not INTERPRETED, reason="the graphs themselves are tested on a GPU")
-@pytest.mark.parametrize("wrong", ["_forward", "_backward"])
-@pytest.mark.usefixtures("graphs")
-def test_a_graph_that_errs_is_not_used(monkeypatch, wrong):
-    record = captured.Captured._record
-
-    def record_wrongly(graph):
-        record(graph)
-        getattr(graph, wrong).replay = lambda: None  # its results are those of no atoms
-
-    monkeypatch.setattr(captured.Captured, "_record", record_wrongly)
-    torch.manual_seed(0)
-    potential = sg.Potential(sg.SchNet(5, 1, num_basis=5, cutoff=3.0), spacing=0.3)
-    batch = with_edges(sg.from_ase(molecule("H2O")), 3.0)
-    expected = potential(batch).forces
-    with pytest.warns(UserWarning, match="CUDA graphs err on this system; goes on without"):
-        found = [potential(batch).forces for _ in range(captured._OFTEN)]
-    assert not potential.fast.graphs._kept
-    assert all(torch.equal(forces, expected) for forces in found)
+    torch.testing.assert_close(run(cuda, DEVICE), run(reference, "cpu"))
 
 
 @compiles
