@@ -53,7 +53,7 @@ def permute(x: Value, dims: tuple[int, ...]) -> Value:
 
 def reshape(x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
     """The same numbers where only dimensions of size one come and go."""
-    if isinstance(x, Constant | Index):
+    if isinstance(x, Constant):
         return x
     letters = [axis for axis in _axes(x) if axis != "1"]
     if [n for n in old if n != 1] != [n for n in new if n != 1]:
@@ -64,7 +64,7 @@ def reshape(x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
 
 def expand(tape: Tape, x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
     """One channel repeated for all."""
-    if isinstance(x, Constant | Index):
+    if isinstance(x, Constant):
         return x
     x = features(tape, x, "expands")
     axes = x.axes.rjust(len(new), "1")

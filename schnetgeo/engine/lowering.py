@@ -52,7 +52,8 @@ def lower(model: AtomisticModel) -> Lowered | Refusal:
     if reason:
         return Refusal(f"{reason}; {REMEDY}", watch)
     try:
-        first, second = (_traced(model, rows) for rows in _ROWS)
+        with torch.inference_mode(False), torch.enable_grad():
+            first, second = (_traced(model, rows) for rows in _ROWS)
     except Exception as error:  # whatever the user's code raises for such tensors
         return _refusal(reason_of(model, error), watch)
     if watch.changed():
@@ -81,8 +82,10 @@ def _traced(
     tape = Tape(num_basis)
     tracing = Tracing(tape, model, rows, like.dtype, like.device)
     z, edges = _inputs(tracing, rows, num_basis, like.dtype)
-    with torch.enable_grad(), tracing:
+    with tracing:
         result = model.atomic_values(z, edges)
+    if tracing.error:
+        raise tracing.error
     register = _result(getattr(result, "value", result), result)
     program, numbers = simplified(tape.atoms.program((register,)), tape.filters.program(()))
     return program, tuple(tape.parameters.tensors[number] for number in numbers)

@@ -27,10 +27,14 @@ def squeeze(call, x, dim=None):
 
 
 def reshape(call, x, *shape, **_):
+    if isinstance(x, Index):
+        return x
     return axes.reshape(x, call.shape(x), call.new_shape)
 
 
 def expand(call, x, *shape, **_):
+    if isinstance(x, Index):
+        return x
     return axes.expand(call.tape, x, call.shape(x), call.new_shape)
 
 
@@ -100,6 +104,14 @@ def _item(call, x, dim, part):
         x = axes.slice_channels(call.tape, x, dim, part % size, 1)
         return axes.remove(x, dim), dim
     raise NotLowered(f"takes the part {part!r} of a dimension")
+
+
+def unbind(call, x, dim=0):
+    if x is Index.EDGE_INDEX and dim == 0:
+        return Index.SOURCE, Index.TARGET
+    channels = range(len(call.piece_shapes))
+    parts = (axes.slice_channels(call.tape, x, dim, channel, 1) for channel in channels)
+    return tuple(axes.remove(part, dim) for part in parts)
 
 
 def index_select(call, x, dim, index):

@@ -58,6 +58,7 @@ _NAMES = {
     "chunk": shapes.pieces,
     "split": shapes.pieces,
     "narrow": shapes.narrow,
+    "unbind": shapes.unbind,
     "cat": shapes.concatenate,
     "concat": shapes.concatenate,
     "concatenate": shapes.concatenate,
@@ -133,7 +134,7 @@ _PROPERTY = type(Tensor.shape)
 # functions whose result may share numbers with their first argument
 VIEWS = {F.dropout, Tensor.__getitem__} | _methods(
     "view view_as reshape reshape_as unsqueeze squeeze expand expand_as broadcast_to transpose "
-    "swapaxes permute chunk split narrow flatten contiguous to float double long type_as"
+    "swapaxes permute chunk split narrow unbind flatten contiguous to float double long type_as"
 )
 
 # what a tensor tells of itself without its numbers

@@ -35,6 +35,7 @@ from schnetgeo.engine.values import (
 )
 
 _CPU = torch.device("cpu")
+_OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 class Symbol(Tensor):
@@ -70,14 +71,21 @@ class Tracing(TorchFunctionMode):
         self._device = device
         self._weights = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._shapes: dict[int, Tensor] = {}
+        self.error: Exception | None = None  # the first, which a forward may have caught
         self._result: Tensor | tuple[Tensor, ...] = ()
 
     def symbol(self, value: Value, shape: Iterable[int], dtype: torch.dtype) -> Symbol:
         """A tensor of a shape, for a value."""
-        return self._symbol(value, torch.zeros(tuple(shape), dtype=dtype))
+        return self._symbol(value, torch.zeros(tuple(shape), dtype=dtype, device=_CPU))
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        try:
+            return self._handle(function, args, kwargs or {})
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def _handle(self, function: Callable, args: tuple, kwargs: dict) -> object:
         if function in QUERIES:
             return function(*args, **kwargs)
         if function is Tensor.device.__get__:
@@ -85,8 +93,6 @@ class Tracing(TorchFunctionMode):
         _check_allowed(function, args)
         if not self._is_symbolic(function, args, kwargs):
             return function(*args, **kwargs)
-        if function is Tensor.__iter__:
-            return iter(self._rows(args[0]))
         if function in IN_PLACE:
             return self._in_place(IN_PLACE[function], args, kwargs)
         return self._call(function, args, kwargs)
@@ -126,9 +132,12 @@ class Tracing(TorchFunctionMode):
 
     def _call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         if function not in RULES:
-            names = [describe(value) for value in map(self._value, args) if not _is_plain(value)]
+            names = [
+                describe(value) for value in map(self._value, args) if isinstance(value, Value)
+            ]
             of = f" of {' and '.join(names)}" if names else ""
             raise NotLowered(f"takes {resolve_name(function) or function}{of}, which has no rule")
+        kwargs = {_OTHER_NAMES.get(name, name): value for name, value in kwargs.items()}
         values, named = self._value(args), self._value(kwargs)
         with torch.no_grad():
             self._result = self._shaped(function, args, kwargs)
@@ -150,9 +159,6 @@ class Tracing(TorchFunctionMode):
             raise NotLowered("changes the shape of a tensor in place")
         x.value = symbol.value
         return x
-
-    def _rows(self, x: Tensor) -> list[Symbol]:
-        return [self._call(Tensor.__getitem__, (x, row), {}) for row in range(len(x))]
 
     def _shaped(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
         if "device" in kwargs or function in FACTORIES:
@@ -186,12 +192,16 @@ class Tracing(TorchFunctionMode):
             return x
         if id(x) not in self._weights:
             raise NotLowered("calculates with a tensor that is no parameter or buffer of the model")
+        if x.dtype != self.dtype:
+            raise NotLowered(f"calculates with a buffer in {x.dtype}, not {self.dtype}")
         return Weight(self.tape.parameters.number(x), tuple(x.shape))
 
     def _checked(self, value: Value, like: Tensor) -> Symbol:
         """The symbol of a result whose shape and dtype are what torch says."""
         if isinstance(value, Constant | Weight):
             value = value._replace(shape=tuple(like.shape))
+        if value is Index.EDGE_INDEX and tuple(like.shape) != (2, self._num_edges):
+            raise NotLowered("changes the shape of edge_index")
         if not isinstance(value, Index | Constant):
             if self.shape(value) != tuple(like.shape):
                 raise NotLowered(f"has a result of shape {tuple(like.shape)} that it cannot hold")
@@ -214,10 +224,6 @@ def _check_allowed(function: Callable, args: tuple) -> None:
         raise NotLowered(f"draws random numbers ({name})")
     if function is torch._C._set_grad_enabled and not args[0]:
         raise NotLowered("switches gradients off")
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | tuple | list | slice)
 
 
 def _tensors(*containers: object) -> Iterator[Tensor]:

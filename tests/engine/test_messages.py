@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn import MessagePassing
 
 from schnetgeo.engine.lowering import Refusal, lower
 from schnetgeo.engine.program import FilterConv
@@ -158,6 +159,40 @@ class Transposed(Conv):
 @pytest.mark.parametrize("conv", [Vectors, Divergence, Projections, Transposed])
 def test_messages_of_vectors(conv):
     check(VectorModel(conv()))
+
+
+class ByHand(nn.Module):
+    """A sum over neighbors without a class of PyG."""
+
+    def __init__(self):
+        super().__init__()
+        self.filter = nn.Linear(K, F)
+
+    def forward(self, x, edges):
+        source, target = edges.edge_index
+        message = x[source] * self.filter(edges.edge_attr) * edges.edge_weight[:, None]
+        index = target.view(-1, 1).expand_as(message)
+        return torch.zeros_like(x).scatter_add_(0, index, message).index_add(0, target, message)
+
+
+class Plain(MessagePassing):
+    """A layer of PyG that knows nothing of this package."""
+
+    def __init__(self):
+        super().__init__()
+        self.filter = nn.Linear(K, F)
+
+    def forward(self, x, edges):
+        return self.propagate(edges.edge_index, x=x, edges=edges)
+
+    def message(self, x_j, edges):
+        return x_j * self.filter(edges.edge_attr) * edges.edge_weight.unsqueeze(1)
+
+
+@pytest.mark.parametrize("layer", [ByHand, Plain])
+def test_layers_without_the_base_class(layer):
+    lowered = check(Model(layer()))
+    assert count(lowered, FilterConv) == 1
 
 
 class Exponential(Conv):
