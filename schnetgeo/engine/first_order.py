@@ -37,6 +37,6 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *bars: Tensor):
         raise InputError(
-            "a second derivative in the parameters, as of a gradient penalty, is not among what "
-            "the fast path of SchNet computes; build the model with filters='exact'"
+            "a second derivative in the parameters, as of a gradient penalty, is not computed by "
+            "the engine; take Potential(model, filters='exact')"
         )
