@@ -80,13 +80,13 @@ def _case(
     subject: Subject, number: int, options: Namespace, training: TrainingConfig, folder: str
 ) -> Case:
     data = subject.data
-    if not data.has("energy"):
-        raise InputError(f"{data.where}: has no energy; name its key with --energy-key")
+    if not data.has_property("energy"):
+        raise InputError(f"{data.name}: has no energy; name its key with --energy-key")
     split = sample_split(data, number, options.num_val, options.num_test, training.seed)
     tests = subject.tests(split.test) if subject.tests else {subject.name: split.test}
     empty = [name for name, indices in tests.items() if not len(indices)]
     if empty:
-        raise InputError(f"{data.where}: no frame is left to test on; lower num_train or num_val")
+        raise InputError(f"{data.name}: no frame is left to test on; lower num_train or num_val")
     train = data[split.train]
     covered = Coverage.of(train)
     val, known = covered.keep_known(data[split.val]), {}
@@ -94,7 +94,7 @@ def _case(
         known[name] = covered.keep_known(data[indices])
         if not len(known[name]):
             raise InputError(
-                f"{data.where}: every structure to test on has an element that no training "
+                f"{data.name}: every structure to test on has an element that no training "
                 "structure has; raise num_train"
             )
     lost = sum(len(indices) - len(known[name]) for name, indices in tests.items())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, Baseline, MeanReadout, PaiNN, RadialConv, SchNet
 from schnetgeo.train.metrics import DatasetPrediction
@@ -39,19 +39,21 @@ class Contestant(NamedTuple):
 
 def mean_predictor(train: StructureDataset, test: StructureDataset) -> ClosedForm:
     """The mean energy of the training structures."""
-    return ClosedForm(train.values("energy")[train.mask("energy")].mean().expand(len(test)), 1)
+    return ClosedForm(
+        train.get_property("energy")[train.mask("energy")].mean().expand(len(test)), 1
+    )
 
 
 def composition_model(train: StructureDataset, test: StructureDataset) -> ClosedForm:
     """A least-squares energy for each element; what references alone explain."""
-    references = fit_composition(compositions(train, _MAX_Z), train.values("energy"))
-    energy = compositions(test, _MAX_Z).double() @ references
+    references = fit_atomic_references(element_counts(train, _MAX_Z), train.get_property("energy"))
+    energy = element_counts(test, _MAX_Z).double() @ references
     return ClosedForm(energy, int((references != 0).sum()))
 
 
 def without_forces(closed: ClosedForm, test: StructureDataset) -> DatasetPrediction:
     """The energies, and forces of zero where there are any to compare with."""
-    forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
+    forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
     return DatasetPrediction(closed.energy, forces)
 
 

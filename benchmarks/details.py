@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.units import KCAL_MOL
@@ -40,9 +40,11 @@ def details(
     worst = torch.zeros(len(test), dtype=torch.float64)
     if _any("energy", test):
         known = test.mask("energy")
-        counts = compositions(test, _MAX_Z)[known]
+        counts = element_counts(test, _MAX_Z)[known]
         explained = counts.double() @ _explained(train)
-        pair = [energy[known] - explained for energy in (test.values("energy"), predicted.energy)]
+        pair = [
+            energy[known] - explained for energy in (test.get_property("energy"), predicted.energy)
+        ]
         found["energy"] = _compared(*(value / unit for value in pair))
         error = ((pair[1] - pair[0]) / unit).abs()
         worst[known] = error
@@ -52,10 +54,12 @@ def details(
         ]
     if _any("forces", test) and predicted.forces is not None:
         known = test.mask("forces")
-        forces = [value.double()[known] for value in (test.values("forces"), predicted.forces)]
+        forces = [
+            value.double()[known] for value in (test.get_property("forces"), predicted.forces)
+        ]
         found["forces"] = _compared(*((value / unit).flatten() for value in forces))
         error = (forces[1] - forces[0]).abs().mean(1) / unit
-        found["by_element_forces"] = _means(error, test.values("z")[known])
+        found["by_element_forces"] = _means(error, test.get_property("z")[known])
         owner = torch.arange(len(test)).repeat_interleave(test.num_atoms)[known]
         worst = worst.new_zeros(len(test)).index_add(0, owner, error) / test.num_atoms
     found["worst"] = _worst(worst, predicted, test, unit)
@@ -79,7 +83,7 @@ def history(folder: Path) -> list[dict[str, float]]:
 def _explained(train: StructureDataset) -> Tensor:
     """Energy of each element; fewer structures tell it as well."""
     some = train[torch.linspace(0, len(train) - 1, min(len(train), 5000)).long()]
-    return fit_composition(compositions(some, _MAX_Z), some.values("energy"))
+    return fit_atomic_references(element_counts(some, _MAX_Z), some.get_property("energy"))
 
 
 def _compared(reference: Tensor, predicted: Tensor) -> dict:
@@ -131,7 +135,7 @@ def _worst(
 
 def _any(label: str, test: StructureDataset) -> bool:
     """Whether some structure has the label."""
-    return test.has(label) and len(test.values(label)[test.mask(label)]) > 0
+    return test.has_property(label) and len(test.get_property(label)[test.mask(label)]) > 0
 
 
 def _has(label: str, data: Structure) -> bool:

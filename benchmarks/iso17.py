@@ -48,7 +48,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
                 f"{', '.join(folds)}"
             )
     data = ISO17(options.root, ["reference", *options.folds], options.data, not options.any_counts)
-    fold_of = data.values("fold")
+    fold_of = data.get_property("fold")
 
     def tests(test: Tensor) -> dict[str, Tensor]:
         return {name: test[fold_of[test] == list(FOLDS).index(name)] for name in options.folds}

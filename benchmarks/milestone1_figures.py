@@ -11,7 +11,7 @@ from benchmarks.cases import Subject
 from benchmarks.protocol import Result
 from schnetgeo.data.describe import distribution
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions
+from schnetgeo.data.statistics import element_counts
 from schnetgeo.train import predict
 from schnetgeo.viz import show
 from schnetgeo.viz.distributions import draw_distributions
@@ -59,7 +59,7 @@ def _isomers(
 ) -> Iterator[tuple[str, str]]:
     drawn, what = reference, "of ISO17's fold reference, a normal and a pair of normals"
     if reference is None and qm9 is not None:
-        same = torch.stack([compositions(qm9, 119)[:, z] == n for z, n in _ISOMER.items()]).all(0)
+        same = torch.stack([element_counts(qm9, 119)[:, z] == n for z, n in _ISOMER.items()]).all(0)
         drawn, what = qm9[same], "of C7O2H10 in QM9, for want of ISO17, which has other energies"
     if drawn is not None and len(drawn):
         draw_distributions({"energy, eV": distribution(drawn, "energy")}, out / "figure2.png")
@@ -100,7 +100,7 @@ def _predicted(results: list[Result], out: Path) -> Iterator[tuple[str, str]]:
         return
     name, instead = _chosen(found, "aspirin")
     result = found[name]
-    energy = result.structures.values("energy").numpy()
+    energy = result.structures.get_property("energy").numpy()
     predicted = predict(result.potential, result.structures, forces=False).energy.numpy()
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()

@@ -23,7 +23,7 @@ from benchmarks.report import hardware, versions
 from benchmarks.table5 import QUANTITIES, table
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split, random_split
-from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
@@ -93,11 +93,11 @@ def measured(
     said = "; ".join(filter(None, (note, subject.note, *_caveats(len(split.train), unit))))
     train, test = (_in_units(subject.data[part], factor) for part in (split.train, split.test))
     whole = _in_units(subject.data[torch.cat([split.train, split.test])], factor)
-    for task in TASKS if train.has("forces") else ["energy"]:
+    for task in TASKS if train.has_property("forces") else ["energy"]:
         model = "baseline, normalized" if normalize else "baseline"
         folder = out / subject.name / f"seed{seed}" / model.replace(", ", "_") / task
         potential, found = _trained(train, test, task, seed, normalize, folder)
-        off = compute_metrics(predict(potential, test, forces=test.has("forces")), test)
+        off = compute_metrics(predict(potential, test, forces=test.has_property("forces")), test)
         in_ev = Metrics(*(None if value is None else value * factor for value in off))
         row = {
             "dataset": subject.dataset,
@@ -136,7 +136,7 @@ def _split(data: StructureDataset, seed: int) -> Split:
     number = min(TRAIN, len(pool) - TEST)
     if number < BATCH:
         raise InputError(
-            f"{data.where}: holds {len(pool)} structures to train on; the protocol needs "
+            f"{data.name}: holds {len(pool)} structures to train on; the protocol needs "
             f"{TEST} to test and a batch of {BATCH}, so give {TEST + BATCH} or more"
         )
     return Split(*(pool[part] for part in random_split(len(pool), number, 0, TEST, seed)))
@@ -144,11 +144,15 @@ def _split(data: StructureDataset, seed: int) -> Split:
 
 def _in_units(data: StructureDataset, factor: float) -> StructureDataset:
     """The same structures with labels in another unit, of so many eV."""
-    structures, sizes = data.gathered()
-    labels = {name: structures[name] / factor for name in ("energy", "forces") if data.has(name)}
-    masks = {MASKS[name]: structures[MASKS[name]] for name in labels if data.has(MASKS[name])}
+    structures, sizes = data.materialize()
+    labels = {
+        name: structures[name] / factor for name in ("energy", "forces") if data.has_property(name)
+    }
+    masks = {
+        MASKS[name]: structures[MASKS[name]] for name in labels if data.has_property(MASKS[name])
+    }
     packed = Structure(z=structures.z, pos=structures.pos, **labels, **masks)
-    return StructureDataset(packed, sizes, data.where)
+    return StructureDataset(packed, sizes, data.name)
 
 
 def _trained(
@@ -169,8 +173,8 @@ def _trained(
     net = Baseline()
     potential = Potential(net, *_normalization(train, net.max_z)) if normalize else Potential(net)
     done = fit(potential, train, train[[]], training, folder, overwrite=True)
-    found = predict(done.potential, test, forces=test.has("forces"))
-    forces = torch.zeros_like(test.values("forces")) if test.has("forces") else None
+    found = predict(done.potential, test, forces=test.has_property("forces"))
+    forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
     simplest = Prediction(mean_predictor(train, test).energy, forces, None)
     loss, batch = Loss(task, kind=kind), test.batch(range(len(test)))
     return done.potential, {
@@ -185,8 +189,8 @@ def _trained(
 def _normalization(train: StructureDataset, max_z: int) -> tuple[torch.Tensor, float]:
     """Energies less those of the elements, for one molecule less the mean, have variance 1."""
     known = train.mask("energy")
-    counts, energy = compositions(train, max_z)[known], train.values("energy")[known]
-    references = fit_composition(counts, energy)
+    counts, energy = element_counts(train, max_z)[known], train.get_property("energy")[known]
+    references = fit_atomic_references(counts, energy)
     return references, float((energy - counts.double() @ references).std())
 
 

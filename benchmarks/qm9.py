@@ -59,10 +59,10 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
 
 def _labeled(molecules: StructureDataset, target: str) -> StructureDataset:
     """The same molecules with the target as the one thing to learn."""
-    if not molecules.has(target):
-        known = ", ".join(name for name in TARGETS if molecules.has(name))
-        raise InputError(f"{molecules.where}: has no {target!r}; it has {known}")
-    structures, sizes = molecules.gathered()
+    if not molecules.has_property(target):
+        known = ", ".join(name for name in TARGETS if molecules.has_property(name))
+        raise InputError(f"{molecules.name}: has no {target!r}; it has {known}")
+    structures, sizes = molecules.materialize()
     labeled = Structure(z=structures.z, pos=structures.pos, energy=structures[target].double())
     return StructureDataset(labeled, sizes, f"QM9 {target}")
 

@@ -196,7 +196,7 @@ def _picture(case: Case, folder: Path) -> None:
     test = next(iter(case.tests.values()))
     if not (folder / "picture.png").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        forces = test.has("forces") and bool(test[0].forces.isfinite().all())
+        forces = test.has_property("forces") and bool(test[0].forces.isfinite().all())
         show(test[0], forces=forces, path=folder / "picture.png")
 
 

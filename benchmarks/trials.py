@@ -78,7 +78,7 @@ def check(trial: Trial, options: Namespace) -> None:
     if trial.model.closed_form:
         return
     case, folder = trial.case, trial.folder(Path(options.out))
-    check_elements(case.subject.data.packed, build(trial).max_z, case.subject.data.where)
+    check_elements(case.subject.data.packed, build(trial).max_z, case.subject.data.name)
     check_start(case.train, case.val, trial.training, folder, options.resume, options.overwrite)
 
 
@@ -110,7 +110,7 @@ def _trained(trial: Trial, options: Namespace) -> Run:
         place = f" in {case.folder}" if case.folder else ""
         print(f"training {trial.model.name}, {size:,} parameters{place}", file=sys.stderr)
     file = out / case.folder / "split.npz"
-    case.split.keep(file, not options.overwrite, how="random", note=case.note or "")
+    case.split.save_or_verify(file, not options.overwrite, how="random", note=case.note or "")
     if is_first_process():
         forget(out, case.folder, trial.model.name)
     try:
@@ -125,7 +125,11 @@ def _trained(trial: Trial, options: Namespace) -> Run:
 
 def _nothing(test: StructureDataset) -> DatasetPrediction:
     """What a training that left no model predicts."""
-    forces = torch.full_like(test.values("forces"), math.nan) if test.has("forces") else None
+    forces = (
+        torch.full_like(test.get_property("forces"), math.nan)
+        if test.has_property("forces")
+        else None
+    )
     return DatasetPrediction(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
 
 
@@ -135,7 +139,7 @@ def build(trial: Trial) -> torch.nn.Module:
 
 
 def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], DatasetPrediction]:
-    return lambda test: predict(potential, test, forces=test.has("forces"))
+    return lambda test: predict(potential, test, forces=test.has_property("forces"))
 
 
 def remarks(trial: Trial, tested: str) -> dict:

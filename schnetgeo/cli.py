@@ -172,7 +172,7 @@ def _train(options: Namespace) -> None:
     notes = {"data_options": _given_units(options), "split": f"{how}, {split.digest}"}
     flags = options.resume, options.overwrite
     with reserve(out):
-        split.keep(out / "split.npz", options.resume, how=how, note=said or "")
+        split.save_or_verify(out / "split.npz", options.resume, how=how, note=said or "")
         result = fit(potential, train, val, training, out, *flags, notes=notes)
     if not is_first_process():
         return
@@ -201,8 +201,8 @@ def _start(options: Namespace, train: StructureDataset) -> Potential:
         model = model(**model_arguments(options.model, model))
         return new_potential(model, train, **potential_arguments(options))
     potential = load(options.init, tuple(options.classes))
-    check_elements(train.packed, potential.model.max_z, train.where)
-    if train.has("energy"):
+    check_elements(train.packed, potential.model.max_z, train.name)
+    if train.has_property("energy"):
         refit_references(potential, train)
     cover(potential, train)
     return potential
@@ -226,9 +226,9 @@ def _read_as_trained(options: Namespace, potential: Potential) -> StructureDatas
         dataset = read_files(options.files, Namespace(**vars(options) | before))
     except InputError as error:
         dataset = read_files(options.files, options)
-        data_note(f"{dataset.where}: not read with {words}, as the training's files ({error})")
+        data_note(f"{dataset.name}: not read with {words}, as the training's files ({error})")
     else:
-        data_note(f"{dataset.where}: read with {words}, as the training's files")
+        data_note(f"{dataset.name}: read with {words}, as the training's files")
     return dataset
 
 
@@ -296,9 +296,9 @@ def _evaluate(options: Namespace) -> None:
     if options.precision:
         potential.to(torch.float64 if options.precision == "64" else torch.float32)
     dataset = _read_as_trained(options, potential)
-    check_elements(dataset.packed, potential.model.max_z, dataset.where)
-    if not dataset.has("energy") and not dataset.has("forces"):
-        raise InputError(f"{dataset.where}: has neither energy nor forces to compare with")
+    check_elements(dataset.packed, potential.model.max_z, dataset.name)
+    if not dataset.has_property("energy") and not dataset.has_property("forces"):
+        raise InputError(f"{dataset.name}: has neither energy nor forces to compare with")
     errors = evaluate(potential, dataset, options.batch_size)
     print_errors(errors, len(dataset))
     if options.json:
@@ -326,10 +326,8 @@ def _show(options: Namespace) -> None:
     structures = _chosen(dataset, options.index)
     if Path(out).is_dir():
         raise InputError(f"{out}: is a folder; name a picture in it, such as {Path(out, 'a.png')}")
-    if options.forces and not dataset.has("forces"):
-        raise InputError(
-            f"{dataset.where}: has no forces to draw; name their key with --forces-key"
-        )
+    if options.forces and not dataset.has_property("forces"):
+        raise InputError(f"{dataset.name}: has no forces to draw; name their key with --forces-key")
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         if film:

@@ -177,7 +177,7 @@ def _held(dataset: StructureDataset) -> dict:
     units, meanings = _units(dataset)
     sizes = dataset.num_atoms
     held = {
-        "data": dataset.where,
+        "data": dataset.name,
         "structures": len(dataset),
         "atoms": int(sizes.sum()),
         "fewest_atoms": int(sizes.min()),
@@ -235,7 +235,7 @@ def _stats(options: Namespace) -> None:
     found = {name: distribution(dataset, name) for name in labels}
     held = geometry(dataset)
     rows = [row for name, values in found.items() for row in _rows(labels[name], values)]
-    lines = [f"{dataset.where}: {len(dataset):,} structures", "", *_table(rows), ""]
+    lines = [f"{dataset.name}: {len(dataset):,} structures", "", *_table(rows), ""]
     lines += [
         f"{labels[name]}: {_verdict(values)}" for name, values in found.items() if values.std > 0
     ]
@@ -245,12 +245,12 @@ def _stats(options: Namespace) -> None:
         f"groups of turned, permuted or mirrored copies: {held.alike}",
     ]
     content = {name: _jsonable(values) for name, values in found.items()}
-    _give(lines, {"data": dataset.where, **content, "geometry": held._asdict()}, options.json)
+    _give(lines, {"data": dataset.name, **content, "geometry": held._asdict()}, options.json)
     if options.picture:
         from schnetgeo.viz.distributions import draw_distributions
 
         if not found:
-            raise InputError(f"{dataset.where}: has neither energy nor forces to draw")
+            raise InputError(f"{dataset.name}: has neither energy nor forces to draw")
         draw_distributions({labels[name]: values for name, values in found.items()},
                            options.picture)  # fmt: skip
         print(options.picture)

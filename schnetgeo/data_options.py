@@ -12,7 +12,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split, make_split
 from schnetgeo.data.stated_units import Units, check_effect
 from schnetgeo.data.store import OnDiskDataset
-from schnetgeo.datasets.atoms_file import AtomsFile, read_parts
+from schnetgeo.datasets.atoms_file import AtomsFile, iter_structures
 from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample_split
 from schnetgeo.datasets.rmd17 import SPLITS
@@ -92,9 +92,11 @@ def read_blocks(
     (keys, units), used = _keys_and_units(options), set()
     for file in files:
         if Path(file).is_dir():
-            yield from _store(file, options).blocks()
+            yield from _store(file, options).iter_chunks()
         else:
-            yield from read_parts(file, options.format, keys, units, options.drop, remarks, used)
+            yield from iter_structures(
+                file, options.format, keys, units, options.drop, remarks, used
+            )
     check_effect(", ".join(files), units, used)
 
 
@@ -203,7 +205,7 @@ def split_named(how: str, dataset: StructureDataset, *numbers: int | None) -> Sp
         return split
     if _pools(dataset) is None:
         raise InputError(
-            f"{dataset.where}: has no published split {how!r}; give random, blocks, group:NAME or "
+            f"{dataset.name}: has no published split {how!r}; give random, blocks, group:NAME or "
             "a file"
         )
     return sample_split(dataset, *numbers)

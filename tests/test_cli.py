@@ -79,9 +79,9 @@ def ethanol(name: str, without=(), **changed) -> str:
     frames = Demo("ethanol")[:40]
     arrays = dict(
         z=frames[0].z.numpy(),
-        R=frames.values("pos").reshape(40, 9, 3).numpy(),
-        E=frames.values("energy").numpy(),
-        F=frames.values("forces").reshape(40, 9, 3).numpy(),
+        R=frames.get_property("pos").reshape(40, 9, 3).numpy(),
+        E=frames.get_property("energy").numpy(),
+        F=frames.get_property("forces").reshape(40, 9, 3).numpy(),
         e_unit="eV",
         f_unit="eV/Angstrom",
     )
@@ -663,8 +663,8 @@ def test_advice_is_that_of_the_command_line(here, capsys):
 
 def test_evaluate_reads_with_the_keys_and_units_of_the_training(here, capsys):
     frames = Demo("ethanol")[:40]
-    arrays = {k: frames.values(k).numpy().reshape(40, -1, 3) for k in ("pos", "forces")}
-    energy = frames.values("energy").numpy() / 27.211386245988
+    arrays = {k: frames.get_property(k).numpy().reshape(40, -1, 3) for k in ("pos", "forces")}
+    energy = frames.get_property("energy").numpy() / 27.211386245988
     np.savez("odd.npz", z=frames[0].z.numpy(), R=arrays["pos"], U0=energy, F=arrays["forces"])
     units = "--energy-key U0 --energy-unit Hartree --force-unit eV/Angstrom --length-unit Angstrom"
     run(f"train --data odd.npz --out out {TWENTY} {units}")

@@ -71,7 +71,7 @@ def test_stats(capsys):
     assert "groups of turned, permuted or mirrored copies: " in out
     assert Image.open("stats.png").format == "PNG"
     content = json.loads(Path("stats.json").read_text())
-    forces = AtomsFile("mixed.npz").values("forces")
+    forces = AtomsFile("mixed.npz").get_property("forces")
     assert content["forces"]["normal"]["std"] == pytest.approx(float(forces.std(correction=0)))
     assert sum(content["forces"]["counts"]) == forces.numel()
     run("data stats frames.extxyz --picture stats.svg")
@@ -86,7 +86,9 @@ def test_convert(capsys, out):
     assert capsys.readouterr().out == f"{out}: {len(expected)} structures\n"
     found = OnDiskDataset(out) if out == "a.store" else AtomsFile(out)
     for key in ("z", "energy", "forces"):
-        assert torch.equal(found.values(key).to(expected.values(key).dtype), expected.values(key))
+        assert torch.equal(
+            found.get_property(key).to(expected.get_property(key).dtype), expected.get_property(key)
+        )
 
 
 def test_convert_several_and_append(capsys):
@@ -172,9 +174,9 @@ def test_convert_of_a_label_and_a_type_that_come_late(capsys, end):
     said = capsys.readouterr().err
     assert "late.xyz: of 4,200 structures 4,151 have no forces; they are kept" in said
     dataset = OnDiskDataset("late.store") if end == "store" else AtomsFile("late.npz")
-    assert dataset.values("forces_mask").tolist() == [k > 4150 for k in range(4200)]
-    assert dataset.values("forces")[-1].tolist() == [1, 2, 3]
-    numbers = dataset.values("k").tolist()
+    assert dataset.get_property("forces_mask").tolist() == [k > 4150 for k in range(4200)]
+    assert dataset.get_property("forces")[-1].tolist() == [1, 2, 3]
+    numbers = dataset.get_property("k").tolist()
     assert (numbers[7], numbers[4180], numbers[4199]) == (7, 4180.5, 4199)
 
 

@@ -79,7 +79,7 @@ def _run(options: Namespace) -> None:
     }
     if len(potentials) > 1:
         found["all"] = [spread(potentials, data)]
-    _write(found, Path(options.out), f"{data.where}, structure {options.index}")
+    _write(found, Path(options.out), f"{data.name}, structure {options.index}")
 
 
 def checked(atoms: Atoms, potential: Potential, options: Namespace) -> list[Checked]:
@@ -116,15 +116,15 @@ def _names(paths: list[str]) -> list[str]:
 
 def _check_elements(data: StructureDataset, name: str, potential: Potential, given: bool) -> None:
     """Refuse elements that the model has not seen, for which it has no reference energy."""
-    check_elements(data.packed, potential.model.max_z, data.where)
+    check_elements(data.packed, potential.model.max_z, data.name)
     known = potential.atomic_references.energies.cpu() != 0
-    elements = data.values("z").unique()
+    elements = data.get_property("z").unique()
     strange = elements[~known[elements]]
     if len(strange) and bool(known.any()):
         which = ", ".join(map(str, strange.tolist()))
         remedy = "give others" if given else "give structures of yours with --data"
         raise InputError(
-            f"{data.where}: has atoms of Z = {which}, which the model {name} was not trained on; "
+            f"{data.name}: has atoms of Z = {which}, which the model {name} was not trained on; "
             f"{remedy}"
         )
 

@@ -94,7 +94,7 @@ def content_size(header: dict) -> int:
 
 
 def _check_column(name: str, column: object, where: Path) -> None:
-    """Raise `InputError` unless this is what `Arrays` notes of a column."""
+    """Raise `InputError` unless this is what `ColumnWriter` notes of a column."""
     if name not in _OFFSETS:
         check_name(name.removesuffix(".ptr").removesuffix(".text"), str(where))
     keys = {"dtype", "shape", "rows", "crc32"}
@@ -137,7 +137,7 @@ def _map(path: Path, column: dict) -> Tensor:
     return torch.from_numpy(np.frombuffer(memory, dtype).reshape(shape))
 
 
-class Arrays:
+class ColumnWriter:
     """The arrays of a folder while they grow."""
 
     def __init__(self, folder: Path, columns: dict[str, dict], where: Path):
@@ -172,7 +172,7 @@ class Arrays:
                 "structures before; give all structures one type, the widest one first"
             )
         content = np.ascontiguousarray(rows, column["dtype"]).tobytes()
-        with _explained(self.where):
+        with _os_errors_as_input_errors(self.where):
             if name not in self._files:
                 self._files[name] = file = _file(self.folder, name).open("ab")
                 file.truncate(self._before.get(name, 0))
@@ -184,7 +184,7 @@ class Arrays:
         """Begin anew with no arrays; what was written becomes a folder inside this one."""
         folder = self.folder / name
         self.close()
-        with _explained(self.where):
+        with _os_errors_as_input_errors(self.where):
             folder.mkdir()
             for column in self.columns:
                 os.replace(_file(self.folder, column), folder / column)
@@ -194,13 +194,13 @@ class Arrays:
 
     def close(self) -> None:
         """Bring everything to the disk."""
-        with _explained(self.where):
+        with _os_errors_as_input_errors(self.where):
             for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
 
-    def cut_back(self) -> None:
+    def rollback(self) -> None:
         """Leave the files as they were in the beginning."""
         for name, file in self._files.items():
             with contextlib.suppress(OSError):  # what could not be written before
@@ -208,7 +208,7 @@ class Arrays:
             os.truncate(_file(self.folder, name), self._before.get(name, 0))
 
 
-def append_offsets(arrays: Arrays, name: str, sizes: np.ndarray, rows: int) -> None:
+def append_offsets(arrays: ColumnWriter, name: str, sizes: np.ndarray, rows: int) -> None:
     """Where each structure ends, after so many rows of those before."""
     if not arrays.rows(name):
         arrays.append(name, np.zeros(1, np.int64))
@@ -216,7 +216,9 @@ def append_offsets(arrays: Arrays, name: str, sizes: np.ndarray, rows: int) -> N
 
 
 @contextlib.contextmanager
-def created(folder: str | os.PathLike, notes: dict, wait: bool = False) -> Iterator[Arrays]:
+def create_columns(
+    folder: str | os.PathLike, notes: dict, wait: bool = False
+) -> Iterator[ColumnWriter]:
     """Fill a new folder; whatever happens inside the block, it is whole or absent.
 
     Args:
@@ -233,21 +235,21 @@ def created(folder: str | os.PathLike, notes: dict, wait: bool = False) -> Itera
         if folder.exists():
             raise InputError(f"{folder}: exists already; remove it or choose another name")
         try:
-            with _explained(folder):
+            with _os_errors_as_input_errors(folder):
                 shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
                 part.mkdir()
-            arrays = Arrays(part, {}, folder)
+            arrays = ColumnWriter(part, {}, folder)
             yield arrays
             arrays.close()
             _write_header(part, arrays.columns, notes)
-            with _explained(folder):
+            with _os_errors_as_input_errors(folder):
                 os.rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def extended(folder: str | os.PathLike, wait: bool = False) -> Iterator[Arrays]:
+def append_columns(folder: str | os.PathLike, wait: bool = False) -> Iterator[ColumnWriter]:
     """Append to the arrays of a folder; if the block fails they stay as they were.
 
     Raises:
@@ -256,14 +258,14 @@ def extended(folder: str | os.PathLike, wait: bool = False) -> Iterator[Arrays]:
     folder = Path(folder)
     with file_lock(folder, wait):
         header, before = read_header(folder), (folder / HEADER).read_bytes()
-        arrays = Arrays(folder, header["columns"], folder)
+        arrays = ColumnWriter(folder, header["columns"], folder)
         try:
             yield arrays
             arrays.close()
             _write_header(folder, arrays.columns, header)
         except BaseException:
             if (folder / HEADER).read_bytes() == before:  # else all is there, such as at a Ctrl-C
-                arrays.cut_back()
+                arrays.rollback()
             raise
 
 
@@ -283,7 +285,7 @@ def _header_sum(header: dict) -> int:
 
 
 @contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _os_errors_as_input_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

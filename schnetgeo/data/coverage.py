@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions, formula
+from schnetgeo.data.statistics import element_counts, formula
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import num_structures
 from schnetgeo.notes import note
@@ -46,10 +46,10 @@ class Coverage:
     def of(cls, train: StructureDataset) -> "Coverage":
         """The coverage of training structures."""
         seen, rows = [], [torch.zeros(0, _NUMBER, dtype=torch.long)]
-        for block in train.blocks():
-            counts = compositions(block, _NUMBER)
+        for block in train.iter_chunks():
+            counts = element_counts(block, _NUMBER)
             seen.append(counts.any(0))
-            if block.has("energy"):
+            if block.has_property("energy"):
                 rows.append(counts[block.mask("energy")].unique(dim=0))
         return cls(torch.stack(seen).any(0), independent_rows(torch.cat(rows)))
 
@@ -100,7 +100,7 @@ class Coverage:
 
     def known(self, dataset: StructureDataset) -> Bool[Tensor, "B"]:
         """Which structures have no element but those of training."""
-        counts = (compositions(block, _NUMBER) for block in dataset.blocks())
+        counts = (element_counts(block, _NUMBER) for block in dataset.iter_chunks())
         return torch.cat([~part[:, ~self.seen].any(1) for part in counts])
 
     def keep_known(self, dataset: StructureDataset) -> StructureDataset:
@@ -108,10 +108,10 @@ class Coverage:
         known = self.known(dataset) if len(dataset) else torch.ones(0, dtype=torch.bool)
         if known.all():
             return dataset
-        z = dataset[~known].values("z")
+        z = dataset[~known].get_property("z")
         names = ", ".join(chemical_symbols[k] for k in z[~self.seen[z]].unique().tolist())
         note(
-            f"{dataset.where}: {int((~known).sum())} of {len(dataset)} structures are left out of "
+            f"{dataset.name}: {int((~known).sum())} of {len(dataset)} structures are left out of "
             f"validation or test, because no training structure has {names}; train on more "
             "structures to learn them"
         )
@@ -123,19 +123,20 @@ class Coverage:
             return
         known = self.known(dataset)
         if not known.all():
-            z, first = dataset[~known].values("z"), int((~known).nonzero()[0])
+            z, first = dataset[~known].get_property("z"), int((~known).nonzero()[0])
             raise InputError(
-                f"{dataset.where}: {int((~known).sum())} of {len(dataset)} structures, the first "
+                f"{dataset.name}: {int((~known).sum())} of {len(dataset)} structures, the first "
                 f"is {first}, have {self._unknown(z[~self.seen[z]].numpy())}"
             )
         # rows of all elements would be sorted by all of their columns
         parts = [
-            compositions(block, _NUMBER)[:, self.seen].unique(dim=0) for block in dataset.blocks()
+            element_counts(block, _NUMBER)[:, self.seen].unique(dim=0)
+            for block in dataset.iter_chunks()
         ]
         few = torch.cat(parts)
         counts = few.new_zeros(len(few), _NUMBER)
         counts[:, self.seen] = few
-        self.check_counts(counts, dataset.where)
+        self.check_counts(counts, dataset.name)
 
     def _unknown(self, z: np.ndarray) -> str:
         """What a message says of elements that training does not have."""

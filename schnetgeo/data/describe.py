@@ -11,7 +11,7 @@ from torch import Tensor
 
 from schnetgeo.data.copies import exact_copies
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions, fit_normalization, formula
+from schnetgeo.data.statistics import element_counts, fit_normalization, formula
 from schnetgeo.data.structure import GRAPH, PER_ATOM
 from schnetgeo.errors import InputError
 
@@ -92,8 +92,8 @@ def fields(dataset: StructureDataset, units: dict[str, str] | None = None) -> li
 def formulas(dataset: StructureDataset) -> Counter[str]:
     """How many structures have each composition, such as C2H6O, in the order of Hill."""
     found = Counter()
-    for block in dataset.blocks():
-        rows, count = compositions(block, _MAX_Z).unique(dim=0, return_counts=True)
+    for block in dataset.iter_chunks():
+        rows, count = element_counts(block, _MAX_Z).unique(dim=0, return_counts=True)
         for row, number in zip(rows, count.tolist(), strict=True):
             found[formula(dict(enumerate(row.tolist())))] += number
     return found
@@ -101,7 +101,7 @@ def formulas(dataset: StructureDataset) -> Counter[str]:
 
 def elements(dataset: StructureDataset) -> dict[str, int]:
     """How many atoms of each element there are."""
-    total = sum(compositions(block, _MAX_Z).sum(0) for block in dataset.blocks())
+    total = sum(element_counts(block, _MAX_Z).sum(0) for block in dataset.iter_chunks())
     return {chemical_symbols[z]: int(total[z]) for z in total.nonzero().flatten().tolist()}
 
 
@@ -117,11 +117,11 @@ def distribution(
         InputError: if no structure has the attribute.
     """
     values = _reader(dataset, field, component)
-    blocks = [block for block in dataset.blocks() if len(block)]
+    blocks = [block for block in dataset.iter_chunks() if len(block)]
     moments = [_moments(values(block)) for block in blocks]
     count, total = sum(m[0] for m in moments), sum(m[1] for m in moments)
     if not count:
-        raise InputError(f"{dataset.where}: no structure has {field}; choose another field")
+        raise InputError(f"{dataset.name}: no structure has {field}; choose another field")
     mean = total / count
     low, high = min(m[2] for m in moments), max(m[3] for m in moments)
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
@@ -141,14 +141,18 @@ def distribution(
 
 def _reader(dataset: StructureDataset, field: str, component: int | None = None):
     if component is not None:
-        return lambda block: block.values(field)[block.mask(field), component].double().numpy()
+        return lambda block: (
+            block.get_property(field)[block.mask(field), component].double().numpy()
+        )
     if field != "residual":
-        return lambda block: block.values(field)[block.mask(field)].double().numpy().reshape(-1)
+        return lambda block: (
+            block.get_property(field)[block.mask(field)].double().numpy().reshape(-1)
+        )
     references = fit_normalization(dataset, _MAX_Z).atomic_references
 
     def residual(block: StructureDataset) -> np.ndarray:
-        counts = compositions(block, _MAX_Z).double()
-        return (block.values("energy") - counts @ references)[block.mask("energy")].numpy()
+        counts = element_counts(block, _MAX_Z).double()
+        return (block.get_property("energy") - counts @ references)[block.mask("energy")].numpy()
 
     return residual
 
@@ -219,8 +223,8 @@ def geometry(dataset: StructureDataset) -> Geometry:
     """
     marks = []
     shortest, longest = math.inf, 0.0
-    for block in dataset.blocks():
-        pos, z = block.values("pos").double(), block.values("z")
+    for block in dataset.iter_chunks():
+        pos, z = block.get_property("pos").double(), block.get_property("z")
         sizes = block.num_atoms
         ends = sizes.cumsum(0)
         mark = torch.zeros(len(block), 11, dtype=torch.float64)
@@ -230,9 +234,9 @@ def geometry(dataset: StructureDataset) -> Geometry:
                 rows = (ends[part] - size).unsqueeze(1) + torch.arange(size)
                 near, far, mark[part, 1:4] = _pairs(pos[rows], z[rows])
                 shortest, longest = min(shortest, near), max(longest, far)
-        if block.has("cell") and block.has("pbc"):
+        if block.has_property("cell") and block.has_property("pbc"):
             mark[:, 4:] = _lattice(block)
-        rows = compositions(block, _MAX_Z).numpy()
+        rows = element_counts(block, _MAX_Z).numpy()
         mark[:, 0] = torch.tensor([hash(row.tobytes()) % 2**48 for row in rows])
         marks.append(mark)
     lone = math.isinf(shortest)
@@ -260,12 +264,12 @@ def _lattice(block: StructureDataset) -> Tensor:
 
     Rotating and mirroring a crystal does not change them.
     """
-    cell = block.values("cell").double() * block.values("pbc").unsqueeze(2)
+    cell = block.get_property("cell").double() * block.get_property("pbc").unsqueeze(2)
     products = cell @ cell.mT
     lengths = products.diagonal(dim1=1, dim2=2).sqrt()
     cosines = products / (lengths.unsqueeze(1) * lengths.unsqueeze(2)).clamp(min=1e-12)
     angles = torch.stack([cosines[:, 0, 1], cosines[:, 0, 2], cosines[:, 1, 2]], dim=1)
-    return torch.cat([lengths, 2 + angles, block.values("pbc").sum(1, keepdim=True)], dim=1)
+    return torch.cat([lengths, 2 + angles, block.get_property("pbc").sum(1, keepdim=True)], dim=1)
 
 
 def _groups(marks: Tensor) -> int:

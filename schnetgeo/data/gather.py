@@ -10,7 +10,7 @@ from torch import Tensor
 from schnetgeo.ops.jit import serial
 
 
-class Runs:
+class RowRanges:
     """Where the rows of some structures are, and where they come to lie one after the other.
 
     What is counted per structure is counted on the CPU, what has a row per atom or edge is made on
@@ -26,31 +26,31 @@ class Runs:
         ends = ptr.numpy()
         first = ends[index]
         self.first, self.sizes = torch.from_numpy(first), torch.from_numpy(ends[index + 1] - first)
-        self.ptr, self.device = offsets(self.sizes), device
+        self.ptr, self.device = ptr_from_sizes(self.sizes), device
 
     @cached_property
     def rows(self) -> Int[Tensor, "R"]:
         """first[k], first[k] + 1, … of one chosen structure after the other."""
-        shift = self.spread(self.first - self.ptr[:-1])
+        shift = self.repeat(self.first - self.ptr[:-1])
         return torch.arange(shift.numel(), device=self.device).add_(shift)
 
-    def spread(self, values: Int[Tensor, "B"]) -> Int[Tensor, "R"]:
+    def repeat(self, values: Int[Tensor, "B"]) -> Int[Tensor, "R"]:
         """A number of each structure, for each of its rows."""
         values, sizes = values.to(self.device), self.sizes.to(self.device)
         return values.repeat_interleave(sizes, output_size=int(self.ptr[-1]))
 
-    def take(self, array: Tensor) -> Tensor:
+    def gather(self, array: Tensor) -> Tensor:
         """The rows of an array."""
         return array.index_select(0, self.rows)
 
-    def take_shifted(self, array: Tensor, shift: Int[Tensor, "B"], axis: int) -> Tensor:
+    def gather_add(self, array: Tensor, shift: Int[Tensor, "B"], axis: int) -> Tensor:
         """The rows along `axis` as int64, each plus the number of its structure."""
         if array.device.type == "cpu":
             return self._compiled(array, shift, axis)
         return self._indexed(array, shift, axis)
 
     def _indexed(self, array: Tensor, shift: Tensor, axis: int) -> Tensor:
-        shift = self.spread(shift)
+        shift = self.repeat(shift)
         shift = shift.unsqueeze(1) if axis < array.dim() - 1 else shift
         return array.index_select(axis, self.rows) + shift  # smaller integers and int64
 
@@ -64,7 +64,7 @@ class Runs:
         return out
 
 
-def offsets(sizes: Int[Tensor, "B"]) -> Int[Tensor, "B+1"]:
+def ptr_from_sizes(sizes: Int[Tensor, "B"]) -> Int[Tensor, "B+1"]:
     """0, sizes[0], sizes[0] + sizes[1], …"""
     ptr = sizes.new_zeros(len(sizes) + 1)
     torch.cumsum(sizes, 0, out=ptr[1:])

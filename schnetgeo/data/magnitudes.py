@@ -41,13 +41,13 @@ def doubts(dataset: StructureDataset) -> Iterator[Doubt]:
     """
     sample = dataset[:: max(1, len(dataset) // SAMPLE)]
     yield from _lengths(sample[:: max(1, len(sample) // 8)])  # each structure costs a search
-    if sample.has("energy"):
+    if sample.has_property("energy"):
         yield from _energies(sample)
-    if sample.has("forces"):
+    if sample.has_property("forces"):
         force = _median(torch.linalg.vector_norm(_known(sample, "forces"), dim=1))
         if force > HIGH_FORCE:
             yield Doubt("force", f"half of the forces are above {force:.3g} eV/Å")
-    if sample.has("stress"):
+    if sample.has_property("stress"):
         stress = _median(_known(sample, "stress").abs().amax((1, 2)))
         if stress > HIGH_STRESS:
             yield Doubt("stress", f"half of the stresses are above {stress:.3g} eV/Å³")
@@ -86,7 +86,7 @@ def _lengths(sample: StructureDataset) -> Iterator[Doubt]:
 
 def _nearest_of_all(sample: StructureDataset) -> Tensor:
     """Distances of some atoms to their nearest neighbors, divided by the sum of their radii."""
-    structures, sizes = sample.gathered()
+    structures, sizes = sample.materialize()
     pairs = zip(
         structures.z.split(sizes.tolist()),
         structures.pos.double().split(sizes.tolist()),
@@ -121,9 +121,9 @@ def _nearest(z: Tensor, pos: Tensor, cell: Tensor | None) -> Tensor:
 
 def _median_density(sample: StructureDataset) -> float:
     """Of the crystals among the structures, in g/cm³; 0 where there are none."""
-    if not sample.has("pbc"):
+    if not sample.has_property("pbc"):
         return 0.0
-    structures, sizes = sample.gathered()
+    structures, sizes = sample.materialize()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     masses = torch.from_numpy(atomic_masses)[structures.z]
     mass = masses.new_zeros(sizes.numel()).index_add(0, owner, masses)
@@ -134,7 +134,7 @@ def _median_density(sample: StructureDataset) -> float:
 
 def _known(sample: StructureDataset, label: str) -> Tensor:
     """A label of those structures that have it."""
-    return sample.values(label)[sample.mask(label)].double()
+    return sample.get_property(label)[sample.mask(label)].double()
 
 
 def _median(values: Tensor) -> float:
@@ -142,7 +142,7 @@ def _median(values: Tensor) -> float:
 
 
 def _energies(sample: StructureDataset) -> Iterator[Doubt]:
-    structures, sizes = sample[sample.mask("energy")].gathered()
+    structures, sizes = sample[sample.mask("energy")].materialize()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     electrons = _all_electron_energy(structures.z.double())
     bound = electrons.new_zeros(sizes.numel()).index_add(0, owner, electrons)

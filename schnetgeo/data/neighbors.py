@@ -255,7 +255,7 @@ def _images(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tens
     atom, shift = torch.arange(pos.size(0), device=pos.device), -home
     for k in range(3):
         count = (last - first + 1)[atom, k]
-        step = _counting(count)
+        step = _arange_per_group(count)
         atom, shift = atom.repeat_interleave(count), shift.repeat_interleave(count, dim=0)
         shift[:, k] += first[atom, k] + step
     return home, atom, shift
@@ -292,7 +292,7 @@ def _search_torch(
     for target in torch.arange(pos.size(0), device=pos.device).split(rows):
         number = count[target]
         target = target.repeat_interleave(number)
-        image = order[start[target] + _counting(number)]
+        image = order[start[target] + _arange_per_group(number)]
         near = _squared(image_pos.index_select(0, image) - pos.index_select(0, target))
         near = near < cutoff * cutoff
         found.append(torch.stack([image[near], target[near]]))
@@ -300,7 +300,7 @@ def _search_torch(
     return image, target
 
 
-def _counting(count: Tensor) -> Tensor:
+def _arange_per_group(count: Tensor) -> Tensor:
     """0 … count[0]−1, 0 … count[1]−1, and so on, in one tensor."""
     start = (count.cumsum(0) - count).repeat_interleave(count)
     return torch.arange(start.numel(), device=count.device) - start

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
-from schnetgeo.data.gather import Runs, offsets
+from schnetgeo.data.gather import RowRanges, ptr_from_sizes
 from schnetgeo.data.merge import Remarks, merged, sizes_of
 from schnetgeo.data.names import check_name
 from schnetgeo.data.neighbors import edge_cutoff, with_edges
@@ -21,7 +21,7 @@ from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures worked on at once
 _MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
-_DIGESTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
+_FINGERPRINTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
 _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16)  # that files have as atomic numbers
 _BATCH = type(Batch(_base_cls=Structure))
 
@@ -32,12 +32,12 @@ class StructureDataset(Dataset):
     `dataset[i]` is a `Structure`; slices, lists and masks give a data set that shares memory;
     `dataset.batch(indices)` is what `Batch.from_data_list` gives, without a Python object for
     each molecule. With a `dataset.transform` it is what `Batch.from_data_list` gives for the
-    transformed structures; `values`, `blocks` and `packed` are those before it.
+    transformed structures; `values`, `iter_chunks` and `packed` are those before it.
 
     Args:
         packed: `z` (ΣN,), `pos` (ΣN, 3), labels and other attributes of all structures.
         sizes: atoms of each structure.
-        where: what error messages call the origin, such as the name of a file.
+        name: what error messages call the origin, such as the name of a file.
         validated: the structures come out of data sets, and need not be looked at again.
 
     Raises:
@@ -49,21 +49,21 @@ class StructureDataset(Dataset):
         self,
         packed: Structure,
         sizes: Int[Tensor, "B"],
-        where: str = "data set",
+        name: str = "data set",
         validated: bool = False,
     ):
         super().__init__()
         for key in packed.keys():
             if key != "ptr":  # which is written anew below
-                check_name(key, where)
+                check_name(key, name)
         if bool((sizes < 0).any()):
             index = int((sizes < 0).nonzero()[0])
-            raise InputError(f"{where}, structure {index}: it has {int(sizes[index])} atoms")
+            raise InputError(f"{name}, structure {index}: it has {int(sizes[index])} atoms")
         self.packed = copy.copy(packed)
         if torch.is_tensor(packed.z) and packed.z.dtype in _SMALL_INTEGERS:
             self.packed.z = packed.z.long()
-        self.packed.ptr = offsets(sizes)
-        self.where = where
+        self.packed.ptr = ptr_from_sizes(sizes)
+        self.name = name
         self._edge_ptr = None
         if not validated:
             self._validate()
@@ -72,26 +72,26 @@ class StructureDataset(Dataset):
     def from_list(
         cls,
         structures: Sequence[Structure],
-        where: str = "data set",
+        name: str = "data set",
         remarks: Remarks | None = None,
     ) -> "StructureDataset":
         """Pack structures; what some of them lack is treated as `merged` says.
 
         Args:
             structures: without edges.
-            where: what error messages call the origin.
+            name: what error messages call the origin.
             remarks: is told what was filled in or left out, instead of a note.
 
         Raises:
             InputError: names the first structure that cannot be packed.
         """
         if not structures:
-            raise InputError(f"{where}: holds no structures")
+            raise InputError(f"{name}: holds no structures")
         said = Remarks() if remarks is None else remarks
-        packed = merged(structures, [1] * len(structures), where, said)
+        packed = merged(structures, [1] * len(structures), name, said)
         if remarks is None:
-            said.say(where, len(structures))
-        return cls(packed, sizes_of(structures), where)
+            said.say(name, len(structures))
+        return cls(packed, sizes_of(structures), name)
 
     @property
     def in_memory(self) -> bool:
@@ -105,49 +105,49 @@ class StructureDataset(Dataset):
         return torch.from_numpy(ptr[index + 1] - ptr[index])
 
     @property
-    def digest(self) -> str:
+    def fingerprint(self) -> str:
         """Sixteen digits that stand for these structures and their labels, in their order."""
         content = hashlib.sha256(str(len(self)).encode())
-        for block in self.blocks():
-            for name in filter(block.has, _DIGESTED):
-                content.update(block.values(name).cpu().numpy().tobytes())
+        for block in self.iter_chunks():
+            for name in filter(block.has_property, _FINGERPRINTED):
+                content.update(block.get_property(name).cpu().numpy().tobytes())
         return content.hexdigest()[:16]
 
-    def has(self, field: str) -> bool:
+    def has_property(self, field: str) -> bool:
         """Whether the structures carry this attribute."""
         return self.packed.get(field) is not None
 
     def has_label(self, label: str) -> bool:
         """Whether some of the structures have this label."""
-        if not self.has(label):
+        if not self.has_property(label):
             return False
         mask = self.mask(label)
         return isinstance(mask, slice) or bool(mask.any())
 
     def mask(self, label: str) -> Tensor | slice:
         """What chooses the rows of a label that are there: all, or those of some structures."""
-        if label not in MASKS or not self.has(MASKS[label]):
+        if label not in MASKS or not self.has_property(MASKS[label]):
             return slice(None)
-        mask = self.values(MASKS[label])
+        mask = self.get_property(MASKS[label])
         return mask.repeat_interleave(self.num_atoms) if label in PER_ATOM else mask
 
-    def values(self, field: str) -> Tensor:
+    def get_property(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
         index, value = self._index(), self.packed[field]
         if field in PER_ATOM:
-            return self._runs(self.packed.ptr, index).take(value)
-        return _chosen(value, index, torch.from_numpy(index).to(self.packed.z.device))
+            return self._row_ranges(self.packed.ptr, index).gather(value)
+        return _select_rows(value, index, torch.from_numpy(index).to(self.packed.z.device))
 
-    def blocks(self, size: int = _BLOCK) -> Iterator["StructureDataset"]:
+    def iter_chunks(self, size: int = _BLOCK) -> Iterator["StructureDataset"]:
         """The same structures in order, `size` at a time: for sums over more than memory holds."""
         for first in range(0, len(self), size):
             yield self[first : first + size]
 
-    def gathered(self) -> tuple[Structure, Int[Tensor, "B"]]:
+    def materialize(self) -> tuple[Structure, Int[Tensor, "B"]]:
         """A copy of all structures in a row, without edges, and the atoms of each."""
         index = self._index()
-        atoms = self._runs(self.packed.ptr, index)
-        fields = self._picked(index, atoms)
+        atoms = self._row_ranges(self.packed.ptr, index)
+        fields = self._select(index, atoms)
         return Structure(**{k: v for k, v in fields.items() if k not in GRAPH}), atoms.sizes
 
     def with_edges(self, cutoff: float) -> "StructureDataset":
@@ -157,17 +157,17 @@ class StructureDataset(Dataset):
         """
         if self.transform is not None:
             return self
-        blocks = enumerate(self.blocks(_BLOCK))
-        edges = [local_edges(block, cutoff, k * _BLOCK) for k, block in blocks]
+        blocks = enumerate(self.iter_chunks(_BLOCK))
+        edges = [edges_per_structure(block, cutoff, k * _BLOCK) for k, block in blocks]
         out = copy.copy(self)
         out._indices = None
-        out.packed, sizes = self.gathered()
-        out.packed.ptr = offsets(sizes)
+        out.packed, sizes = self.materialize()
+        out.packed.ptr = ptr_from_sizes(sizes)
         out.packed.edge_cutoff = edge_cutoff(len(self), cutoff)
         for key in filter(edges[0].__contains__, PER_EDGE):
             axis = out.packed.__cat_dim__(key, None)
             out.packed[key] = torch.cat([block[key] for block in edges], dim=axis)
-        out._edge_ptr = offsets(torch.cat([block["count"] for block in edges]))
+        out._edge_ptr = ptr_from_sizes(torch.cat([block["count"] for block in edges]))
         return out
 
     def to(self, device: torch.device | str) -> "StructureDataset":
@@ -182,7 +182,7 @@ class StructureDataset(Dataset):
         return self.packed.ptr.numel() - 1
 
     def get(self, idx: int) -> Structure:
-        return self._assemble(np.array([idx]))[0]
+        return self._collate(np.array([idx]))[0]
 
     def index_select(self, idx) -> "StructureDataset":
         """The data set of the structures that a slice, list or mask chooses; it shares memory."""
@@ -196,36 +196,36 @@ class StructureDataset(Dataset):
         """The structures at these positions of the data set as one PyG batch."""
         index = self._index(indices)
         if self.transform is None:
-            return self._assemble(index)
+            return self._collate(index)
         batch = Batch.from_data_list([self.transform(self.get(i)) for i in index.tolist()])
-        check_labels(batch, f"{self.where}, transformed")
+        check_labels(batch, f"{self.name}, transformed")
         return batch
 
     def transformed(self) -> "StructureDataset":
         """These structures after one pass through the transform, if there is one."""
         if self.transform is None:
             return self
-        return StructureDataset.from_list(list(self), self.where)
+        return StructureDataset.from_list(list(self), self.name)
 
     def _validate(self) -> None:
         """Check block after block, which needs a fraction of the memory of all at once."""
-        check_geometry(self.packed, self.where)
+        check_geometry(self.packed, self.name)
         for key, value in self.packed.to_dict().items():
             rows = self.packed.z.numel() if key in PER_ATOM else self.len()
             many = isinstance(value, Sequence) or np.ndim(value) > 0
             if key != "ptr" and (not many or len(value) != rows):
                 raise InputError(
-                    f"{self.where}: {key} must have {rows} rows, one for each "
+                    f"{self.name}: {key} must have {rows} rows, one for each "
                     f"{'atom' if key in PER_ATOM else 'structure'}, got "
                     f"{len(value) if many else repr(value)}"
                 )
         try:
-            for block in self.blocks():
-                structures, sizes = block.gathered()
-                structures.ptr = offsets(sizes)
-                validate(structures, self.where)
+            for block in self.iter_chunks():
+                structures, sizes = block.materialize()
+                structures.ptr = ptr_from_sizes(sizes)
+                validate(structures, self.name)
         except InputError:
-            validate(self.packed, self.where)  # it knows the number of the structure
+            validate(self.packed, self.name)  # it knows the number of the structure
             raise
 
     def _index(self, indices: Sequence[int] | Tensor | None = None) -> np.ndarray:
@@ -241,47 +241,49 @@ class StructureDataset(Dataset):
             return np.empty(0, np.int64)
         if chosen.dtype.kind not in "iu" or chosen.max() >= len(own) or chosen.min() < -len(own):
             raise IndexError(
-                f"{self.where}: positions must be integers below {len(own)}, the number of "
+                f"{self.name}: positions must be integers below {len(own)}, the number of "
                 f"structures, got {str(chosen):.50}"
             )
         chosen = chosen % len(own)  # negative ones count from the end
         return own.start + own.step * chosen if isinstance(own, range) else own[chosen]
 
-    def _picked(self, index: np.ndarray, atoms: Runs) -> dict[str, Tensor | list]:
+    def _select(self, index: np.ndarray, atoms: RowRanges) -> dict[str, Tensor | list]:
         """All attributes but `ptr` and the edges of the structures `index`."""
         place = torch.from_numpy(index).to(atoms.device)
         return {
-            key: atoms.take(value) if key in PER_ATOM else _chosen(value, index, place)
+            key: atoms.gather(value) if key in PER_ATOM else _select_rows(value, index, place)
             for key, value in self.packed.to_dict().items()
             if key != "ptr" and key not in PER_EDGE
         }
 
-    def _assemble(self, index: np.ndarray) -> Batch:
-        atoms = self._runs(self.packed.ptr, index)
-        fields = self._picked(index, atoms)
+    def _collate(self, index: np.ndarray) -> Batch:
+        atoms = self._row_ranges(self.packed.ptr, index)
+        fields = self._select(index, atoms)
         number, none = torch.arange(index.size + 1), torch.zeros(index.size, dtype=torch.long)
         slices = {key: atoms.ptr if key in PER_ATOM else number for key in fields}
         increments = {k: none if torch.is_tensor(v) else None for k, v in fields.items()}
         if self._edge_ptr is not None:
-            edges = self._runs(self._edge_ptr, index)
+            edges = self._row_ranges(self._edge_ptr, index)
             first_atom, first_edge = atoms.ptr[:-1], edges.ptr[:-1]
             own = {"edge_index": first_atom, "edge_reverse": first_edge, "edge_shift": none}
             for key in filter(self.packed.__contains__, PER_EDGE):
                 axis = 1 if key == "edge_index" else 0
-                fields[key] = edges.take_shifted(self.packed[key], own[key], axis)
+                fields[key] = edges.gather_add(self.packed[key], own[key], axis)
                 slices[key], increments[key] = edges.ptr, own[key]
-        fields |= {"batch": atoms.spread(number[:-1]), "ptr": atoms.ptr.to(atoms.device)}
+        fields |= {"batch": atoms.repeat(number[:-1]), "ptr": atoms.ptr.to(atoms.device)}
         # PyG's own constructor inspects its signature each time, longer than all the rest takes
         batch = type.__call__(_BATCH)
         batch.stores[0].update(fields)
         batch._num_graphs, batch._slice_dict, batch._inc_dict = index.size, slices, increments
         return batch
 
-    def _runs(self, ptr: Tensor, index: np.ndarray) -> Runs:
-        return Runs(ptr, index, self.packed.z.device)
+    def _row_ranges(self, ptr: Tensor, index: np.ndarray) -> RowRanges:
+        return RowRanges(ptr, index, self.packed.z.device)
 
 
-def local_edges(dataset: StructureDataset, cutoff: float, first: int = 0) -> dict[str, Tensor]:
+def edges_per_structure(
+    dataset: StructureDataset, cutoff: float, first: int = 0
+) -> dict[str, Tensor]:
     """Edges that count atoms and edges from the start of their own structure, and their number.
 
     Args:
@@ -289,22 +291,22 @@ def local_edges(dataset: StructureDataset, cutoff: float, first: int = 0) -> dic
         cutoff: r_c in Å.
         first: what errors call the first structure.
     """
-    part, sizes = dataset.gathered()
-    part.ptr = offsets(sizes)
+    part, sizes = dataset.materialize()
+    part.ptr = ptr_from_sizes(sizes)
     part = with_edges(part, cutoff)
     structure = batch_index(part)[part.edge_index[1]]
     count = structure.bincount(minlength=num_structures(part))
     edges = {
         "count": count,
         "edge_index": (part.edge_index - part.ptr[structure]).int(),
-        "edge_reverse": (part.edge_reverse - offsets(count)[structure]).int(),
+        "edge_reverse": (part.edge_reverse - ptr_from_sizes(count)[structure]).int(),
     }
     shift = part.get("edge_shift")
     if shift is not None:
         far = (shift.abs() > _MOST_CELLS).any(1).nonzero()
         if len(far):
             raise InputError(
-                f"{dataset.where}, structure {first + int(structure[far[0]])}: an edge crosses the "
+                f"{dataset.name}, structure {first + int(structure[far[0]])}: an edge crosses the "
                 f"cell {shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the "
                 "atoms into their cell"
             )
@@ -312,7 +314,7 @@ def local_edges(dataset: StructureDataset, cutoff: float, first: int = 0) -> dic
     return edges
 
 
-def _chosen(value: Tensor | Sequence, index: np.ndarray, place: Tensor) -> Tensor | list:
+def _select_rows(value: Tensor | Sequence, index: np.ndarray, place: Tensor) -> Tensor | list:
     """Rows of what structures have; `place` is `index` where tensors are."""
     if torch.is_tensor(value):
         return value.index_select(0, place)

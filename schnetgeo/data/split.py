@@ -41,7 +41,7 @@ class Split(NamedTuple):
         np.savez(buffer, **arrays, digest=self.digest, **notes)
         atomic_write(path, buffer.getvalue())
 
-    def keep(self, path: str | os.PathLike, resume: bool, **notes: str) -> None:
+    def save_or_verify(self, path: str | os.PathLike, resume: bool, **notes: str) -> None:
         """Save the split of a training, or check that a resumed one has the same.
 
         Raises:
@@ -286,15 +286,15 @@ def make_split(
     if how.startswith("group:"):
         name = how.removeprefix("group:")
         counts = getattr(dataset, "counts", None)  # of the files that it was read from
-        if name == "file" and not dataset.has(name) and isinstance(counts, list):
+        if name == "file" and not dataset.has_property(name) and isinstance(counts, list):
             files = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
             return group_split(files[dataset.indices()], *numbers)
         known = [key for key in dataset.packed.keys() if key not in (*PER_ATOM, *PER_EDGE, "ptr")]
         if name not in known:
             raise InputError(
-                f"{dataset.where}: has no {name!r} to group by; it has {', '.join(sorted(known))}"
+                f"{dataset.name}: has no {name!r} to group by; it has {', '.join(sorted(known))}"
             )
-        return group_split(dataset.values(name), *numbers)
+        return group_split(dataset.get_property(name), *numbers)
     if not os.path.isfile(how):
         raise InputError(
             f"split {how!r} is no file and none of random, blocks, group:NAME; give one of these"

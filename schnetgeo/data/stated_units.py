@@ -150,7 +150,7 @@ class FileUnits:
         Raises:
             InputError: for a magnitude that no molecule has where only a convention says the unit.
         """
-        present = [kind for kind, field in _FIELDS.items() if dataset.has(field)]
+        present = [kind for kind, field in _FIELDS.items() if dataset.has_property(field)]
         if "stress" not in self.used:  # those of virials have the unit of the energy
             present = [kind for kind in present if kind != "stress"]
         assumed = [kind for kind in present if not self.known(kind)]

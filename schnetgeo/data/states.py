@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.copies import fingerprints
+from schnetgeo.data.copies import geometry_hashes
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.notes import note
 
@@ -26,12 +26,12 @@ def note_states(data: Data, model: str) -> bool:
 
 def note_states_of(dataset: StructureDataset, model: str) -> bool:
     """The same for training structures, with the geometries that have several energies."""
-    stated = [_unusual(k, dataset.values(k)) for k in _USUAL if dataset.has(k)]
+    stated = [_unusual(k, dataset.get_property(k)) for k in _USUAL if dataset.has_property(k)]
     if any(stated):
         number = _ambiguous(dataset)
         several = f" (several energies for {number:,} of the geometries)" if number else ""
         note(
-            f"{dataset.where}: {_listed(stated)} {_are(stated)} no input of {model}, which gives "
+            f"{dataset.name}: {_listed(stated)} {_are(stated)} no input of {model}, which gives "
             f"one energy to structures that differ in nothing else{several}; train on one charge "
             "and spin at a time"
         )
@@ -62,8 +62,10 @@ def _are(stated: list[str | None]) -> str:
 def _ambiguous(dataset: StructureDataset) -> int:
     """Geometries with energies that differ, which no function of the geometry gives."""
     energies = defaultdict(set)
-    if dataset.has("energy"):
+    if dataset.has_property("energy"):
         part = dataset[dataset.mask("energy")]
-        for mark, energy in zip(fingerprints(part), part.values("energy").tolist(), strict=True):
+        for mark, energy in zip(
+            geometry_hashes(part), part.get_property("energy").tolist(), strict=True
+        ):
             energies[mark].add(energy)
     return sum(len(values) > 1 for values in energies.values())

@@ -20,11 +20,11 @@ class Normalization(NamedTuple):
     scale: float  # eV
 
 
-def compositions(dataset: StructureDataset, max_z: int) -> Int[Tensor, "B Z"]:
+def element_counts(dataset: StructureDataset, max_z: int) -> Int[Tensor, "B Z"]:
     """Number of atoms of each element in each structure."""
     sizes = dataset.num_atoms
     structure = torch.arange(len(sizes)).repeat_interleave(sizes)
-    cell = structure * max_z + dataset.values("z")
+    cell = structure * max_z + dataset.get_property("z")
     return cell.bincount(minlength=len(sizes) * max_z).reshape(len(sizes), max_z)
 
 
@@ -36,11 +36,13 @@ def formula(counts: Mapping[int, int]) -> str:
 
 def shares(dataset: StructureDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
     """What the reference of each element counts for each structure: its atoms, or their share."""
-    counts = compositions(dataset, max_z).double()
+    counts = element_counts(dataset, max_z).double()
     return counts / counts.sum(1, keepdim=True) if mean else counts
 
 
-def fit_composition(counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]) -> Float[Tensor, "Z"]:
+def fit_atomic_references(
+    counts: Int[Tensor, "B Z"], energy: Float[Tensor, "B"]
+) -> Float[Tensor, "Z"]:
     """argmin_e0 |counts · e0 − energy|², in eV: the smallest solution where there are many.
 
     One composition, as in MD17, leaves all but one direction undetermined; the minimum-norm
@@ -70,10 +72,10 @@ def fit_normalization(dataset: StructureDataset, max_z: int, mean: bool = False)
     """
     dataset = dataset.transformed()
     references = torch.zeros(max_z, dtype=torch.float64)
-    if dataset.has("energy"):
-        references = fit_composition(*_reduced(dataset, max_z, mean))
+    if dataset.has_property("energy"):
+        references = fit_atomic_references(*_reduced(dataset, max_z, mean))
     total, number = 0.0, 1e-300
-    for block in dataset.blocks():
+    for block in dataset.iter_chunks():
         spread = _spread(block, references, mean)
         total, number = total + float(spread.square().sum()), number + spread.numel()
     scale = math.sqrt(total / number)
@@ -82,11 +84,11 @@ def fit_normalization(dataset: StructureDataset, max_z: int, mean: bool = False)
 
 def _spread(block: StructureDataset, references: Tensor, mean: bool) -> Tensor:
     """Force components, or what the references leave of the energy (per √N), in float64."""
-    if block.has("forces"):
-        return block.values("forces")[block.mask("forces")].double()
-    if not block.has("energy"):
+    if block.has_property("forces"):
+        return block.get_property("forces")[block.mask("forces")].double()
+    if not block.has_property("energy"):
         return torch.zeros(1, dtype=torch.float64)
-    residual = block.values("energy") - shares(block, len(references), mean) @ references
+    residual = block.get_property("energy") - shares(block, len(references), mean) @ references
     spread = residual if mean else residual / block.num_atoms.sqrt()
     return spread[block.mask("energy")]
 
@@ -97,10 +99,10 @@ def _reduced(dataset: StructureDataset, max_z: int, mean: bool) -> tuple[Tensor,
     The triangle of a QR decomposition stands for all rows before it, so memory holds one block.
     """
     rows = torch.empty(0, max_z + 1, dtype=torch.float64)
-    for block in dataset.blocks():
+    for block in dataset.iter_chunks():
         if len(rows):
             rows = torch.linalg.qr(rows, mode="r").R
-        energy = block.values("energy").unsqueeze(1)
+        energy = block.get_property("energy").unsqueeze(1)
         known = torch.cat([shares(block, max_z, mean), energy], dim=1)[block.mask("energy")]
         rows = torch.cat([rows, known])
     return rows[:, :-1], rows[:, -1]

@@ -11,17 +11,17 @@ from torch_geometric.data import Dataset
 
 from schnetgeo.data.columns import (
     HEADER,
-    Arrays,
+    ColumnWriter,
+    append_columns,
     append_offsets,
     check_content,
     content_size,
-    created,
-    extended,
+    create_columns,
     map_columns,
     read_header,
 )
 from schnetgeo.data.neighbors import edge_cutoff
-from schnetgeo.data.packed import StructureDataset, local_edges
+from schnetgeo.data.packed import StructureDataset, edges_per_structure
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
@@ -54,21 +54,21 @@ class OnDiskDataset(StructureDataset):
 
     def __init__(self, path: str | os.PathLike, aliases: Mapping[str, str] | None = None):
         Dataset.__init__(self)
-        self.path, self.where = Path(path).absolute(), Path(path).name
+        self.path, self.name = Path(path).absolute(), Path(path).name
         header = read_header(path)
         self.notes = header.get("notes", {})
         self.packed = _mapped(self.path, header, aliases=aliases)
         self._edge_ptr = None
         if content_size(header) <= _LARGE:
             check_content(path, header)
-            check_elements(self.packed, _MAX_Z, self.where)
+            check_elements(self.packed, _MAX_Z, self.name)
 
     def check(self) -> None:
         """Raise `InputError` unless every byte, edges too, is as it was written; at 2.5 GB/s."""
         check_content(self.path, read_header(self.path))
         for folder in sorted(self.path.glob("edges_*")):
             check_content(folder, read_header(folder))
-        check_elements(self.packed, _MAX_Z, self.where)
+        check_elements(self.packed, _MAX_Z, self.name)
 
     @property
     def in_memory(self) -> bool:
@@ -114,19 +114,19 @@ def _complete_edges(whole: StructureDataset, folder: Path, cutoff: float) -> Non
     """Have the edges of all structures in the folder; a process that comes second waits."""
     if not folder.exists():
         try:
-            with created(folder, {"cutoff": cutoff}, wait=True) as arrays:
+            with create_columns(folder, {"cutoff": cutoff}, wait=True) as arrays:
                 _append_edges(arrays, whole, cutoff)
         except InputError:
             if not folder.exists():  # else another process was first
                 raise
     if _edges_header(folder)["columns"]["edge_ptr"]["rows"] - 1 < len(whole):
-        with extended(folder, wait=True) as arrays:
+        with append_columns(folder, wait=True) as arrays:
             _append_edges(arrays, whole, cutoff)
 
 
-def _append_edges(arrays: Arrays, whole: StructureDataset, cutoff: float) -> None:
-    for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].blocks():
-        edges = local_edges(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
+def _append_edges(arrays: ColumnWriter, whole: StructureDataset, cutoff: float) -> None:
+    for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].iter_chunks():
+        edges = edges_per_structure(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
         append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
         for key, value in edges.items():
             arrays.append(key, (value.mT if key == "edge_index" else value).numpy())

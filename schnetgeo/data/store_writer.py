@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schnetgeo.data.columns import Arrays, append_offsets, created, extended
+from schnetgeo.data.columns import ColumnWriter, append_columns, append_offsets, create_columns
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
@@ -45,8 +45,12 @@ def write_on_disk(
             another process is writing it, or the disk is full.
     """
     told = Remarks() if remarks is None else remarks
-    with extended(path, wait) if append else created(path, {"notes": notes}, wait) as arrays:
-        blocks = (block for part in parts for block in part.blocks())
+    with (
+        append_columns(path, wait)
+        if append
+        else create_columns(path, {"notes": notes}, wait) as arrays
+    ):
+        blocks = (block for part in parts for block in part.iter_chunks())
         if append:
             _add_to(OnDiskDataset(path), arrays, blocks, told)
         else:
@@ -55,43 +59,43 @@ def write_on_disk(
             raise InputError(f"{path}: there are no structures to write")
     store = OnDiskDataset(path)
     if remarks is None:
-        told.say(store.where, len(store))
+        told.say(store.name, len(store))
     return store
 
 
 def _add_to(
-    store: OnDiskDataset, arrays: Arrays, blocks: Iterable[StructureDataset], remarks: Remarks
+    store: OnDiskDataset, arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Remarks
 ) -> None:
     """Add blocks that have the fields and types of a store, or fewer."""
-    fields = store[:0].gathered()[0]
+    fields = store[:0].materialize()[0]
     for block in blocks:
-        structures, sizes = block.gathered()
+        structures, sizes = block.materialize()
         if _types(structures) != _types(fields):
-            structures = _merge(structures, len(block), [fields], block.where, remarks)
+            structures = _merge(structures, len(block), [fields], block.name, remarks)
             if _types(structures) != _types(fields):
-                raise _unlike(structures, fields, block.where)
-        _append(arrays, structures, sizes.numpy(), block.where)
+                raise _unlike(structures, fields, block.name)
+        _append(arrays, structures, sizes.numpy(), block.name)
 
 
-def _add(arrays: Arrays, blocks: Iterable[StructureDataset], remarks: Remarks) -> None:
+def _add(arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Remarks) -> None:
     """Add blocks; where their fields differ, they are brought together when all are written."""
     runs: list[Path] = []  # of blocks that are alike
     fields: list[Structure] = []
     for block in blocks:
-        structures, sizes = block.gathered()
+        structures, sizes = block.materialize()
         if arrays.columns and _types(structures) != types:
             runs.append(arrays.set_aside(f".{len(runs)}"))
         types = _types(structures)
         if types not in map(_types, fields):
             fields.append(_fields(structures))
-        _append(arrays, structures, sizes.numpy(), block.where)
+        _append(arrays, structures, sizes.numpy(), block.name)
     if not runs:
         return
     runs.append(arrays.set_aside(f".{len(runs)}"))
     common, where = None, str(arrays.where)
     for folder in runs:
-        for block in OnDiskDataset(folder).blocks():
-            structures, sizes = block.gathered()
+        for block in OnDiskDataset(folder).iter_chunks():
+            structures, sizes = block.materialize()
             structures = _merge(structures, len(block), fields, where, remarks)
             common = common or structures
             if _types(structures) != _types(common):
@@ -114,7 +118,7 @@ def _merge(
     return out
 
 
-def _append(arrays: Arrays, structures: Structure, sizes: np.ndarray, where: str) -> None:
+def _append(arrays: ColumnWriter, structures: Structure, sizes: np.ndarray, where: str) -> None:
     append_offsets(arrays, "ptr", sizes, arrays.rows("z"))
     for key, value in structures.to_dict().items():
         try:
@@ -161,7 +165,7 @@ def _shown(kind: tuple | None) -> str:
     return f"{str(dtype).removeprefix('torch.')} of shape {list(shape)}"
 
 
-def _append_text(arrays: Arrays, key: str, texts: list[str]) -> None:
+def _append_text(arrays: ColumnWriter, key: str, texts: list[str]) -> None:
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{key} holds {type(texts[0]).__name__}s; a store keeps tensors and text")
     encoded = [text.encode() for text in texts]

@@ -61,7 +61,7 @@ class ArrayReader:
 
     def pack(self, data: Structure) -> StructureDataset:
         """Validate structures in a row."""
-        return StructureDataset(data, torch.from_numpy(self.layout.sizes), where=self.where)
+        return StructureDataset(data, torch.from_numpy(self.layout.sizes), name=self.where)
 
     def _add_cell(self, data: Structure) -> set[str | None]:
         name = only_name_in(self.where, self.arrays, CELLS)

@@ -76,17 +76,17 @@ class AtomsFile(StructureDataset):
         self.counts = []  # structures of each file
         for path in paths:
             file = Path(root or "", path)
-            read = list(read_parts(file, format, keys, units, drop, remarks, used))
+            read = list(iter_structures(file, format, keys, units, drop, remarks, used))
             self.counts.append(sum(map(len, read)))
             parts += read
         where = ", ".join(Path(path).name for path in paths)
         check_effect(where, units, used)
-        structures, sizes = joined(parts, remarks)
+        structures, sizes = concatenate(parts, remarks)
         super().__init__(structures, sizes, where, validated=True)
         remarks.say(where, len(sizes))
 
 
-def read_parts(
+def iter_structures(
     path: str | os.PathLike,
     format: str | None = None,
     keys: Keys = Keys(),  # noqa: B008
@@ -129,15 +129,15 @@ def read_parts(
         told.say(path.name, count)
 
 
-def joined(
+def concatenate(
     parts: Sequence[StructureDataset], remarks: Remarks | None = None
 ) -> tuple[Structure, torch.Tensor]:
     """The structures of all parts in a row, and the atoms of each; see `merged`."""
     remarks = Remarks() if remarks is None else remarks
     if not parts:
         raise InputError("paths: name at least one file")
-    structures, sizes = zip(*(part.gathered() for part in parts), strict=True)
+    structures, sizes = zip(*(part.materialize() for part in parts), strict=True)
     for structure in structures:
         del structure.ptr
     counts = [len(part) for part in parts]
-    return merged(structures, counts, [part.where for part in parts], remarks), torch.cat(sizes)
+    return merged(structures, counts, [part.name for part in parts], remarks), torch.cat(sizes)

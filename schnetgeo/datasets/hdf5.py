@@ -134,7 +134,7 @@ class _GroupReader:
         dataset = reader.pack(structures)
         left_out.update(dict.fromkeys(reader.left_out, len(dataset)))
         self._review(units, dataset)
-        dataset.where = self.name
+        dataset.name = self.name
         self.count += len(dataset)
         return dataset
 

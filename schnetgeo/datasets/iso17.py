@@ -16,8 +16,8 @@ from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.ase_database import Row, rows
-from schnetgeo.datasets.atoms_file import joined
-from schnetgeo.datasets.published import PublishedSplit, kept
+from schnetgeo.datasets.atoms_file import concatenate
+from schnetgeo.datasets.published import PublishedSplit, cached
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -104,7 +104,7 @@ class ISO17(OnDiskDataset):
         folder, names = Path(root) / "ISO17", _names(folds)
         if file is None:
             blocks = partial(_downloaded, folder, folds, check_counts)
-            super().__init__(kept(folder, "+".join(folds), blocks))
+            super().__init__(cached(folder, "+".join(folds), blocks))
             ids = _from_archive([VALIDATION], folder) if VALIDATION in names else []
             self._finish(folds, ids, check_counts)
         elif Path(file).is_dir():
@@ -115,14 +115,14 @@ class ISO17(OnDiskDataset):
 
     def _open(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
         """Read files into memory."""
-        structures, sizes = joined(list(_read_folds(paths, folds)))
+        structures, sizes = concatenate(list(_read_folds(paths, folds)))
         StructureDataset.__init__(self, structures, sizes, validated=True)
         self._finish(folds, paths[len(folds) :], check_counts)
 
     def _finish(self, folds: list[str], ids: list[Path], check_counts: bool) -> None:
         """Count folds and find what is held out for validation."""
-        self.where = f"ISO17 {'+'.join(folds)}"
-        fold_of = self.values("fold")
+        self.name = f"ISO17 {'+'.join(folds)}"
+        fold_of = self.get_property("fold")
         number = fold_of.bincount(minlength=len(FOLDS)).tolist()
         self.counts = {name: number[list(FOLDS).index(name)] for name in folds}
         if check_counts:
@@ -147,7 +147,7 @@ def mean_predictor_errors(dataset: StructureDataset, energy: float) -> MeanError
     mean |E − energy|, its root mean square, and the same of the force components. The paper's
     values are in `PAPER_MEAN_PREDICTOR`: the cheapest test that units and folds are right.
     """
-    off, forces = dataset.values("energy") - energy, dataset.values("forces").double()
+    off, forces = dataset.get_property("energy") - energy, dataset.get_property("forces").double()
     return MeanErrors(
         float(off.abs().mean()),
         float(off.square().mean().sqrt()),

@@ -12,7 +12,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import formula
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import unpacked
-from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.datasets.npz import (
     MD17_CONVENTION,
     REVISED_MD17_CONVENTION,
@@ -20,7 +20,7 @@ from schnetgeo.datasets.npz import (
     read_npz,
 )
 from schnetgeo.datasets.npz_members import text_in
-from schnetgeo.datasets.published import PublishedSplit, kept
+from schnetgeo.datasets.published import PublishedSplit, cached
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -121,13 +121,13 @@ class MD17(OnDiskDataset):
             raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(MOLECULES)}")
         folder = Path(root) / "MD17"
         if file is None:
-            super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder)))
+            super().__init__(cached(folder, molecule, lambda: _downloaded(molecule, folder)))
             num_test = MOLECULES[molecule].num_test
         else:
             parts = _read(Path(file), molecule)
-            StructureDataset.__init__(self, *joined(parts), validated=True)
+            StructureDataset.__init__(self, *concatenate(parts), validated=True)
             num_test = len(parts[1]) if len(parts) == 2 else 0
-        self.where = f"MD17 {molecule}"
+        self.name = f"MD17 {molecule}"
         order = torch.arange(len(self))
         self.pools = PublishedSplit(order[:-num_test], order[-num_test:]) if num_test else None
 
@@ -157,7 +157,7 @@ def read_frames(path: str | os.PathLike, molecule: str, revised: bool = False) -
     convention = REVISED_MD17_CONVENTION if revised else MD17_CONVENTION
     frames = read_npz(path, convention=convention)
     name = convention.name
-    missing = [field for field in ("energy", "forces") if not frames.has(field)]
+    missing = [field for field in ("energy", "forces") if not frames.has_property(field)]
     if missing:
         raise InputError(f"{path}: has no {missing[0]}; it is not a file of {name}")
     check_molecule(frames, molecule)
@@ -185,16 +185,16 @@ def check_molecule(frames: StructureDataset, molecule: str) -> None:
     composition = COMPOSITIONS[re.split(r"[_\d]", molecule)[0]]
     elements, counts = np.unique(frames[0].z.numpy(), return_counts=True)
     first = dict(zip(elements.tolist(), counts.tolist(), strict=True))
-    z, sizes = frames.values("z"), frames.num_atoms
+    z, sizes = frames.get_property("z"), frames.num_atoms
     same = bool((sizes == sizes[0]).all()) and bool(
         (z.reshape(len(frames), -1).sort(1).values == z[: sizes[0]].sort().values).all()
     )
     if first != composition or not same:
         raise InputError(
-            f"{frames.where}: structure 0 is {formula(first)}, but {molecule} is "
+            f"{frames.name}: structure 0 is {formula(first)}, but {molecule} is "
             f"{formula(composition)}; it is the file of another molecule"
             if first != composition
-            else f"{frames.where}: not all frames are {formula(composition)}, as {molecule} is"
+            else f"{frames.name}: not all frames are {formula(composition)}, as {molecule} is"
         )
 
 

@@ -15,7 +15,7 @@ from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 
 
-def kept(folder: Path, name: str, parts: Callable[[], Iterable[StructureDataset]]) -> Path:
+def cached(folder: Path, name: str, parts: Callable[[], Iterable[StructureDataset]]) -> Path:
     """The store of a published data set, written with what `parts` reads when it is not there.
 
     Raises:
@@ -64,14 +64,14 @@ def sample_split(
         try:
             return random_split(len(dataset), num_train, num_val, num_test, seed)
         except InputError as error:
-            raise InputError(f"{dataset.where}: {error}") from None
+            raise InputError(f"{dataset.name}: {error}") from None
     if dataset._indices is not None:
-        raise InputError(f"{dataset.where}: split the whole data set, not a part of it")
+        raise InputError(f"{dataset.name}: split the whole data set, not a part of it")
     wanted = {"train": num_train, "val": num_val, "test": num_test}
     if pools.val is None:
         wanted["train"] += num_val
     drawn = {
-        name: _drawn(dataset.where, name, pool, wanted[name], seed)
+        name: _sample(dataset.name, name, pool, wanted[name], seed)
         for name, pool in pools._asdict().items()
         if pool is not None
     }
@@ -84,13 +84,13 @@ def check_max_train(dataset: StructureDataset, num_train: int) -> None:
     limit = getattr(dataset, "max_train", None)
     if limit is not None and num_train > limit:
         raise InputError(
-            f"{dataset.where}: its authors ask not to train on more than {limit} frames, because "
+            f"{dataset.name}: its authors ask not to train on more than {limit} frames, because "
             f"frames resemble each other; got num_train={num_train}; give at most {limit}, or "
             "max_train=None to the data set"
         )
 
 
-def _drawn(where: str, name: str, pool: Tensor, number: int | None, seed: int) -> Tensor:
+def _sample(where: str, name: str, pool: Tensor, number: int | None, seed: int) -> Tensor:
     number = pool.numel() if number is None else number
     if not 0 <= number <= pool.numel() or (name == "train" and number == 0):
         raise InputError(

@@ -15,9 +15,9 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Convention, Units
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import members
-from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.datasets.npz import npz_units, read_npz
-from schnetgeo.datasets.published import kept
+from schnetgeo.datasets.published import cached
 from schnetgeo.datasets.qm9_archive import read_archive
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
@@ -150,7 +150,7 @@ class QM9(OnDiskDataset):
         files = [file] if isinstance(file, str | os.PathLike) else list(file or [])
         energy = {"energy": target} if TARGETS[target].unit == "eV" else {}
         if files:
-            structures, sizes = joined(list(_read(files, folder, keep_uncharacterized)))
+            structures, sizes = concatenate(list(_read(files, folder, keep_uncharacterized)))
             if target not in structures:
                 raise InputError(f"{files[0]}: has no {target!r}; name another target")
             for name, field in energy.items():
@@ -159,8 +159,8 @@ class QM9(OnDiskDataset):
         else:
             name = "all" if keep_uncharacterized else "characterized"
             parts = partial(_read, files, folder, keep_uncharacterized)
-            super().__init__(kept(folder, name, parts), energy)
-        self.where, self.target, self.unit = "QM9", target, TARGETS[target].unit
+            super().__init__(cached(folder, name, parts), energy)
+        self.name, self.target, self.unit = "QM9", target, TARGETS[target].unit
 
 
 def atom_references(name: str) -> Float[Tensor, "Z"]:
@@ -223,7 +223,7 @@ def _read(files: list, folder: Path, keep_uncharacterized: bool) -> Iterator[Str
             listed = fetch(SOURCE.files["uncharacterized"], folder)
         left_out = read_uncharacterized(listed)
     for block in read_archive(path):
-        ids.append(block.values("id"))
+        ids.append(block.get_property("id"))
         characterized = ~torch.isin(ids[-1], left_out)
         if bool(characterized.any()):
             yield _in_ev(block[characterized], HARTREE)
@@ -244,29 +244,29 @@ def _check_complete(path: Path, ids: Tensor) -> None:
 def _from_npz(path: str | os.PathLike) -> StructureDataset:
     """Molecules of an .npz in the units that it states, else in those of the published files."""
     dataset = read_npz(path, convention=CONVENTION)
-    names = [name for name in PROPERTIES if dataset.has(name) and _is_energy(name)]
+    names = [name for name in PROPERTIES if dataset.has_property(name) and _is_energy(name)]
     if not names:
         return _in_ev(dataset, HARTREE)
     units = npz_units(path, CONVENTION)
     dataset = _in_ev(dataset, units.factor("energy"))
     _check_atomization(dataset, stated=units.stated.energy is not None)
     if not units.stated.energy:
-        note(f"{dataset.where}: {', '.join(names)} are taken in Hartree, as QM9 is published")
+        note(f"{dataset.name}: {', '.join(names)} are taken in Hartree, as QM9 is published")
     return dataset
 
 
 def _check_atomization(dataset: StructureDataset, stated: bool) -> None:
     """Refuse energies that differ from those of free atoms as no molecule's do."""
     for name in ("U0", "U", "H", "G"):
-        if not dataset.has(f"{name}_atom"):
+        if not dataset.has_property(f"{name}_atom"):
             continue
-        per_atom = dataset.values(f"{name}_atom") / dataset.num_atoms
+        per_atom = dataset.get_property(f"{name}_atom") / dataset.num_atoms
         middle = float(per_atom.nanmedian())
         if not _LOWEST < middle < 0:
-            first = float(dataset.values(name)[0])
+            first = float(dataset.get_property(name)[0])
             remedy = "correct e_unit in the file" if stated else "state their unit as e_unit in it"
             raise InputError(
-                f"{dataset.where}: {name} of its first molecule is {first:.6g} eV, and half of the "
+                f"{dataset.name}: {name} of its first molecule is {first:.6g} eV, and half of the "
                 f"molecules have atomization energies of {-middle:.3g} eV an atom, which no "
                 f"molecule has; {remedy}"
             )
@@ -278,7 +278,7 @@ def _is_energy(name: str) -> bool:
 
 def _in_ev(part: StructureDataset, unit: float) -> StructureDataset:
     """The same molecules with energies in eV, `unit` eV in the file, and with derived ones."""
-    structures, sizes = part.gathered()
+    structures, sizes = part.materialize()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
     for name in PROPERTIES.keys() & set(structures.keys()):
         factor = unit if _is_energy(name) else 1.0
@@ -287,4 +287,4 @@ def _in_ev(part: StructureDataset, unit: float) -> StructureDataset:
             atoms = atom_references(name)[structures.z]
             free = atoms.new_zeros(sizes.numel()).index_add(0, owner, atoms)
             structures[f"{name}_atom"] = structures[name] - free
-    return StructureDataset(structures, sizes, part.where)
+    return StructureDataset(structures, sizes, part.name)

@@ -11,7 +11,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.md17 import check_frames, read_frames
-from schnetgeo.datasets.published import PublishedSplit, kept
+from schnetgeo.datasets.published import PublishedSplit, cached
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -136,7 +136,7 @@ class RevisedMD17(OnDiskDataset):
         lists = [] if split is None else [_LISTS.format(part, split) for part in ("train", "test")]
         if file is None:
             whole = split is not None
-            super().__init__(kept(folder, molecule, lambda: _downloaded(molecule, folder, whole)))
+            super().__init__(cached(folder, molecule, lambda: _downloaded(molecule, folder, whole)))
             self.pools = _pools(_from_archive(lists, folder), len(self))
         elif Path(file).suffix == ".npz":
             frames = read_frames(file, molecule, revised=True)
@@ -147,7 +147,7 @@ class RevisedMD17(OnDiskDataset):
                 frames = read_frames(paths[0], molecule, revised=True)
                 StructureDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
                 self.pools = _pools(paths[1:], len(self))
-        self.where = f"revised MD17 {molecule}"
+        self.name = f"revised MD17 {molecule}"
         self.max_train = max_train
 
 

@@ -94,7 +94,7 @@ def from_schnetpack(
         name, length = type(part).__name__, part.distance_unit
         parts.append(to_dataset(name, records, stated, length, keys, Units(), set()))
     structures = [structure for part in parts for structure in part]
-    return parts[0] if len(parts) == 1 else StructureDataset.from_list(structures, parts[0].where)
+    return parts[0] if len(parts) == 1 else StructureDataset.from_list(structures, parts[0].name)
 
 
 def _parts(dataset: Any, indices: list[int] | None) -> Iterator[tuple[Any, list[int] | None]]:

@@ -23,7 +23,7 @@ from schnetgeo.data.stated_units import UNIT_NAMES
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
-from schnetgeo.datasets.atoms_file import joined
+from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_path, file_lock
 
@@ -92,7 +92,7 @@ def _frames(parts: Iterable[StructureDataset]) -> Iterator[Atoms]:
                 yield to_ase(structure)
             except InputError as error:
                 raise InputError(
-                    f"{part.where}, structure {index}: {error}, or drop it (--drop)"
+                    f"{part.name}, structure {index}: {error}, or drop it (--drop)"
                 ) from None
 
 
@@ -149,14 +149,14 @@ def _database(path: Path, parts: Iterable[StructureDataset]) -> None:
 
 def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None) -> None:
     parts, told = list(parts), Remarks() if remarks is None else remarks
-    structures, sizes = joined(parts, told)
+    structures, sizes = concatenate(parts, told)
     if remarks is None:
-        told.say(parts[0].where, len(sizes))
+        told.say(parts[0].name, len(sizes))
     arrays = {"N": sizes.numpy().astype(np.int32)} | {k: np.array(v) for k, v in _UNITS.items()}
     for key, value in sorted(structures.to_dict().items()):
         if key not in (*_NAMES, *_SAME) and (key in _MEANINGS or key.lower() in UNIT_NAMES):
             raise InputError(
-                f"{parts[0].where}: a field is called {key!r}, which means something else in .npz; "
+                f"{parts[0].name}: a field is called {key!r}, which means something else in .npz; "
                 f"rename it, leave it out (--drop {key}), or write another kind of file"
             )
         array = value.numpy() if torch.is_tensor(value) else np.array(value)

@@ -91,7 +91,7 @@ def check_target(part: StructureDataset) -> None:
     unit = getattr(part, "unit", "eV")
     if unit != "eV":
         raise InputError(
-            f"{part.where}: target {part.target} is in {unit}, but models learn energies here; "
+            f"{part.name}: target {part.target} is in {unit}, but models learn energies here; "
             "take another target, or python -m benchmarks.qm9 for properties of any unit"
         )
 
@@ -100,12 +100,12 @@ def check_not_empty(name: str, part: StructureDataset) -> None:
     """Raise `InputError` for what is no data set, or one without structures."""
     check_set(name, part)
     if not len(part):
-        raise InputError(f"{part.where}: {name} has no structure; give some")
+        raise InputError(f"{part.name}: {name} has no structure; give some")
 
 
 def _check_labels(train: StructureDataset, val: StructureDataset, training: TrainingConfig) -> None:
     if not len(train):
-        raise InputError(f"{train.where}: no structure is left to train on; give some")
+        raise InputError(f"{train.name}: no structure is left to train on; give some")
     if not len(val) and (training.schedule == "plateau" or training.stop_patience):
         raise InputError(
             "schedule 'plateau' and stop_patience look at the validation loss, but there are no "
@@ -113,9 +113,9 @@ def _check_labels(train: StructureDataset, val: StructureDataset, training: Trai
         )
     for name, part in (("training", train), ("validation", val)):
         for label in LABELS[training.task] if len(part) else ():
-            if not part.has(label) or not check_label(part, label):
+            if not part.has_property(label) or not check_label(part, label):
                 raise InputError(
-                    f"{part.where}: the {name} structures have no {label}, which the task "
+                    f"{part.name}: the {name} structures have no {label}, which the task "
                     f"{training.task} needs; name the key of the {label} or choose another task"
                 )
 
@@ -129,12 +129,12 @@ def check_label(part: StructureDataset, label: str) -> int:
         InputError: names the structure.
     """
     count, first = 0, 0
-    for block in part.blocks():
-        values = block.values(label)[block.mask(label)]
+    for block in part.iter_chunks():
+        values = block.get_property(label)[block.mask(label)]
         if not bool(values.isfinite().all()):
             index = next(k for k, data in enumerate(block, first) if _is_wrong(data, label))
             raise InputError(
-                f"{part.where}, structure {index}: its {label} is not finite; correct it, or set "
+                f"{part.name}, structure {index}: its {label} is not finite; correct it, or set "
                 f"{MASKS[label]} to False where there is none"
             )
         count, first = count + len(values), first + len(block)

@@ -13,7 +13,7 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.states import note_states_of
-from schnetgeo.data.statistics import fit_composition, fit_normalization, shares
+from schnetgeo.data.statistics import fit_atomic_references, fit_normalization, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.potential.model_file import read_model
@@ -30,7 +30,7 @@ from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.metrics import predict
-from schnetgeo.train.resume import check_resume, settings
+from schnetgeo.train.resume import check_resume, run_identity
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -77,7 +77,7 @@ def new_potential(model: torch.nn.Module, train: StructureDataset, **options) ->
     """
     check_model(model)
     check_set("train", train)
-    check_elements(train.packed, model.max_z, train.where)
+    check_elements(train.packed, model.max_z, train.name)
     potential = Potential(
         model, *fit_normalization(train, model.max_z, is_intensive(model)), **options
     )
@@ -93,8 +93,8 @@ def refit_references(potential: Potential, dataset: StructureDataset) -> None:
     """
     cover(potential, dataset)
     model = potential.model
-    residual = dataset.values("energy") - predict(potential, dataset, forces=False).energy
-    shift = fit_composition(shares(dataset, model.max_z, is_intensive(model)), residual)
+    residual = dataset.get_property("energy") - predict(potential, dataset, forces=False).energy
+    shift = fit_atomic_references(shares(dataset, model.max_z, is_intensive(model)), residual)
     energies = potential.atomic_references.energies
     energies += shift.to(energies.device)
 
@@ -162,7 +162,7 @@ def fit(
     check_stores(train, val)
     coverage = covered(potential, train)
     check_potential_trains(potential, val, coverage)
-    begun = settings(potential, training, train, val)
+    begun = run_identity(potential, training, train, val)
     if resume and (out / CHECKPOINT).exists():
         check_resume(out / CHECKPOINT, begun)
     dtype = torch.float64 if training.precision == "64" else torch.float32
@@ -170,7 +170,7 @@ def fit(
         potential = copy.deepcopy(potential).to(dtype)
     if not potential.training:
         potential.train()
-    about = {"task": training.task, "seed": training.seed, "data": train.where}
+    about = {"task": training.task, "seed": training.seed, "data": train.name}
     about |= {"num_train": len(train), "num_val": len(val), **(notes or {})}
     first = is_first_process()
     with reserve(out), _threads(training.threads), Interrupt() as interrupt:
@@ -229,7 +229,7 @@ def _train(
     fitted.notes = header["notes"]
     for average, trained in zip(fitted.parameters(), potential.parameters(), strict=True):
         average.requires_grad_(trained.requires_grad)
-    if training.task == "forces" and train.has("energy") and not module.diverged:
+    if training.task == "forces" and train.has_property("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL)

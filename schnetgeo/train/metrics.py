@@ -81,19 +81,23 @@ def evaluate(potential: Potential, dataset: StructureDataset, batch_size: int = 
     """
     check_not_empty("dataset", dataset)
     dataset = dataset.transformed()
-    for label in filter(dataset.has, ("energy", "forces")):
+    for label in filter(dataset.has_property, ("energy", "forces")):
         check_label(dataset, label)
-    predicted = predict(potential, dataset, batch_size, forces=dataset.has("forces"))
+    predicted = predict(potential, dataset, batch_size, forces=dataset.has_property("forces"))
     return compute_metrics(predicted, dataset)
 
 
 def compute_metrics(predicted: DatasetPrediction, dataset: StructureDataset) -> Metrics:
     """Errors of predictions that are there already."""
     energy = forces = (None, None)
-    if dataset.has("energy"):
-        energy = _mae_rmse((predicted.energy - dataset.values("energy"))[dataset.mask("energy")])
-    if dataset.has("forces") and predicted.forces is not None:
-        forces = _mae_rmse((predicted.forces - dataset.values("forces"))[dataset.mask("forces")])
+    if dataset.has_property("energy"):
+        energy = _mae_rmse(
+            (predicted.energy - dataset.get_property("energy"))[dataset.mask("energy")]
+        )
+    if dataset.has_property("forces") and predicted.forces is not None:
+        forces = _mae_rmse(
+            (predicted.forces - dataset.get_property("forces"))[dataset.mask("forces")]
+        )
     return Metrics(*energy, *forces)
 
 

@@ -21,7 +21,7 @@ from schnetgeo.potential.potential import Potential
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import Loss, Sum, add_sums
-from schnetgeo.train.resume import KEY, check_states
+from schnetgeo.train.resume import CHECKPOINT_KEY, check_states
 from schnetgeo.train.schedule import StepSize
 from schnetgeo.units import KCAL_MOL
 
@@ -40,7 +40,7 @@ class PotentialModule(L.LightningModule):
         val: structures that choose the best weights; may be empty.
         training: how.
         checkpoint: file that is replaced by a newer state every so often, whole or not at all.
-        settings: what a training must share to go on from it, see `resume.settings`.
+        settings: what a training must share to go on from it, see `resume.run_identity`.
         interrupt: asked to stop by Ctrl-C.
     """
 
@@ -296,7 +296,7 @@ class PotentialModule(L.LightningModule):
         return all(bool(weight.isfinite().all()) for weight in self._weights[0])
 
     def on_save_checkpoint(self, checkpoint: dict):
-        checkpoint["seconds"], checkpoint[KEY] = self.seconds, self.settings
+        checkpoint["seconds"], checkpoint[CHECKPOINT_KEY] = self.seconds, self.settings
         checkpoint["compile_seconds"] = self.compile_seconds
         checkpoint["step_size"] = self.step_size.state()
         checkpoint["stopped_early"] = self.stopped_early

@@ -23,10 +23,12 @@ RESUMABLE_OPTIONS = (
     "max_steps", "max_minutes", "validate_every", "checkpoint_every", "device", "devices",
     "threads", "progress",
 )  # fmt: skip
-KEY = "started_with"  # of a checkpoint; "settings" where Lightning's own optimization counted steps
+CHECKPOINT_KEY = (
+    "started_with"  # of a checkpoint; "settings" where Lightning's own optimization counted steps
+)
 
 
-def settings(
+def run_identity(
     potential: Potential, training: TrainingConfig, train: StructureDataset, val: StructureDataset
 ) -> dict:
     """Model, options and structures that a resumed training must share, as plain data."""
@@ -34,7 +36,7 @@ def settings(
     model = {f"model.{name}": _plain(value) for name, value in values}
     filters = {"filters": potential.filters, "spacing": potential.spacing}
     options = {k: v for k, v in asdict(training).items() if k not in RESUMABLE_OPTIONS}
-    digests = {"training structures": train.digest, "validation structures": val.digest}
+    digests = {"training structures": train.fingerprint, "validation structures": val.fingerprint}
     name = class_name(type(potential.model))
     return {"model": name, **model, **filters, **options, **digests}
 
@@ -67,7 +69,7 @@ def check_states(callbacks: "Iterable[Callback]") -> None:
 def check_resume(checkpoint: Path, now: dict) -> None:
     """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
     try:
-        before = dict(torch.load(checkpoint, weights_only=True)[KEY])
+        before = dict(torch.load(checkpoint, weights_only=True)[CHECKPOINT_KEY])
     except Exception:  # torch fails in many ways on what it did not write
         raise InputError(
             f"{checkpoint}: no checkpoint of this version; overwrite the training, or choose "

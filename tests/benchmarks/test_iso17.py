@@ -60,7 +60,7 @@ def test_one_training_is_tested_on_each_fold(folder, monkeypatch):
 def test_mean_predictor_is_that_of_the_fold(folder):
     row = run("--models mean --folds test_other --num-train 17 --num-val 0", folder)[0]
     reference = ISO17(file=folder, fold=["reference", "test_other"], check_counts=False)
-    energy = float(reference.values("energy")[reference.pools.train].mean())
+    energy = float(reference.get_property("energy")[reference.pools.train].mean())
     other = ISO17(file=folder, fold="test_other", check_counts=False)
     expected = mean_predictor_errors(other, energy)
     assert row["energy_mae_kcal_mol"] == pytest.approx(expected.energy_mae / KCAL_MOL)

@@ -49,9 +49,9 @@ def write_md17(path: Path, without=()) -> None:
     frames = Demo("ethanol")[:200]
     arrays = dict(
         z=frames[0].z.numpy().astype(np.uint8),
-        R=frames.values("pos").reshape(200, 9, 3).numpy(),
-        E=frames.values("energy").reshape(200, 1).numpy() / KCAL_MOL,
-        F=frames.values("forces").reshape(200, 9, 3).numpy() / KCAL_MOL,
+        R=frames.get_property("pos").reshape(200, 9, 3).numpy(),
+        E=frames.get_property("energy").reshape(200, 1).numpy() / KCAL_MOL,
+        F=frames.get_property("forces").reshape(200, 9, 3).numpy() / KCAL_MOL,
         name="ethanol",
     )
     np.savez(path, **{k: v for k, v in arrays.items() if k not in without})
@@ -281,4 +281,6 @@ def test_missing_labels_are_refused(tmp_path, capsys, missing, task):
 
 def test_the_file_for_the_tests_is_md17s(ethanol):
     own = MD17(file=ethanol / "md17_ethanol.npz")
-    torch.testing.assert_close(own.values("energy"), Demo("ethanol")[:200].values("energy"))
+    torch.testing.assert_close(
+        own.get_property("energy"), Demo("ethanol")[:200].get_property("energy")
+    )

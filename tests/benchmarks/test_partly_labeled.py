@@ -51,7 +51,7 @@ def test_closed_forms_are_of_the_energies_that_there_are(data):
 def test_the_report_draws_the_labels_that_there_are(data):
     energy, forces = with_labels(data)
     predicted = DatasetPrediction(
-        torch.zeros(60, dtype=torch.float64), torch.zeros(len(data.values("pos")), 3)
+        torch.zeros(60, dtype=torch.float64), torch.zeros(len(data.get_property("pos")), 3)
     )
     drawn = details(predicted, data, data)
     json.dumps(drawn, allow_nan=False)

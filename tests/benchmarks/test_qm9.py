@@ -58,7 +58,7 @@ def test_other_targets_have_their_own_unit(tmp_path, capsys):
 def test_the_composition_row_by_hand(tmp_path):
     data = shared("qm9_all_properties.npz")
     rows = run(f"--target r2 --data {data} --models mean", tmp_path)
-    values = QM9(file=data, target="r2").values("r2")
+    values = QM9(file=data, target="r2").get_property("r2")
     # 60 molecules tell the mean deviation of all within a few of its standard errors
     spread = float((values - values.mean()).abs().mean())
     assert rows[0]["mae"] == pytest.approx(spread, rel=0.4)

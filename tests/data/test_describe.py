@@ -73,7 +73,7 @@ def test_a_pair_of_normals(first, second):
 def test_block_by_block(monkeypatch):
     dataset = Demo("molecules")
     whole = distribution(dataset, "residual")
-    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (100,))
+    monkeypatch.setattr(StructureDataset.iter_chunks, "__defaults__", (100,))
     parts = distribution(dataset, "residual")
     assert parts.normal == pytest.approx(whole.normal, rel=1e-6, abs=1e-9)
     assert parts.pair[0] == pytest.approx(whole.pair[0], rel=1e-3)
@@ -133,7 +133,7 @@ def test_copies_are_found_whatever_the_sign_of_zero():
 
 
 def test_distribution_of_a_label_that_no_structure_has():
-    packed, sizes = Demo("ethanol")[:5].gathered()
+    packed, sizes = Demo("ethanol")[:5].materialize()
     packed.energy_mask = torch.zeros(5, dtype=torch.bool)
     dataset = StructureDataset(packed, sizes, "own")
     assert not dataset.has_label("energy")

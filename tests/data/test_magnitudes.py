@@ -24,14 +24,14 @@ USUAL = [
 
 
 def scaled(dataset, length=1.0, energy=1.0, force=1.0):
-    structures, sizes = dataset.gathered()
+    structures, sizes = dataset.materialize()
     structures.pos = structures.pos * length
     structures.energy = structures.energy * energy
     if structures.get("cell") is not None:
         structures.cell = structures.cell * length
     if structures.get("forces") is not None:
         structures.forces = structures.forces * force
-    return StructureDataset(structures, sizes, dataset.where)
+    return StructureDataset(structures, sizes, dataset.name)
 
 
 def with_energy(symbol):

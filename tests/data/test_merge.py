@@ -38,20 +38,20 @@ def partly_labeled():
 
 def test_masks_say_which_structures_have_a_label():
     dataset = partly_labeled()
-    assert dataset.values("energy_mask").tolist() == [True, True, False]
-    assert dataset.values("forces_mask").tolist() == [True, False, False]
+    assert dataset.get_property("energy_mask").tolist() == [True, True, False]
+    assert dataset.get_property("forces_mask").tolist() == [True, False, False]
     batch = dataset.batch([2, 0])
     assert batch.forces_mask.tolist() == [False, True]
     assert batch.forces[:2].isnan().all()
     assert to_ase(dataset[0]).get_potential_energy() == -1.0
     assert to_ase(dataset[2]).calc is None
     again = StructureDataset.from_list([dataset[k] for k in range(3)])
-    assert again.values("forces_mask").tolist() == [True, False, False]
+    assert again.get_property("forces_mask").tolist() == [True, False, False]
 
 
 def test_store_keeps_the_masks(tmp_path):
     store = write_on_disk(tmp_path / "own.store", [partly_labeled()])
-    assert store.values("energy_mask").tolist() == [True, True, False]
+    assert store.get_property("energy_mask").tolist() == [True, True, False]
     assert store.batch([1]).energy.tolist() == [-3.0]
 
 
@@ -68,14 +68,14 @@ def test_large_whole_numbers_keep_their_digits(number, other, text):
     more = {} if other is None else {"key": other}
     with pytest.warns(DataNote, match="'key' became text, as whole numbers above 2.53"):
         dataset = StructureDataset.from_list([pair(key=torch.tensor([number])), pair(**more)])
-    assert dataset.values("key") == [str(number), text]
+    assert dataset.get_property("key") == [str(number), text]
 
 
 def test_large_whole_numbers_of_all_structures_and_exact_ones_are_numbers():
     dataset = StructureDataset.from_list([pair(key=torch.tensor([2**53 + 1])) for _ in range(2)])
-    assert dataset.values("key").tolist() == [2**53 + 1] * 2
+    assert dataset.get_property("key").tolist() == [2**53 + 1] * 2
     dataset = StructureDataset.from_list([pair(key=torch.tensor([2**53])), pair()])
-    assert dataset.values("key")[0] == 2**53
+    assert dataset.get_property("key")[0] == 2**53
 
 
 def test_statistics_look_at_the_labels_that_are_there():
@@ -119,10 +119,10 @@ def test_types_that_differ():
                      mixed=torch.ones(1, 3), flag=torch.tensor([True])),
             ]
         )  # fmt: skip
-    assert dataset.values("name") == ["a", "7"]
-    assert dataset.values("number").tolist() == [7.0, 0.5]
-    assert not dataset.has("flag")
-    assert not dataset.has("mixed")
+    assert dataset.get_property("name") == ["a", "7"]
+    assert dataset.get_property("number").tolist() == [7.0, 0.5]
+    assert not dataset.has_property("flag")
+    assert not dataset.has_property("mixed")
 
 
 def test_attributes_of_atoms_that_some_lack_are_those_of_ase():
@@ -130,8 +130,8 @@ def test_attributes_of_atoms_that_some_lack_are_those_of_ase():
         dataset = StructureDataset.from_list(
             [pair(1.0, tags=torch.tensor([1, 2]), masses=torch.tensor([2.0, 2.0]).double()), pair()]
         )
-    assert dataset.values("tags").tolist() == [1, 2, 0, 0]
-    assert dataset.values("masses").tolist() == [2, 2, 1.008, 1.008]
+    assert dataset.get_property("tags").tolist() == [1, 2, 0, 0]
+    assert dataset.get_property("masses").tolist() == [2, 2, 1.008, 1.008]
 
 
 class Shift:
@@ -154,11 +154,11 @@ def test_a_transform_reaches_every_batch():
         assert batch.energy.tolist() == right.energy.tolist() == [0.0, -2.0]
         assert batch.ptr.tolist() == [0, 2, 4]
     assert dataset[[1]].batch([0]).energy.tolist() == [-2.0]
-    assert dataset.transformed().values("energy").tolist() == [0.0, -2.0]
+    assert dataset.transformed().get_property("energy").tolist() == [0.0, -2.0]
     assert fit_normalization(dataset, 5).atomic_references.tolist() == pytest.approx(
         [0, -0.5, 0, 0, 0]
     )
-    assert dataset.values("energy").tolist() == [-1.0, -3.0]
+    assert dataset.get_property("energy").tolist() == [-1.0, -3.0]
 
 
 def crystal(length, turn=None):

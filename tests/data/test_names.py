@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schnetgeo.data.columns import created
+from schnetgeo.data.columns import create_columns
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
@@ -41,11 +41,14 @@ def test_no_data_set_has_them(name):
     packed = Structure(**fields)
     packed[name] = torch.zeros(2)
     with pytest.raises(InputError, match="mine: .*(cannot be|a field cannot be called)"):
-        StructureDataset(packed, torch.tensor([1, 1]), where="mine")
+        StructureDataset(packed, torch.tensor([1, 1]), name="mine")
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_no_store_has_them(tmp_path, name):
-    with pytest.raises(InputError, match="cannot be the name"), created(tmp_path / "a", {}) as a:
+    with (
+        pytest.raises(InputError, match="cannot be the name"),
+        create_columns(tmp_path / "a", {}) as a,
+    ):
         a.append(name, np.zeros(3))
     assert not list(tmp_path.iterdir())

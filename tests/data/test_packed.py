@@ -12,7 +12,7 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import Structure, from_ase, with_edges
-from schnetgeo.data.gather import Runs
+from schnetgeo.data.gather import RowRanges
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from tests.structures import clusters, crystals, generators, random_cluster, random_crystal
@@ -75,7 +75,7 @@ def assert_equal_batches(ours, theirs):
 def gathered(request, monkeypatch):
     """Edges are copied by compiled loops on the CPU, and by indexing on other devices."""
     if request.param == "indexed":
-        monkeypatch.setattr(Runs, "_compiled", Runs._indexed)
+        monkeypatch.setattr(RowRanges, "_compiled", RowRanges._indexed)
 
 
 @pytest.mark.usefixtures("gathered")
@@ -111,7 +111,7 @@ def test_batches_are_made_where_the_data_are(kind):
             assert found.device.type == "meta"
             assert (found.dtype, found.shape) == (value.dtype, value.shape)
     assert torch.equal(batch._slice_dict["edge_index"], expected._slice_dict["edge_index"])
-    assert dataset.to("meta").values("pos").device.type == "meta"
+    assert dataset.to("meta").get_property("pos").device.type == "meta"
     assert_equal_batches(dataset.to("cpu").batch([2, 0]), dataset.batch([2, 0]))
     assert dataset.packed.pos.device.type == "cpu"
 
@@ -155,14 +155,14 @@ def test_subsets(key, rows):
     assert len(subset) == len(rows)
     assert subset.packed.pos.data_ptr() == dataset.packed.pos.data_ptr()
     assert subset.num_atoms.tolist() == [parts[i].z.numel() for i in rows]
-    assert subset.values("mol_index").tolist() == rows
-    assert torch.equal(subset.values("pos"), torch.cat([parts[i].pos for i in rows]))
+    assert subset.get_property("mol_index").tolist() == rows
+    assert torch.equal(subset.get_property("pos"), torch.cat([parts[i].pos for i in rows]))
     for index, row in enumerate(rows):
         assert_equal_data(subset[index], parts[row])
     assert_equal_batches(
         subset.batch([1, 0]), Batch.from_data_list([parts[i] for i in rows[1::-1]])
     )
-    assert subset[1:].values("mol_index").tolist() == rows[1:]
+    assert subset[1:].get_property("mol_index").tolist() == rows[1:]
 
 
 def test_subsets_of_subsets():
@@ -176,12 +176,12 @@ def test_subsets_of_subsets():
         (dataset[torch.empty(0, dtype=torch.long)], []),
         (dataset.shuffle(return_perm=True)[0].shuffle()[:0], []),
     ]:
-        assert subset.values("mol_index").tolist() == rows
+        assert subset.get_property("mol_index").tolist() == rows
         assert subset.batch(range(len(rows))).mol_index.tolist() == rows
 
 
 def test_positions_count_from_the_end_where_negative():
-    dataset = StructureDataset.from_list(structures(periodic=False), where="own data")
+    dataset = StructureDataset.from_list(structures(periodic=False), name="own data")
     assert dataset.batch([-2, 0, -1]).mol_index.tolist() == [4, 0, 5]
     assert dataset[1:3].batch([-1]).mol_index.tolist() == [2]
     for wrong in ([6], [-7], [0.5], [True, False]):
@@ -204,9 +204,15 @@ def test_digest_tells_structures_and_labels_and_their_order():
 
 def test_blocks_are_the_same_structures_in_order():
     dataset = StructureDataset.from_list(structures(periodic=False))[[3, 1, 4, 0, 5]]
-    blocks = list(dataset.blocks(2))
+    blocks = list(dataset.iter_chunks(2))
     assert [len(block) for block in blocks] == [2, 2, 1]
-    assert torch.cat([block.values("mol_index") for block in blocks]).tolist() == [3, 1, 4, 0, 5]
+    assert torch.cat([block.get_property("mol_index") for block in blocks]).tolist() == [
+        3,
+        1,
+        4,
+        0,
+        5,
+    ]
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -221,7 +227,7 @@ def test_edges_of_subset(periodic):
             assert torch.equal(built.batch(choice)[name], expected[name]), name
             assert name == "edge_cutoff" or built.batch(choice)[name].dtype == torch.int64
             assert built.batch(choice)[name].is_contiguous()
-    assert not dataset.has("edge_index")
+    assert not dataset.has_property("edge_index")
 
 
 @pytest.mark.parametrize("other", [2.0, 4.0])
@@ -234,7 +240,7 @@ def test_edges_are_built_again_for_another_cutoff(other):
 def test_edges_across_more_cells_than_are_counted(monkeypatch):
     parts = structures(periodic=True)
     parts[3].pos = parts[3].pos + 2**15 * parts[3].cell[0, :1] * torch.tensor([[1.0], [0.0]])
-    dataset = StructureDataset.from_list(parts, where="own data")
+    dataset = StructureDataset.from_list(parts, name="own data")
     monkeypatch.setattr("schnetgeo.data.packed._BLOCK", 2)
     with pytest.raises(InputError, match=r"own data, structure 3: an edge crosses the cell \["):
         dataset.with_edges(CUTOFF)
@@ -259,12 +265,12 @@ def test_edges_are_built_in_blocks(monkeypatch):
 
 def test_strings_and_scalars_survive():
     dataset = StructureDataset.from_list(structures(periodic=False))
-    assert dataset.values("smiles") == [f"molecule {i}" for i in range(6)]
+    assert dataset.get_property("smiles") == [f"molecule {i}" for i in range(6)]
     assert dataset[3].smiles == "molecule 3"
     assert dataset.batch([5, 2]).smiles == ["molecule 5", "molecule 2"]
     assert dataset.batch([5, 2]).mol_index.tolist() == [5, 2]
-    assert dataset.has("smiles")
-    assert not dataset.has("dipole")
+    assert dataset.has_property("smiles")
+    assert not dataset.has_property("dipole")
 
 
 def test_batches_own_their_memory():
@@ -325,15 +331,15 @@ def test_refuses_structures_that_differ(change, message):
     parts = structures(periodic=False)
     change(parts[2]._store)
     with pytest.raises(InputError, match=message):
-        StructureDataset.from_list(parts, where="own data")
+        StructureDataset.from_list(parts, name="own data")
 
 
 def test_numbers_structures_over_all_blocks(monkeypatch):
-    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (2,))
+    monkeypatch.setattr(StructureDataset.iter_chunks, "__defaults__", (2,))
     parts = structures(periodic=False)
     parts[5].pos[1] = parts[5].pos[2]
     with pytest.raises(InputError, match="own data, structure 5: atoms 1 and 2 are in one place"):
-        StructureDataset.from_list(parts, where="own data")
+        StructureDataset.from_list(parts, name="own data")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +359,7 @@ def test_refuses_other_numbers_of_rows(key, rows):
 def test_refuses_what_it_cannot_pack():
     parts = structures(periodic=False)
     with pytest.raises(InputError, match="own data: holds no structures"):
-        StructureDataset.from_list([], where="own data")
+        StructureDataset.from_list([], name="own data")
     with pytest.raises(InputError, match="structure 0: has 'edge_index' already"):
         StructureDataset.from_list([with_edges(data, CUTOFF) for data in parts])
     for data in parts:
@@ -374,7 +380,7 @@ def test_atomic_numbers_of_small_types(dtype):
 @pytest.mark.parametrize("value", [torch.tensor(1.0), 3.0])
 def test_an_attribute_of_no_rows_is_refused(value):
     dataset = molecules()
-    packed, sizes = StructureDataset.from_list(dataset).gathered()
+    packed, sizes = StructureDataset.from_list(dataset).materialize()
     packed.temperature = value
     with pytest.raises(InputError, match="own: temperature must have .* rows, one for each struct"):
         StructureDataset(packed, sizes, "own")

@@ -86,10 +86,10 @@ def test_refuses(asked, message):
 
 def test_a_resumed_training_keeps_its_split(tmp_path):
     path = tmp_path / "split.npz"
-    random_split(20, 10, 5, seed=0).keep(path, resume=False)
-    random_split(20, 10, 5, seed=0).keep(path, resume=True)
+    random_split(20, 10, 5, seed=0).save_or_verify(path, resume=False)
+    random_split(20, 10, 5, seed=0).save_or_verify(path, resume=True)
     with pytest.raises(InputError, match="begun with another split"):
-        random_split(20, 10, 5, seed=1).keep(path, resume=True)
+        random_split(20, 10, 5, seed=1).save_or_verify(path, resume=True)
     assert torch.equal(Split.load(path).test, random_split(20, 10, 5, seed=0).test)
 
 

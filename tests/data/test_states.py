@@ -72,7 +72,7 @@ def test_own_models_are_not_noted():
 def test_training_counts_geometries_with_several_energies():
     neutral, anion = oxygen(charge=0), oxygen(charge=-1, energy=-4.5)
     others = [oxygen(1.3, charge=-1), oxygen(1.4, charge=0), oxygen(1.4, charge=0)]
-    train = StructureDataset.from_list([neutral, anion, *others], where="oxygen.xyz")
+    train = StructureDataset.from_list([neutral, anion, *others], name="oxygen.xyz")
     text = r"oxygen.xyz: charge -1 is no input .*\(several energies for 1 of the geometries"
     with pytest.warns(DataNote, match=text):
         cover(small(), train)

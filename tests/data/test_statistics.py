@@ -4,7 +4,7 @@ import torch
 
 from schnetgeo.data import Structure
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import compositions, fit_composition, fit_normalization
+from schnetgeo.data.statistics import element_counts, fit_atomic_references, fit_normalization
 from schnetgeo.datasets import AtomsFile, Demo
 from tests.shared_data import shared
 
@@ -30,7 +30,7 @@ def sum_of_atoms(z):
 
 
 def test_counts_of_elements():
-    counts = compositions(dataset([[6, 1, 1], [17], [1, 8, 1]], sum_of_atoms)[[2, 0]], MAX_Z)
+    counts = element_counts(dataset([[6, 1, 1], [17], [1, 8, 1]], sum_of_atoms)[[2, 0]], MAX_Z)
     assert counts.shape == (2, MAX_Z)
     assert counts[0].nonzero().flatten().tolist() == [1, 8]
     assert counts[:, 1].tolist() == [2, 2]
@@ -41,8 +41,8 @@ def test_recovers_energies_of_elements():
     rng = np.random.default_rng(0)
     parts = [rng.choice(list(ATOMS), rng.integers(1, 30)).tolist() for _ in range(200)]
     data = dataset(parts, sum_of_atoms)
-    assert data.values("energy").min() < -1e5
-    references = fit_composition(compositions(data, MAX_Z), data.values("energy"))
+    assert data.get_property("energy").min() < -1e5
+    references = fit_atomic_references(element_counts(data, MAX_Z), data.get_property("energy"))
     assert references.dtype == torch.float64
     for z in range(MAX_Z):
         assert float(references[z]) == pytest.approx(ATOMS.get(z, 0.0), abs=1e-7)
@@ -52,8 +52,8 @@ def test_recovers_energies_of_elements():
 def test_one_composition_gives_the_smallest_solution():
     rng = np.random.default_rng(0)
     data = dataset([[6, 6, 8, *[1] * 6]] * 50, lambda z: sum_of_atoms(z) + rng.normal())
-    counts, energy = compositions(data, MAX_Z), data.values("energy")
-    references = fit_composition(counts, energy)
+    counts, energy = element_counts(data, MAX_Z), data.get_property("energy")
+    references = fit_atomic_references(counts, energy)
     assert float(counts[0].double() @ references) == pytest.approx(float(energy.mean()), abs=1e-7)
     expected = float(energy.mean()) * counts[0].double() / 41  # 2² + 1² + 6²
     torch.testing.assert_close(references, expected, rtol=1e-12, atol=1e-9)
@@ -61,18 +61,18 @@ def test_one_composition_gives_the_smallest_solution():
 
 def test_two_compositions_of_three_elements():
     data = dataset([[6, 1, 1, 1, 1], [6, 8]] * 4, sum_of_atoms)
-    counts = compositions(data, MAX_Z)
-    references = fit_composition(counts, data.values("energy"))
+    counts = element_counts(data, MAX_Z)
+    references = fit_atomic_references(counts, data.get_property("energy"))
     torch.testing.assert_close(
-        counts.double() @ references, data.values("energy"), rtol=0, atol=1e-7
+        counts.double() @ references, data.get_property("energy"), rtol=0, atol=1e-7
     )
 
 
 def test_translation_of_energies():
     demo = Demo("molecules")[:300]
-    counts, energy = compositions(demo, MAX_Z), demo.values("energy")
+    counts, energy = element_counts(demo, MAX_Z), demo.get_property("energy")
     moved = energy + counts.sum(1) * 1e4
-    before, after = fit_composition(counts, energy), fit_composition(counts, moved)
+    before, after = fit_atomic_references(counts, energy), fit_atomic_references(counts, moved)
     present = counts.any(0)
     torch.testing.assert_close(after[present] - before[present], torch.full((4,), 1e4).double())
     assert not after[~present].any()
@@ -123,8 +123,8 @@ def test_forces_alone():
 def test_composition_explains_qm9_but_for_0_86_ev():
     path = shared("qm9_u0_part1.npz")
     qm9 = AtomsFile(path, energy_key="U0", energy_unit="Hartree")
-    counts, energy = compositions(qm9, MAX_Z), qm9.values("energy")
-    error = counts.double() @ fit_composition(counts, energy) - energy
+    counts, energy = element_counts(qm9, MAX_Z), qm9.get_property("energy")
+    error = counts.double() @ fit_atomic_references(counts, energy) - energy
     assert float(error.abs().mean()) == pytest.approx(0.86, abs=0.01)
 
 
@@ -133,13 +133,13 @@ def test_composition_explains_qm9_but_for_0_86_ev():
 def test_block_by_block_is_all_at_once(monkeypatch, part, forces):
     dataset = Demo(part)[::2]
     if not forces:
-        dataset = StructureDataset(*dataset.gathered())
+        dataset = StructureDataset(*dataset.materialize())
         del dataset.packed.forces
     whole = fit_normalization(dataset, 10)
-    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (100,))
+    monkeypatch.setattr(StructureDataset.iter_chunks, "__defaults__", (100,))
     parts = fit_normalization(dataset, 10)
     assert parts.scale == pytest.approx(whole.scale, rel=1e-9)
-    counts = compositions(dataset, 10).double()
+    counts = element_counts(dataset, 10).double()
     torch.testing.assert_close(
         counts @ parts.atomic_references, counts @ whole.atomic_references, rtol=0, atol=1e-8
     )

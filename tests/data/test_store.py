@@ -48,7 +48,7 @@ write_on_disk(sys.argv[1], parts(), append=len(sys.argv) > 2)
 
 def packed(kind="crystals"):
     parts = molecules() if kind == "molecules" else structures(kind == "crystals")
-    return StructureDataset.from_list(parts, where="own data")
+    return StructureDataset.from_list(parts, name="own data")
 
 
 def halves(dataset):
@@ -64,7 +64,7 @@ def assert_same(store, dataset):
     everything = list(range(len(dataset)))
     assert_equal_batches(store.batch(everything[::-1]), dataset.batch(everything[::-1]))
     for key in set(dataset.packed.keys()) - {"ptr"}:
-        ours, theirs = store.values(key), dataset.values(key)
+        ours, theirs = store.get_property(key), dataset.get_property(key)
         assert torch.equal(ours, theirs) if torch.is_tensor(theirs) else ours == theirs
 
 
@@ -76,11 +76,11 @@ def test_store_is_the_data_set(tmp_path, kind):
         assert_same(store, dataset)
         assert_same(store[1:5][[2, 0]], dataset[[3, 1]])
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-    assert store.where == "a"
+    assert store.name == "a"
 
 
 def test_blocks_of_one_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(StructureDataset.blocks, "__defaults__", (2,))
+    monkeypatch.setattr(StructureDataset.iter_chunks, "__defaults__", (2,))
     dataset = packed()
     assert_same(write_on_disk(tmp_path / "a", [dataset[[5, 1, 3, 0, 2]]]), dataset[[5, 1, 3, 0, 2]])
 
@@ -102,7 +102,7 @@ def test_edges(tmp_path, kind, on_disk):
     assert built.in_memory != on_disk
     assert not store.in_memory
     assert built.to("meta").batch([0]).edge_index.device.type == "meta"
-    assert not store.has("edge_index")
+    assert not store.has_property("edge_index")
     assert_equal_batches(pickle.loads(pickle.dumps(built)).batch([1, 0]), built.batch([1, 0]))
     assert_equal_batches(built[1:].batch([1]), expected.batch([2]))
 
@@ -110,7 +110,7 @@ def test_edges(tmp_path, kind, on_disk):
 def test_edges_on_disk_are_found_again(tmp_path, monkeypatch):
     store = write_on_disk(tmp_path / "a", [packed()])
     expected = store.with_edges(CUTOFF, on_disk=True).batch([2, 5])
-    monkeypatch.setattr("schnetgeo.data.store.local_edges", None)
+    monkeypatch.setattr("schnetgeo.data.store.edges_per_structure", None)
     assert_equal_batches(OnDiskDataset(tmp_path / "a").with_edges(CUTOFF).batch([2, 5]), expected)
 
 
@@ -394,13 +394,13 @@ def test_parts_that_differ_are_brought_together_as_in_memory(order, size, tmp_pa
     remarks, expected = Remarks(), Remarks()
     folder = tmp_path_factory.mktemp("stores") / "a"
     store = write_on_disk(folder, parts, remarks=remarks)
-    gathered = [part.gathered() for part in parts]
+    gathered = [part.materialize() for part in parts]
     structures, sizes = zip(*gathered, strict=True)
-    wheres, counts = [part.where for part in parts], [len(part) for part in parts]
+    wheres, counts = [part.name for part in parts], [len(part) for part in parts]
     whole = StructureDataset(merged(structures, counts, wheres, expected), torch.cat(sizes))
     assert set(store.packed.keys()) == set(whole.packed.keys())
     for key in set(whole.packed.keys()) - {"ptr"}:
-        ours, theirs = store.values(key), whole.values(key)
+        ours, theirs = store.get_property(key), whole.get_property(key)
         if torch.is_tensor(theirs):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
         else:
@@ -587,7 +587,7 @@ def test_energies_are_exact(tmp_path):
     dataset = packed()
     dataset.packed.energy = torch.from_numpy(np.random.default_rng(0).normal(size=6)) * 1e5
     store = write_on_disk(tmp_path / "a", [dataset])
-    assert torch.equal(store.values("energy"), dataset.packed.energy)
+    assert torch.equal(store.get_property("energy"), dataset.packed.energy)
 
 
 def test_an_interruption_after_the_header_was_written_keeps_the_addition(tmp_path, monkeypatch):

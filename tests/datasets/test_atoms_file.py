@@ -10,7 +10,7 @@ from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data import to_ase
 from schnetgeo.datasets import QM9, AtomsFile, ase_file
-from schnetgeo.datasets.atoms_file import read_parts
+from schnetgeo.datasets.atoms_file import iter_structures
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from tests.datasets.archives import ENERGY, FORCE, FRAMES, KCAL_MOL, ethanol, fixed, md17, write
@@ -45,7 +45,7 @@ def test_units_of_labels_that_only_some_files_have(tmp_path):
     paths = [tmp_path / "p2.npz", tmp_path / "p1.npz"]
     units = dict(energy_unit="eV", force_unit="eV/Angstrom", length_unit="Angstrom")
     dataset = AtomsFile(paths, **units)
-    assert dataset.values("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
+    assert dataset.get_property("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
     with pytest.raises(InputError, match="p2.npz, p1.npz: stress_unit is given, but there are no"):
         AtomsFile(paths, **units, stress_unit="GPa")
     with pytest.raises(InputError, match="p2.npz: force_unit is given, but there are no forces"):
@@ -66,7 +66,7 @@ def test_virial_does_not_stand_for_a_stress_that_is_named(tmp_path):
     ase.io.write(tmp_path / "own.xyz", [with_name, without])
     with pytest.warns(DataNote, match="left out info.'virial'"):
         dataset = AtomsFile(tmp_path / "own.xyz", stress_key="my")
-    assert dataset.values("stress_mask").tolist() == [True, False]
+    assert dataset.get_property("stress_mask").tolist() == [True, False]
     dataset = AtomsFile(tmp_path / "own.xyz", stress_key="my", virial_key="virial")
     np.testing.assert_allclose(dataset[0].stress[0], stress)
     np.testing.assert_allclose(dataset[1].stress[0], -virial / 990)
@@ -78,7 +78,7 @@ def test_molecule_with_a_virial_among_crystals_has_no_stress(tmp_path):
     ase.io.write(tmp_path / "own.xyz", [crystal, molecule])
     with pytest.warns(DataNote, match="left out 'virial' without a periodic cell of 1 of 2"):
         dataset = AtomsFile(tmp_path / "own.xyz")
-    assert dataset.values("stress_mask").tolist() == [True, False]
+    assert dataset.get_property("stress_mask").tolist() == [True, False]
     ase.io.write(tmp_path / "own.xyz", [molecule])
     with pytest.raises(InputError, match="own.xyz: virial needs a periodic cell, .* or leave vir"):
         AtomsFile(tmp_path / "own.xyz", virial_key="virial")
@@ -116,7 +116,7 @@ def test_labels_that_a_database_has_by_name(tmp_path):
     assert dataset[2].forces.tolist() == row_forces(2)
     with pytest.raises(InputError, match="structure 0: the per-atom array 'atomic_forces' of shap"):
         AtomsFile(path, energy_key="total_energy")
-    assert not AtomsFile(path, drop=("atomic_forces",)).has("forces")
+    assert not AtomsFile(path, drop=("atomic_forces",)).has_property("forces")
 
 
 def test_names_and_data_of_rows_are_kept(tmp_path):
@@ -125,11 +125,11 @@ def test_names_and_data_of_rows_are_kept(tmp_path):
             data = {"H": 1 / 3 + k, "smiles": "CCO", "ids": np.array([k]), "ok": True}
             database.write(atoms, temperature=300.5, data=data)
     dataset = AtomsFile(tmp_path / "own.db")
-    assert dataset.values("H").tolist() == [1 / 3, 4 / 3, 7 / 3]
-    assert dataset.values("ids").tolist() == [0, 1, 2]
-    assert dataset.values("smiles") == ["CCO"] * 3
-    assert dataset.values("temperature").tolist() == [300.5] * 3
-    assert dataset.values("ok").dtype == torch.bool
+    assert dataset.get_property("H").tolist() == [1 / 3, 4 / 3, 7 / 3]
+    assert dataset.get_property("ids").tolist() == [0, 1, 2]
+    assert dataset.get_property("smiles") == ["CCO"] * 3
+    assert dataset.get_property("temperature").tolist() == [300.5] * 3
+    assert dataset.get_property("ok").dtype == torch.bool
 
 
 def write_database(path, atoms_list):
@@ -175,7 +175,7 @@ def test_files_are_read_one_after_the_other(tmp_path):
     ase.io.write(tmp_path / "b.traj", frames(2))
     dataset = AtomsFile([tmp_path / "a.xyz", tmp_path / "b.traj"])
     assert len(dataset) == 5
-    assert dataset.where == "a.xyz, b.traj"
+    assert dataset.name == "a.xyz, b.traj"
     assert float(dataset[3].energy) == pytest.approx(ENERGY, abs=1e-6)
 
 
@@ -183,10 +183,10 @@ def test_blocks_of_one_file(tmp_path, monkeypatch):
     ase.io.write(tmp_path / "a.xyz", frames(5))
     whole = AtomsFile(tmp_path / "a.xyz")
     monkeypatch.setattr("schnetgeo.datasets.ase_file._BLOCK", 2)
-    parts = list(read_parts(tmp_path / "a.xyz"))
+    parts = list(iter_structures(tmp_path / "a.xyz"))
     assert [len(part) for part in parts] == [2, 2, 1]
-    assert AtomsFile(tmp_path / "a.xyz").digest == whole.digest
-    assert AtomsFile([tmp_path / "a.xyz"] * 2).digest == whole[[0, 1, 2, 3, 4] * 2].digest
+    assert AtomsFile(tmp_path / "a.xyz").fingerprint == whole.fingerprint
+    assert AtomsFile([tmp_path / "a.xyz"] * 2).fingerprint == whole[[0, 1, 2, 3, 4] * 2].fingerprint
 
 
 def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
     lines = (tmp_path / "a.xyz").read_text().splitlines()
     lines[4 * 11 + 5] = "H 1.0 many"
     (tmp_path / "a.xyz").write_text("\n".join(lines))
-    parts = read_parts(tmp_path / "a.xyz")
+    parts = iter_structures(tmp_path / "a.xyz")
     assert [len(next(parts)), len(next(parts))] == [2, 2]
     with pytest.raises(InputError, match=r"a.xyz, structure 4 \(line 45\): atom 3 has 3 columns"):
         next(parts)
@@ -210,9 +210,11 @@ def test_labels_of_later_blocks(tmp_path, monkeypatch, lacking):
     ase.io.write(tmp_path / "own.xyz", atoms)
     with pytest.warns(DataNote, match="own.xyz: of 5 structures 1 have no energy; they are kept"):
         dataset = AtomsFile(tmp_path / "own.xyz")
-    assert dataset.values("energy_mask").tolist() == [k != lacking for k in range(5)]
-    assert torch.equal(dataset.values("energy").isfinite(), dataset.values("energy_mask"))
-    assert not dataset.has("forces_mask")
+    assert dataset.get_property("energy_mask").tolist() == [k != lacking for k in range(5)]
+    assert torch.equal(
+        dataset.get_property("energy").isfinite(), dataset.get_property("energy_mask")
+    )
+    assert not dataset.has_property("forces_mask")
 
 
 def test_archives_in_different_units(tmp_path):
@@ -226,14 +228,14 @@ def test_archives_in_different_units(tmp_path):
 def test_strings_of_several_files(tmp_path):
     names = np.array(["CCO"] * FRAMES)
     paths = [write(tmp_path / f"{k}.npz", fixed(smiles=names)) for k in range(2)]
-    assert AtomsFile(paths).values("smiles") == ["CCO"] * 2 * FRAMES
+    assert AtomsFile(paths).get_property("smiles") == ["CCO"] * 2 * FRAMES
 
 
 def test_files_with_different_fields(tmp_path):
     paths = [write(tmp_path / "a.npz", fixed()), write(tmp_path / "b.npz", fixed(F=None))]
     with pytest.warns(DataNote, match=f"{2 * FRAMES} structures {FRAMES} have no forces"):
         dataset = AtomsFile(paths)
-    assert dataset.values("forces_mask").tolist() == [True] * FRAMES + [False] * FRAMES
+    assert dataset.get_property("forces_mask").tolist() == [True] * FRAMES + [False] * FRAMES
     with pytest.raises(InputError, match="name at least one file"):
         AtomsFile([])
 
@@ -402,9 +404,9 @@ def test_rows_of_any_database(tmp_path, name):
             data = {"f": np.full((9, 3), k), "label": f"{k:03d}"}
             database.write(bare(), e_dft=-1.0 - k, data=data)
     dataset = AtomsFile(tmp_path / name, energy_key="e_dft", forces_key="f")
-    assert dataset.values("energy").tolist() == [-1, -2, -3]
-    assert dataset.values("forces")[-1].tolist() == [2, 2, 2]
-    assert dataset.values("label") == ["000", "001", "002"]
+    assert dataset.get_property("energy").tolist() == [-1, -2, -3]
+    assert dataset.get_property("forces")[-1].tolist() == [2, 2, 2]
+    assert dataset.get_property("label") == ["000", "001", "002"]
 
 
 @pytest.mark.parametrize("data", [{"positions": np.zeros((9, 3))}, {"numbers": [1] * 9}])
@@ -421,8 +423,8 @@ def test_labels_among_the_data_of_a_row_are_to_be_named(tmp_path):
     with pytest.raises(InputError, match=r"data has 'forces' .* forces_key='forces'"):
         AtomsFile(tmp_path / "own.db", energy_key="energy")
     dataset = AtomsFile(tmp_path / "own.db", energy_key="energy", forces_key="forces")
-    assert dataset.values("energy").tolist() == [-1]
-    assert dataset.values("forces")[0].tolist() == [1, 1, 1]
+    assert dataset.get_property("energy").tolist() == [-1]
+    assert dataset.get_property("forces")[0].tolist() == [1, 1, 1]
 
 
 def test_units_that_a_file_states(tmp_path):
@@ -430,9 +432,9 @@ def test_units_that_a_file_states(tmp_path):
     atoms.calc = SinglePointCalculator(atoms, energy=-2.0, stress=np.full(6, 160.2176634))
     ase.io.write(tmp_path / "own.extxyz", [atoms] * 2)
     dataset = AtomsFile(tmp_path / "own.extxyz")
-    assert dataset.values("energy").tolist() == pytest.approx([-54.422772491976] * 2)
-    torch.testing.assert_close(dataset.values("stress"), torch.ones(2, 3, 3).double())
-    assert not dataset.has("energy_unit")
+    assert dataset.get_property("energy").tolist() == pytest.approx([-54.422772491976] * 2)
+    torch.testing.assert_close(dataset.get_property("stress"), torch.ones(2, 3, 3).double())
+    assert not dataset.has_property("energy_unit")
     with pytest.raises(InputError, match="states 'Hartree' as unit of its energies, but energy_un"):
         AtomsFile(tmp_path / "own.extxyz", energy_unit="eV")
 
@@ -441,7 +443,7 @@ def test_energy_that_looks_like_one_is_suggested(tmp_path):
     ase.io.write(tmp_path / "own.xyz", bare(REF_energy=-70.5))
     with pytest.warns(DataNote, match="own.xyz: has no energy; .* pass energy_key='REF_energy'"):
         dataset = AtomsFile(tmp_path / "own.xyz")
-    assert dataset.values("REF_energy").tolist() == [-70.5]
+    assert dataset.get_property("REF_energy").tolist() == [-70.5]
 
 
 def test_what_is_left_out_is_counted_in_one_note(tmp_path):

@@ -13,8 +13,8 @@ def test_parts(part, structures, atoms, elements):
     dataset = Demo(part)
     assert len(dataset) == structures
     assert int(dataset.num_atoms.sum()) == atoms
-    assert set(dataset.values("z").unique().tolist()) == elements
-    energy, forces = dataset.values("energy"), dataset.values("forces")
+    assert set(dataset.get_property("z").unique().tolist()) == elements
+    energy, forces = dataset.get_property("energy"), dataset.get_property("forces")
     assert energy.shape == (structures,)
     assert forces.shape == (atoms, 3)
     assert energy.dtype == torch.float64

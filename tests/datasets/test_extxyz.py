@@ -37,8 +37,8 @@ def frames(*comments):
 def test_empty_lines_between_frames(tmp_path_factory, gaps):
     text = "".join(a + b for a, b in zip(gaps, [*frames(*"abcd"), ""], strict=True))
     dataset = read(tmp_path_factory.mktemp("xyz"), text)
-    assert dataset.values("comment") == ["a", "b", "c", "d"]
-    assert dataset.values("pos")[1::2, 2].tolist() == [0.7, 0.71, 0.72, 0.73]
+    assert dataset.get_property("comment") == ["a", "b", "c", "d"]
+    assert dataset.get_property("pos")[1::2, 2].tolist() == [0.7, 0.71, 0.72, 0.73]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,16 @@ def test_free_words_are_a_comment(tmp_path):
         "say 'no'",
     ]
     dataset = read(tmp_path, "".join(frames(*comments)))
-    assert dataset.values("comment") == [comment.strip() for comment in comments]
+    assert dataset.get_property("comment") == [comment.strip() for comment in comments]
     assert set(dataset.packed.keys()) == {"z", "pos", "cell", "pbc", "comment", "ptr"}
 
 
 def test_an_energy_alone_in_the_comment(tmp_path):
     text = "".join(frames("-1.1654", "-1.1640"))
     dataset = read(tmp_path, text, energy_key="comment", energy_unit="Hartree")
-    assert dataset.values("energy").tolist() == pytest.approx([-31.7121495, -31.6740536], abs=1e-6)
+    assert dataset.get_property("energy").tolist() == pytest.approx(
+        [-31.7121495, -31.6740536], abs=1e-6
+    )
 
 
 def test_columns_without_a_name(tmp_path):
@@ -118,10 +120,10 @@ def test_columns_without_a_name(tmp_path):
 
 
 def test_symbols_in_any_case_and_numbers(tmp_path):
-    assert read(tmp_path, "2\n\nCL 0 0 0\nna 0 0 2\n").values("z").tolist() == [17, 11]
-    assert read(tmp_path, "2\n\n8 0 0 0\n1 0 0 1\n").values("z").tolist() == [8, 1]
+    assert read(tmp_path, "2\n\nCL 0 0 0\nna 0 0 2\n").get_property("z").tolist() == [17, 11]
+    assert read(tmp_path, "2\n\n8 0 0 0\n1 0 0 1\n").get_property("z").tolist() == [8, 1]
     text = "1\nProperties=Z:I:1:pos:R:3\n6 0 0 0\n"
-    assert read(tmp_path, text).values("z").tolist() == [6]
+    assert read(tmp_path, text).get_property("z").tolist() == [6]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_symbols_in_any_case_and_numbers(tmp_path):
 )
 def test_a_key_has_one_type_in_the_file(tmp_path, values, right):
     text = "".join(frames(*(f'k="{value}"' for value in values)))
-    found = read(tmp_path, text).values("k")
+    found = read(tmp_path, text).get_property("k")
     np.testing.assert_array_equal(found if isinstance(found, list) else found.numpy(), right)
     assert isinstance(found, list) == isinstance(right[0], str)
 
@@ -149,9 +151,9 @@ def test_what_some_frames_lack(tmp_path):
     text = "".join(frames("energy=-1 kind=bulk charge=1 f=0.5", 'energy=-2 pbc="F F F"'))
     with pytest.warns(DataNote, match="1 have no 'charge', 1 have no 'f', 1 have no 'kind'; the"):
         dataset = read(tmp_path, text)
-    assert dataset.values("kind") == ["bulk", ""]
-    np.testing.assert_array_equal(dataset.values("charge"), [1, np.nan])
-    np.testing.assert_array_equal(dataset.values("f"), [0.5, np.nan])
+    assert dataset.get_property("kind") == ["bulk", ""]
+    np.testing.assert_array_equal(dataset.get_property("charge"), [1, np.nan])
+    np.testing.assert_array_equal(dataset.get_property("f"), [0.5, np.nan])
 
 
 def test_compressed(tmp_path):
@@ -192,7 +194,7 @@ def test_text_of_a_data_set_comes_back(tmp_path):
         Structure(z=torch.tensor([1]), pos=torch.zeros(1, 3).double(), name=text) for text in texts
     ]
     write_dataset(tmp_path / "own.extxyz", [StructureDataset.from_list(structures)])
-    assert AtomsFile(tmp_path / "own.extxyz").values("name") == texts
+    assert AtomsFile(tmp_path / "own.extxyz").get_property("name") == texts
     assert [atoms.info["name"] for atoms in ase.io.read(tmp_path / "own.extxyz", ":")] == texts
 
 

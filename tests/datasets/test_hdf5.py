@@ -58,7 +58,7 @@ def test_spice(tmp_path):
     with pytest.warns(DataNote, match=r"spice.hdf5: left out mbis_charges of 7 of 7 structures"):
         dataset = AtomsFile(spice(tmp_path / "spice.hdf5"))
     assert dataset.num_atoms.tolist() == [9] * FRAMES + [2]
-    assert dataset.values("smiles") == ["ethanol"] * FRAMES + ["h2"]
+    assert dataset.get_property("smiles") == ["ethanol"] * FRAMES + ["h2"]
     first = dataset[0]
     assert float(first.energy) == pytest.approx(ENERGY)
     assert float(first.forces[0, 0]) == pytest.approx(FORCE)
@@ -92,10 +92,10 @@ def test_ani1x_without_some_labels(tmp_path):
     assert f"of {FRAMES + 1} structures 2 have no energy; they are kept" in texts
     assert "taken in Hartree, " in texts
     assert "as ANI-1x is published" in texts
-    assert dataset.values("energy_mask").tolist() == [
+    assert dataset.get_property("energy_mask").tolist() == [
         k not in (2, FRAMES) for k in range(FRAMES + 1)
     ]
-    assert not dataset.has("forces_mask")
+    assert not dataset.has_property("forces_mask")
     assert float(dataset[0].energy) == pytest.approx(ENERGY)
     assert float(dataset[0].forces[0, 0]) == pytest.approx(FORCE)
 
@@ -142,11 +142,11 @@ def test_labels_that_are_nan_are_left_out_by_a_mask(tmp_path, label):
     with pytest.warns(DataNote, match=f"of 4 structures 1 have no {name}; they are kept"):
         dataset = AtomsFile(path, **UNITS)
     assert dataset.num_atoms.tolist() == [2, 3] * 2
-    assert [k for k in ("energy", "forces") if dataset.has(f"{k}_mask")] == [name]
-    assert dataset.values(f"{name}_mask").tolist() == [False, True, True, True]
+    assert [k for k in ("energy", "forces") if dataset.has_property(f"{k}_mask")] == [name]
+    assert dataset.get_property(f"{name}_mask").tolist() == [False, True, True, True]
     assert bool(dataset[0][name].isnan().all())
     np.testing.assert_array_equal(dataset[1].forces, RAGGED["F"][2:])
-    assert dataset.values("energy")[1:].tolist() == [-2, -3, -4]
+    assert dataset.get_property("energy")[1:].tolist() == [-2, -3, -4]
 
 
 def test_a_label_that_is_infinite_is_refused(tmp_path):
@@ -161,7 +161,7 @@ def test_labels_of_later_groups_are_reviewed(tmp_path):
     path = write(tmp_path / "own.h5", {"a": first, "b": first | {"F": arrays["F"] * 1e4}})
     with pytest.warns(DataNote, match="group /b: half of the forces are above"):
         dataset = AtomsFile(path, **UNITS)
-    assert dataset.values("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
+    assert dataset.get_property("forces_mask").tolist() == [False] * FRAMES + [True] * FRAMES
 
 
 def test_group_of_one_atom(tmp_path):
@@ -173,14 +173,14 @@ def test_group_of_one_atom(tmp_path):
         dataset = AtomsFile(path, **UNITS)
     assert dataset.num_atoms.tolist() == [1, 3]
     assert dataset[0].pos.tolist() == [[1, 1, 1]]
-    assert dataset.values("energy").tolist() == [-5, -7]
+    assert dataset.get_property("energy").tolist() == [-5, -7]
 
 
 def test_known_set_without_its_forces(tmp_path):
     path = spice(tmp_path / "spice.hdf5")
     dataset = AtomsFile(path, drop=("dft_total_gradient",))
     assert float(dataset[0].energy) == pytest.approx(ENERGY)
-    assert not dataset.has("forces")
+    assert not dataset.has_property("forces")
     with pytest.raises(InputError, match="no group of this HDF5 file holds both atomic numbers"):
         AtomsFile(path, drop=("conformations",))
 
@@ -248,7 +248,7 @@ def test_a_long_text_makes_others_no_longer(tmp_path):
     dataset = AtomsFile(tmp_path / "a.h5")
     assert tracemalloc.get_traced_memory()[1] < 2e7  # 4e8 in an array of NumPy's
     tracemalloc.stop()
-    assert dataset.values("text") == texts
+    assert dataset.get_property("text") == texts
 
 
 def test_texts_in_one_place_of_the_file_are_refused(tmp_path):
@@ -275,7 +275,7 @@ def test_lists_of_different_lengths_are_left_out(tmp_path):
     with_texts(tmp_path / "a.h5", lists, h5py.vlen_dtype(np.int64))
     with pytest.warns(DataNote, match=r"left out text of 3 of 3"):
         dataset = AtomsFile(tmp_path / "a.h5")
-    assert not dataset.has("text")
+    assert not dataset.has_property("text")
 
 
 @pytest.mark.parametrize("longest", ["C", "x" * 10**6])
@@ -286,7 +286,7 @@ def test_symbols_as_texts(tmp_path, longest):
         del file["water/atomic_numbers"]
         file["water"].create_dataset("species", data=["O", "H", longest], dtype=h5py.string_dtype())
     if longest == "C":
-        assert AtomsFile(path).values("z").tolist() == [8, 1, 6]
+        assert AtomsFile(path).get_property("z").tolist() == [8, 1, 6]
     else:
         with pytest.raises(InputError, match="species holds 'xxxx.*no symbol of an element"):
             AtomsFile(path)

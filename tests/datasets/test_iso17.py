@@ -52,8 +52,8 @@ def test_energies_and_forces_of_each_fold(folder, fold):
         assert dataset[0].pos[0].tolist() == pytest.approx([0.20960939, -0.23634153, -0.85658607])
     assert dataset[1].forces.tolist() == row_forces(1)
     assert float(dataset[1].forces[0, 2]) == 0.102
-    assert dataset.values("energy").dtype == torch.float64
-    assert dataset.values("fold").unique().tolist() == [list(FOLDS).index(fold)]
+    assert dataset.get_property("energy").dtype == torch.float64
+    assert dataset.get_property("fold").unique().tolist() == [list(FOLDS).index(fold)]
 
 
 def test_databases_of_older_versions_of_ase(tmp_path):
@@ -73,7 +73,7 @@ def test_pools(folder):
 def test_load_data_keeps_to_the_folds(folder):
     train, val, test = load_data("ISO17", file=folder, num_train=10, num_val=2)
     assert [len(part.dataset) for part in (train, val, test)] == [10, 2, 5]
-    held_out = set(ISO17(file=folder).values("energy")[[1, 2, 19]].tolist())
+    held_out = set(ISO17(file=folder).get_property("energy")[[1, 2, 19]].tolist())
     energies, folds = (
         [{v for batch in loader for v in batch[key].tolist()} for loader in (train, val, test)]
         for key in ("energy", "fold")
@@ -107,11 +107,11 @@ def test_archive_is_fetched_and_unpacked_once(tmp_path, archive, monkeypatch):
 
 
 def test_mean_predictor(folder):
-    mean = float(ISO17(file=folder, fold="reference").values("energy").mean())
+    mean = float(ISO17(file=folder, fold="reference").get_property("energy").mean())
     dataset = ISO17(file=folder, fold="test_other")
     errors = mean_predictor_errors(dataset, mean)
-    off = dataset.values("energy").numpy() - mean
-    forces = dataset.values("forces").numpy()
+    off = dataset.get_property("energy").numpy() - mean
+    forces = dataset.get_property("forces").numpy()
     expected = [np.abs(off).mean(), np.sqrt((off**2).mean())]
     expected += [np.abs(forces).mean(), np.sqrt((forces**2).mean())]
     assert list(errors) == pytest.approx(expected)

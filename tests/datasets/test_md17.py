@@ -118,7 +118,7 @@ def test_same_as_pyg_but_for_its_rounding(tmp_path):
         torch.testing.assert_close((a.forces / KCAL_MOL).float(), b.force)
         assert float(a.energy) / KCAL_MOL == pytest.approx(float(b.energy), abs=0.004)
     rounded = np.array([float(b.energy) for b in theirs])
-    assert np.abs(ours.values("energy").numpy() / KCAL_MOL - rounded).max() > 1e-4
+    assert np.abs(ours.get_property("energy").numpy() / KCAL_MOL - rounded).max() > 1e-4
 
 
 def coupled_cluster(path):
@@ -136,7 +136,7 @@ def test_coupled_cluster_has_its_own_test_frames(tmp_path):
     loaders = load_data(
         "MD17", root=tmp_path, molecule="ethanol_ccsd_t", file=path, num_train=6, num_val=2
     )
-    energies = dataset.values("energy")
+    energies = dataset.get_property("energy")
     seen = [torch.cat([batch.energy for batch in loader]) for loader in loaders]
     assert sorted(torch.cat(seen[:2]).tolist()) == sorted(energies[:8].tolist())
     assert sorted(seen[2].tolist()) == sorted(energies[8:].tolist())

@@ -96,7 +96,7 @@ def test_shared_crystals():
     dataset = read_npz(shared("ni_crystal.npz"))
     crystal = dataset[0]
     assert crystal.pbc.tolist() == [[True, True, True]]
-    assert crystal.group == dataset.values("group")[0]
+    assert crystal.group == dataset.get_property("group")[0]
     assert float(crystal.energy) == pytest.approx(-177.35740265)
     assert float(crystal.stress[0, 0, 0]) == pytest.approx(0.01381004, abs=1e-8)
     assert crystal.stress.shape == crystal.cell.shape == (1, 3, 3)
@@ -105,9 +105,9 @@ def test_shared_crystals():
 def test_shared_iso17_and_water():
     isomers = read_npz(shared("iso17_equilibrium_sample.npz"))
     assert len({tuple(data.z.tolist()) for data in isomers}) > 1
-    assert not isomers.values("forces").any()
+    assert not isomers.get_property("forces").any()
     water = read_npz(shared("water_periodic.npz"))
-    assert water.values("energy").dtype == torch.float64
+    assert water.get_property("energy").dtype == torch.float64
     assert water[0].z.tolist() == [8] * 64 + [1] * 128
 
 
@@ -143,7 +143,7 @@ def test_given_key_and_unit(tmp_path):
     arrays = fixed(e_unit=None, E=None, U0=fixed()["E"] / 27.211386245988)
     dataset = read(tmp_path, arrays, energy_key="U0", energy_unit="Hartree")
     assert float(dataset[0].energy) == pytest.approx(ENERGY, abs=1e-9)
-    assert not dataset.has("U0")
+    assert not dataset.has_property("U0")
 
 
 def test_lower_case_names_are_labels_with_a_unit(tmp_path):
@@ -296,9 +296,9 @@ def test_padding(tmp_path):
     for counts in (None, sizes):
         dataset = read(tmp_path, arrays | dict(N=counts))
         for name in ("z", "pos", "forces", "energy"):
-            assert torch.equal(dataset.values(name), whole.values(name))
-        assert dataset.values("charges").unique().tolist() == [0.5]
-        assert dataset.has("Q")
+            assert torch.equal(dataset.get_property(name), whole.get_property(name))
+        assert dataset.get_property("charges").unique().tolist() == [0.5]
+        assert dataset.has_property("Q")
     message = "structure 2: atomic numbers are 0 as in padding, but not at the end"
     z[2, 1] = 0
     refuses(tmp_path, message, arrays)
@@ -420,7 +420,7 @@ def test_flipped_bits_never_change_a_number(tmp_path):
             refused += 1
         else:  # it was a byte that zip archives do not use
             for field in ("pos", "energy", "forces"):
-                assert torch.equal(dataset.values(field), whole.values(field))
+                assert torch.equal(dataset.get_property(field), whole.get_property(field))
     assert refused > 30
 
 
@@ -464,7 +464,7 @@ def test_drop(tmp_path):
 )
 def test_what_is_left_out_is_said(tmp_path, values, reason):
     with pytest.warns(DataNote, match=f"own.npz: left out 'more' {reason}"):
-        assert not read(tmp_path, fixed(more=values)).has("more")
+        assert not read(tmp_path, fixed(more=values)).has_property("more")
     with pytest.warns(DataNote, match="left out '../more'"):
         read(tmp_path, fixed(**{"../more": np.ones(FRAMES)}))
 
@@ -497,7 +497,7 @@ def test_members_that_lie_or_are_none(tmp_path, content):
         archive.writestr("more.npy", content)
     with pytest.raises(InputError, match="own.npz: array 'more' cannot be read"):
         read_npz(path)
-    assert not read_npz(path, drop=("more",)).has("more")
+    assert not read_npz(path, drop=("more",)).has_property("more")
 
 
 def test_empty_arrays_of_many_structures(tmp_path):

@@ -20,14 +20,18 @@ def test_md17_by_what_pyg_documents(tmp_path):
     (raw / "md17_ethanol.npz").write_bytes(md17_npz())
     theirs = from_pyg(PyGMD17(str(tmp_path), "ethanol"))
     ours = MD17(file=raw / "md17_ethanol.npz")
-    assert theirs.values("energy").dtype == torch.float64
-    torch.testing.assert_close(theirs.values("energy"), ours.values("energy"), rtol=0, atol=2e-4)
-    torch.testing.assert_close(theirs.values("forces").double(), ours.values("forces"), rtol=1e-6,
-                               atol=1e-7)  # fmt: skip
-    torch.testing.assert_close(theirs.values("pos").double(), ours.values("pos"), rtol=1e-6,
-                               atol=1e-6)  # fmt: skip
+    assert theirs.get_property("energy").dtype == torch.float64
+    torch.testing.assert_close(
+        theirs.get_property("energy"), ours.get_property("energy"), rtol=0, atol=2e-4
+    )
+    torch.testing.assert_close(
+        theirs.get_property("forces").double(), ours.get_property("forces"), rtol=1e-6,
+        atol=1e-7)  # fmt: skip
+    torch.testing.assert_close(
+        theirs.get_property("pos").double(), ours.get_property("pos"), rtol=1e-6,
+        atol=1e-6)  # fmt: skip
     part = from_pyg(PyGMD17(str(tmp_path), "ethanol")[[4, 2]])
-    assert torch.equal(part.values("energy"), theirs.values("energy")[[4, 2]])
+    assert torch.equal(part.get_property("energy"), theirs.get_property("energy")[[4, 2]])
 
 
 def pyg_qm9(tmp_path, ours):
@@ -51,10 +55,12 @@ def pyg_qm9(tmp_path, ours):
 def test_qm9_by_what_pyg_documents(tmp_path):
     ours = QM9(file=shared("qm9_all_properties.npz"))[:20]
     theirs = from_pyg(pyg_qm9(tmp_path, ours))
-    assert theirs.values("smiles") == ours.values("smiles")
+    assert theirs.get_property("smiles") == ours.get_property("smiles")
     for name in (*QM9_COLUMNS, "energy"):
-        torch.testing.assert_close(theirs.values(name), ours.values(name), rtol=1e-7, atol=0)
-    assert not theirs.has("x")
+        torch.testing.assert_close(
+            theirs.get_property(name), ours.get_property(name), rtol=1e-7, atol=0
+        )
+    assert not theirs.has_property("x")
 
 
 def molecules(**changes):
@@ -67,7 +73,7 @@ def test_any_objects_with_units_given():
     units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr", length_unit="Bohr")
     dataset = from_pyg(molecules(cell=torch.eye(3) * 9), energy="E", **units)
     expected = -(np.arange(3) + 0.5) * 27.211386245988
-    np.testing.assert_allclose(dataset.values("energy"), expected, rtol=1e-15)
+    np.testing.assert_allclose(dataset.get_property("energy"), expected, rtol=1e-15)
     assert float(dataset[1].pos[1, 2]) == pytest.approx(0.529177210903)
     assert float(dataset[1].forces[1, 2]) == pytest.approx(51.42206747632)
     assert bool(dataset[1].pbc.all())
@@ -83,8 +89,8 @@ def test_cell_of_zeros_is_that_of_a_molecule():
 def test_columns_of_y():
     own = molecules(y=torch.tensor([[1.0, 2.0]]), force=None)
     dataset = from_pyg(own, energy="b", energy_unit="eV", columns=("a", "b"))
-    assert dataset.values("a").tolist() == [1, 1, 1]
-    assert dataset.values("energy").tolist() == [2, 2, 2]
+    assert dataset.get_property("a").tolist() == [1, 1, 1]
+    assert dataset.get_property("energy").tolist() == [2, 2, 2]
 
 
 def test_users_class_of_the_name_of_a_known_one(tmp_path):
@@ -93,7 +99,7 @@ def test_users_class_of_the_name_of_a_known_one(tmp_path):
     with pytest.raises(InputError, match="QM9: does not state the unit of its energies"):
         from_pyg(own, energy="E")
     units = dict(energy_unit="Hartree", force_unit="Hartree/Bohr")
-    assert not from_pyg(own, energy="E", **units).has("gap")
+    assert not from_pyg(own, energy="E", **units).has_property("gap")
     with pytest.raises(InputError, match="QM9 is concatenated with .*QM9, whose units differ"):
         from_pyg(ConcatDataset([pyg_qm9(tmp_path, packed_qm9), own]))
 
@@ -127,11 +133,11 @@ def test_parts_and_several(tmp_path):
     raw.mkdir(parents=True)
     (raw / "md17_ethanol.npz").write_bytes(md17_npz())
     theirs = PyGMD17(str(tmp_path), "ethanol")
-    energies = from_pyg(theirs).values("energy")
+    energies = from_pyg(theirs).get_property("energy")
     part = Subset(theirs, [4, 2])
-    assert torch.equal(from_pyg(part).values("energy"), energies[[4, 2]])
+    assert torch.equal(from_pyg(part).get_property("energy"), energies[[4, 2]])
     both = ConcatDataset([part, theirs[:1]])
-    assert torch.equal(from_pyg(both).values("energy"), energies[[4, 2, 0]])
+    assert torch.equal(from_pyg(both).get_property("energy"), energies[[4, 2, 0]])
     with pytest.raises(InputError, match="from_pyg: MD17 is concatenated with list, whose unit"):
         from_pyg(ConcatDataset([theirs, molecules()]))
 

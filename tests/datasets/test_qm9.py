@@ -8,7 +8,7 @@ from ase.io.extxyz import read_xyz
 
 from schnetgeo.data import to_ase
 from schnetgeo.data.atoms import from_ase
-from schnetgeo.data.statistics import compositions, fit_composition
+from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.datasets import QM9, load_data
 from schnetgeo.datasets import qm9 as module
 from schnetgeo.datasets.qm9 import ATOMS, PROPERTIES, SOURCE, TARGETS, atom_references
@@ -47,15 +47,15 @@ def test_every_number_of_the_archive(tmp_path, files):
         ends = np.cumsum(file["N"].astype(int))
         atoms = slice(0, ends[SIZE - 1])
         assert dataset.num_atoms.tolist() == file["N"][:SIZE].tolist()
-        assert dataset.values("z").tolist() == file["Z"][atoms].tolist()
-        assert np.array_equal(dataset.values("pos").numpy(), file["R"][atoms].astype(float))
-        assert dataset.values("smiles") == file["smiles"][:SIZE].tolist()
+        assert dataset.get_property("z").tolist() == file["Z"][atoms].tolist()
+        assert np.array_equal(dataset.get_property("pos").numpy(), file["R"][atoms].astype(float))
+        assert dataset.get_property("smiles") == file["smiles"][:SIZE].tolist()
         for name in PROPERTIES:
             unit = {"Hartree": HARTREE}.get(PROPERTIES[name].file_unit, 1)
-            found = dataset.values(name).numpy()
+            found = dataset.get_property(name).numpy()
             np.testing.assert_allclose(found, file[name][:SIZE] * unit, rtol=1e-15)
-    assert dataset.values("id").tolist() == list(range(1, SIZE + 1))
-    assert dataset.values("smiles_relaxed")[0] == "O*"
+    assert dataset.get_property("id").tolist() == list(range(1, SIZE + 1))
+    assert dataset.get_property("smiles_relaxed")[0] == "O*"
     assert dataset[0].charges.tolist() == pytest.approx([1e-6, 2e-6, 3e-6], rel=1e-14)
 
 
@@ -74,7 +74,9 @@ def test_hand_converted_numbers(tmp_path, files):
 
 def test_uncharacterized_are_left_out(tmp_path, files):
     dataset = QM9(file=archive(tmp_path, files))
-    assert dataset.values("id").tolist() == [k for k in range(1, SIZE + 1) if k not in LEFT_OUT]
+    assert dataset.get_property("id").tolist() == [
+        k for k in range(1, SIZE + 1) if k not in LEFT_OUT
+    ]
     assert len(QM9(file=tmp_path / "dsgdb9nsd.xyz.tar.bz2", keep_uncharacterized=True)) == SIZE
 
 
@@ -89,10 +91,10 @@ def test_targets(tmp_path, files, target):
     dataset = QM9(file=archive(tmp_path, files), target=target)
     assert (dataset.target, dataset.unit) == (target, TARGETS[target].unit)
     if dataset.unit == "eV":
-        assert torch.equal(dataset.values("energy"), dataset.values(target))
+        assert torch.equal(dataset.get_property("energy"), dataset.get_property(target))
     else:
-        assert not dataset.has("energy")
-        assert dataset.values(target).shape == (KEPT,)
+        assert not dataset.has_property("energy")
+        assert dataset.get_property(target).shape == (KEPT,)
 
 
 def test_unknown_target():
@@ -105,9 +107,9 @@ def test_blocks_and_order(tmp_path, files, monkeypatch):
     one = QM9(file=path)
     monkeypatch.setattr("schnetgeo.datasets.qm9_archive._BLOCK", 7)
     other = QM9(file=path)
-    assert one.values("id").tolist() == other.values("id").tolist()
+    assert one.get_property("id").tolist() == other.get_property("id").tolist()
     for field in ("z", "pos", "U0", "charges"):
-        assert torch.equal(one.values(field), other.values(field))
+        assert torch.equal(one.get_property(field), other.get_property(field))
 
 
 @pytest.fixture
@@ -131,15 +133,15 @@ def test_downloads_and_reads_once(tmp_path, server, monkeypatch):
     monkeypatch.setattr(module, "read_archive", None)
     gap, mu = QM9(root, target="gap"), QM9(root, target="mu")
     assert server.asked == ["/molecules", "/uncharacterized"]
-    assert torch.equal(gap.values("energy"), gap.values("gap"))
-    assert not mu.has("energy")
-    assert gap.where == "QM9"
+    assert torch.equal(gap.get_property("energy"), gap.get_property("gap"))
+    assert not mu.has_property("energy")
+    assert gap.name == "QM9"
     assert float(gap[0].U0) == pytest.approx(U0, abs=1e-6)
 
 
 def test_store_in_other_processes(tmp_path, server):
     dataset = pickle.loads(pickle.dumps(QM9(tmp_path / "data", target="gap")[5:9]))
-    assert torch.equal(dataset.values("energy"), dataset.values("gap"))
+    assert torch.equal(dataset.get_property("energy"), dataset.get_property("gap"))
     assert len(dataset) == 4
 
 
@@ -252,10 +254,10 @@ def test_composition_model_and_atomization_energies():
     parts = [shared(f"qm9_u0_part{k}.npz") for k in (1, 2, 3)]
     dataset = QM9(file=parts)
     assert len(dataset) == 108_744
-    counts, energy = compositions(dataset, 10), dataset.values("energy")
-    left = energy - counts.double() @ fit_composition(counts, energy)
+    counts, energy = element_counts(dataset, 10), dataset.get_property("energy")
+    left = energy - counts.double() @ fit_atomic_references(counts, energy)
     assert float(left.abs().mean()) == pytest.approx(0.86, abs=0.01)
-    atomization = dataset.values("U0_atom")
+    atomization = dataset.get_property("U0_atom")
     assert float(atomization.min()) == pytest.approx(-113.1, abs=0.05)
     assert float(atomization.max()) == pytest.approx(-9.2, abs=0.05)
 
@@ -264,9 +266,9 @@ def test_npz_with_all_properties():
     dataset = QM9(file=shared("qm9_all_properties.npz"), target="gap")
     assert dataset[0].smiles == "O"
     assert float(dataset[0].U0) == pytest.approx(U0, abs=1e-6)
-    gap = dataset.values("lumo") - dataset.values("homo")
-    assert float((dataset.values("energy") - gap).abs().max()) < 1.5e-4 * HARTREE
-    assert dataset.values("mu")[0] == 1.8511
+    gap = dataset.get_property("lumo") - dataset.get_property("homo")
+    assert float((dataset.get_property("energy") - gap).abs().max()) < 1.5e-4 * HARTREE
+    assert dataset.get_property("mu")[0] == 1.8511
 
 
 def test_target_that_a_file_lacks():
@@ -333,7 +335,7 @@ def test_npz_that_states_its_unit(tmp_path):
     np.savez(tmp_path / "ev.npz", **arrays, e_unit="eV")
     stated = QM9(file=tmp_path / "ev.npz")
     for name in ("U0", "gap", "U0_atom", "energy", "mu", "Cv"):
-        torch.testing.assert_close(stated.values(name), ours.values(name))
+        torch.testing.assert_close(stated.get_property(name), ours.get_property(name))
     np.savez(tmp_path / "silent.npz", **arrays)
     with pytest.raises(InputError, match="silent.npz: U0 of its first molecule is .*atomization"):
         QM9(file=tmp_path / "silent.npz")

@@ -41,7 +41,7 @@ def test_units_and_old_indices(tmp_path):
     assert len(dataset) == FRAMES
     assert float(dataset[0].energy) == pytest.approx(FIRST, abs=1e-9)
     assert float(dataset[0].forces[0, 0]) == pytest.approx(FORCE, abs=1e-8)
-    assert dataset.values("old_indices")[:3].tolist() == [0, 7, 14]
+    assert dataset.get_property("old_indices")[:3].tolist() == [0, 7, 14]
     assert dataset.pools is None
 
 

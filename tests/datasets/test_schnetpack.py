@@ -114,7 +114,7 @@ def test_energy_without_unit(tmp_path):
         InputError, match="own.db: does not state the unit of its energies; give energy_unit"
     ):
         AtomsFile(path)
-    assert AtomsFile(path, energy_unit="kcal/mol").has("energy")
+    assert AtomsFile(path, energy_unit="kcal/mol").has_property("energy")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_property_of_atoms_without_a_place(tmp_path):
     path = database(tmp_path / "own.db", dict(UNITS, gap=None), change=dict(gap=np.ones(9)))
     with pytest.raises(InputError, match=r"pass drop=\('gap',\) .* to go on without it"):
         AtomsFile(path)
-    assert not AtomsFile(path, drop=("gap",)).has("gap")
+    assert not AtomsFile(path, drop=("gap",)).has_property("gap")
 
 
 STRESS = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
@@ -244,7 +244,7 @@ def test_key_value_pairs_are_kept(tmp_path):
     last = AtomsFile(path, drop=("label",))[2]
     assert (last.number.tolist(), last.source) == ([3], "calculation 3")
     assert "label" not in last
-    assert AtomsFile(path).values("label").tolist() == [0.5, 1.0, 1.5]
+    assert AtomsFile(path).get_property("label").tolist() == [0.5, 1.0, 1.5]
 
 
 def pairs(path, **pairs):
@@ -288,7 +288,7 @@ def test_numbers_of_pairs_keep_their_digits(tmp_path):
 def test_property_of_all_atoms_is_left_out_with_a_note(tmp_path):
     path = database(tmp_path / "own.db", {"energy": "kcal/mol", "volumes": None})
     with pytest.warns(DataNote, match="own.db: left out volumes, with a value for each atom"):
-        assert not AtomsFile(path).has("volumes")
+        assert not AtomsFile(path).has_property("volumes")
 
 
 def test_other_object():
@@ -339,7 +339,7 @@ def test_same_as_schnetpack_on_its_database(tmp_path, schnetpack):
     ours, converted = AtomsFile(path), from_schnetpack(theirs)
     assert set(ours[0].keys()) == set(converted[0].keys())
     for name in ours[0].keys():  # noqa: SIM118
-        assert torch.equal(ours.values(name), converted.values(name))
+        assert torch.equal(ours.get_property(name), converted.get_property(name))
 
 
 def test_converts_subsets_and_units_of_objects(tmp_path, schnetpack):
@@ -359,12 +359,14 @@ def test_parts_of_objects(tmp_path, schnetpack):
     from schnetpack.data import ASEAtomsData
 
     theirs = ASEAtomsData(str(database(tmp_path / "own.db")))
-    energies = from_schnetpack(theirs).values("energy")
+    energies = from_schnetpack(theirs).get_property("energy")
     part = Subset(Subset(theirs, [1, 3, 4]), [2, 0])
-    assert torch.equal(from_schnetpack(part).values("energy"), energies[[4, 1]])
+    assert torch.equal(from_schnetpack(part).get_property("energy"), energies[[4, 1]])
     both = ConcatDataset([part, theirs.subset([5])])
-    assert torch.equal(from_schnetpack(both).values("energy"), energies[[4, 1, 5]])
-    assert torch.equal(from_schnetpack(Subset(both, [0, 2])).values("energy"), energies[[4, 5]])
+    assert torch.equal(from_schnetpack(both).get_property("energy"), energies[[4, 1, 5]])
+    assert torch.equal(
+        from_schnetpack(Subset(both, [0, 2])).get_property("energy"), energies[[4, 5]]
+    )
     few = ASEAtomsData(str(tmp_path / "own.db"), load_properties=["energy"])
     assert set(from_schnetpack(few)[0].keys()) == {"z", "pos", "cell", "pbc", "energy"}
 
@@ -378,7 +380,7 @@ def test_same_as_schnetpack_on_md17(tmp_path, schnetpack, monkeypatch):
     module.prepare_data()
     ours = MD17(file=tmp_path / "md17_ethanol.npz")
     read = AtomsFile(tmp_path / "spk.db")
-    assert torch.equal(read.values("energy"), ours.values("energy"))
+    assert torch.equal(read.get_property("energy"), ours.get_property("energy"))
     dataset = theirs.load_dataset(str(tmp_path / "spk.db"), theirs.AtomsDataFormat.ASE)
     assert_same(ours, dataset, "energy", "forces", KCAL_MOL, KCAL_MOL)
 
@@ -420,8 +422,8 @@ def test_same_as_schnetpack_on_iso17(tmp_path, schnetpack, monkeypatch):
     ours = ISO17(tmp_path / "ours", "test_other", file=archive, check_counts=False)
     assert_same(ours, dataset, "total_energy", "atomic_forces")
     again = ISO17(fold="test_other", file=path.parent, check_counts=False)  # what it has rewritten
-    assert torch.equal(again.values("energy"), ours.values("energy"))
-    assert torch.equal(AtomsFile(path).values("forces"), ours.values("forces"))
+    assert torch.equal(again.get_property("energy"), ours.get_property("energy"))
+    assert torch.equal(AtomsFile(path).get_property("forces"), ours.get_property("forces"))
 
 
 def test_same_as_schnetpack_on_qm9_in_hartree(tmp_path, schnetpack, monkeypatch):
@@ -445,10 +447,12 @@ def test_same_as_schnetpack_on_qm9_in_hartree(tmp_path, schnetpack, monkeypatch)
     ours = QM9(file=archive)
     assert_same(ours, dataset, "energy_U0", energy_unit=27.211386245988)
     read = AtomsFile(path, energy_key="energy_U0")
-    assert torch.equal(read.values("energy"), ours.values("U0"))
+    assert torch.equal(read.get_property("energy"), ours.get_property("U0"))
     for mine, name in {"mu": "dipole_moment", "gap": "gap", "r2": "electronic_spatial_extent",
                        "Cv": "heat_capacity", "zpve": "zpve"}.items():  # fmt: skip
-        torch.testing.assert_close(read.values(name), ours.values(mine), rtol=1e-15, atol=0)
+        torch.testing.assert_close(
+            read.get_property(name), ours.get_property(mine), rtol=1e-15, atol=0
+        )
 
 
 def without_exponents(monkeypatch, module):

@@ -61,7 +61,7 @@ def crystals(without=()):
     for data in found:
         for name in without:
             del data[name]
-    return StructureDataset.from_list(found, where="own data")
+    return StructureDataset.from_list(found, name="own data")
 
 
 @pytest.mark.parametrize("name", ["own.extxyz", "own.xyz", "own.db", "own.npz", "own", "o.store"])
@@ -70,7 +70,7 @@ def test_round_trip(tmp_path, name):
     write_dataset(tmp_path / name, [dataset[:2], dataset[2:]])
     path = tmp_path / name
     again = OnDiskDataset(path) if path.is_dir() else AtomsFile(path)
-    if again.has("tags"):
+    if again.has_property("tags"):
         again.packed.tags = again.packed.tags.long()  # ASE reads other formats in int32
     assert_same(again, dataset)
     assert [p.name for p in tmp_path.iterdir()] == [name]
@@ -82,10 +82,12 @@ def test_molecules(tmp_path, name):
     write_dataset(tmp_path / name, [dataset])
     again = AtomsFile(tmp_path / name)
     for key in ("z", "pos", "energy", "forces"):
-        assert torch.equal(again.values(key), dataset.values(key).to(again.values(key).dtype)), key
+        assert torch.equal(
+            again.get_property(key), dataset.get_property(key).to(again.get_property(key).dtype)
+        ), key
     if name != "own.npz":
-        assert not again.values("pbc").any()
-        assert not again.values("cell").any()
+        assert not again.get_property("pbc").any()
+        assert not again.get_property("cell").any()
 
 
 @pytest.mark.parametrize("name", ["own.extxyz", "own.db"])
@@ -176,7 +178,11 @@ def test_any_other_name_in_npz(tmp_path):
     dataset.packed.arr_0 = torch.arange(len(dataset))
     write_dataset(tmp_path / "own.npz", [dataset])
     again = AtomsFile(tmp_path / "own.npz")
-    assert again.values("file").tolist() == again.values("arr_0").tolist() == [*range(len(dataset))]
+    assert (
+        again.get_property("file").tolist()
+        == again.get_property("arr_0").tolist()
+        == [*range(len(dataset))]
+    )
 
 
 @pytest.mark.parametrize("name", ["own.extxyz", "own.db", "own.npz", "own.store"])
@@ -189,6 +195,6 @@ def test_labels_that_some_lack(tmp_path, name):
     write_dataset(tmp_path / name, [AtomsFile(tmp_path / "mixed.xyz")])
     path = tmp_path / name
     again = OnDiskDataset(path) if path.is_dir() else AtomsFile(path)
-    assert again.values("forces_mask").tolist() == [True, False]
-    assert again.values("energy").tolist() == [-1, -2]
-    assert again.values("forces")[0].tolist() == [1, 2, 3]
+    assert again.get_property("forces_mask").tolist() == [True, False]
+    assert again.get_property("energy").tolist() == [-1, -2]
+    assert again.get_property("forces")[0].tolist() == [1, 2, 3]

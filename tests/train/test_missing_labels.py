@@ -16,7 +16,7 @@ from schnetgeo.train.loss import add_sums
 def labeled(energies, forces):
     """Ethanols of which some have energies and some forces."""
     dataset = Demo("ethanol")[: len(energies)]
-    packed, sizes = dataset.gathered()
+    packed, sizes = dataset.materialize()
     packed.energy_mask, packed.forces_mask = energies, forces
     return StructureDataset(packed, sizes)
 
