@@ -10,11 +10,11 @@ from schnetgeo.engine.builder import Builder
 from schnetgeo.engine.program import Function
 from schnetgeo.engine.values import (
     Constant,
+    Draft,
     Features,
     Message,
     NotLowered,
     Place,
-    Tape,
     Value,
     Weight,
     broadcast,
@@ -37,7 +37,7 @@ _REFERENCE = {
 }
 
 
-def apply(tape: Tape, x: Value, function: Function) -> Value:
+def apply(draft: Draft, x: Value, function: Function) -> Value:
     """A function of each number."""
     match x:
         case Constant(number, shape):
@@ -45,11 +45,11 @@ def apply(tape: Tape, x: Value, function: Function) -> Value:
             return Constant(float(_REFERENCE[function](exact)), shape)
         case Weight():
             return x._replace(steps=(*x.steps, function))
-    x = features(tape, x, f"takes {function.name} of")
-    return x._replace(register=tape.builder(x.place).activation(x.register, function))
+    x = features(draft, x, f"takes {function.name} of")
+    return x._replace(register=draft.builder(x.place).activation(x.register, function))
 
 
-def affine(tape: Tape, x: Value, scale: float = 1.0, shift: float = 0.0) -> Value:
+def affine(draft: Draft, x: Value, scale: float = 1.0, shift: float = 0.0) -> Value:
     """Scale · x + shift."""
     match x:
         case Constant(number, shape):
@@ -59,70 +59,70 @@ def affine(tape: Tape, x: Value, scale: float = 1.0, shift: float = 0.0) -> Valu
         case Features():
             if scale == 0:
                 return Constant(shift, ())
-            builder = tape.builder(x.place)
+            builder = draft.builder(x.place)
             return x._replace(register=builder.affine(x.register, scale, shift))
         case Message():
             return messages.affine(x, scale, shift) if scale else Constant(shift, ())
     raise NotLowered(f"calculates with {describe(x)}")
 
 
-def add(tape: Tape, x: Value | Number, y: Value | Number) -> Value:
+def add(draft: Draft, x: Value | Number, y: Value | Number) -> Value:
     """X + y."""
     if isinstance(y, Number):
-        return affine(tape, x, shift=_real(y))
+        return affine(draft, x, shift=_real(y))
     if isinstance(x, Number | Weight | Constant):
         if isinstance(y, Weight | Constant):
-            return _of_constants(tape, x, y, add)
-        return add(tape, y, x)
+            return _of_constants(draft, x, y, add)
+        return add(draft, y, x)
     match y:
         case Constant(number):
-            return affine(tape, x, shift=number)
+            return affine(draft, x, shift=number)
         case Weight():
-            return _with_weight(tape, x, y, Builder.shift, add)
+            return _with_weight(draft, x, y, Builder.shift, add)
     if _same_place(x, y):
-        builder = tape.builder(x.place)
+        builder = draft.builder(x.place)
         return Features(x.place, builder.add(x.register, y.register), broadcast(x.axes, y.axes))
     return messages.add(_message(x), _message(y))
 
 
-def multiply(tape: Tape, x: Value | Number, y: Value | Number) -> Value:
+def multiply(draft: Draft, x: Value | Number, y: Value | Number) -> Value:
     """X ⊙ y."""
     if isinstance(y, Number):
-        return affine(tape, x, _real(y))
+        return affine(draft, x, _real(y))
     if isinstance(x, Number | Weight | Constant):
         if isinstance(y, Weight | Constant):
-            return _of_constants(tape, x, y, multiply)
-        return multiply(tape, y, x)
+            return _of_constants(draft, x, y, multiply)
+        return multiply(draft, y, x)
     match y:
         case Constant(number):
-            return affine(tape, x, number) if number else y
+            return affine(draft, x, number) if number else y
         case Weight():
-            return _with_weight(tape, x, y, Builder.scale, multiply)
+            return _with_weight(draft, x, y, Builder.scale, multiply)
     if _same_place(x, y):
-        builder = tape.builder(x.place)
+        builder = draft.builder(x.place)
         register = builder.multiply(x.register, y.register)
         return Features(x.place, register, broadcast(x.axes, y.axes))
-    return messages.multiply(tape, _message(x), _message(y))
+    return messages.multiply(draft, _message(x), _message(y))
 
 
-def power(tape: Tape, x: Value, exponent: object) -> Value:
+def power(draft: Draft, x: Value, exponent: object) -> Value:
     """X to a power that roots, squares, and products make."""
     if not isinstance(exponent, int | float) or exponent * 2 != int(exponent * 2):
         raise NotLowered(f"takes the power {exponent!r}")
     if exponent < 0:
         if exponent == -0.5:
-            return apply(tape, x, Function.RSQRT)
-        return apply(tape, power(tape, x, -exponent), Function.RECIPROCAL)
+            return apply(draft, x, Function.RSQRT)
+        return apply(draft, power(draft, x, -exponent), Function.RECIPROCAL)
     if exponent == 1:
         return x
     if exponent == 0.5:
-        return apply(tape, x, Function.SQRT)
+        return apply(draft, x, Function.SQRT)
     if exponent == 2:
-        return apply(tape, x, Function.SQUARE)
+        return apply(draft, x, Function.SQUARE)
     if exponent not in (3, 4):
         raise NotLowered(f"takes the power {exponent!r}")
-    square = apply(tape, x, Function.SQUARE)
-    return multiply(tape, square, square if exponent == 4 else x)
+    square = apply(draft, x, Function.SQUARE)
+    return multiply(draft, square, square if exponent == 4 else x)
 
 
 def _real(number: Number) -> float:
@@ -144,36 +144,36 @@ def _message(x: Value) -> Message:
     return messages.of(x)
 
 
-def _of_constants(tape: Tape, x: Value | Number, y: Weight | Constant, combine) -> Value:
+def _of_constants(draft: Draft, x: Value | Number, y: Weight | Constant, combine) -> Value:
     """A sum or product of two, neither of which depends on the structure."""
     if isinstance(y, Constant):
         x, y = y, x
     if isinstance(x, Weight):
         raise NotLowered("combines two parameters")
-    return combine(tape, y, x.number if isinstance(x, Constant) else x)
+    return combine(draft, y, x.number if isinstance(x, Constant) else x)
 
 
-def _with_weight(tape: Tape, x: Value, weight: Weight, write, combine) -> Value:
+def _with_weight(draft: Draft, x: Value, weight: Weight, write, combine) -> Value:
     if isinstance(x, Message):
-        row = weight_row(tape, Place.TARGET, weight)
-        return combine(tape, x, row)
+        row = weight_row(draft, Place.TARGET, weight)
+        return combine(draft, x, row)
     if not isinstance(x, Features):
         raise NotLowered(f"combines {describe(x)} with a parameter")
-    builder = tape.builder(x.place)
+    builder = draft.builder(x.place)
     channels = builder.channels(x.register)
     last = "f" if channels > 1 else "1"
     if not weight.steps and weight.shape == (channels,) and x.axes[-1] == last:
         return x._replace(register=write(builder, x.register, weight.number))
-    return combine(tape, x, weight_row(tape, x.place, weight))
+    return combine(draft, x, weight_row(draft, x.place, weight))
 
 
-def weight_row(tape: Tape, place: Place, weight: Weight) -> Features:
+def weight_row(draft: Draft, place: Place, weight: Weight) -> Features:
     """A parameter (F,), the same in each row."""
     if len(weight.shape) != 1:
         raise NotLowered(
             f"calculates with a parameter of shape {weight.shape}, where (channels,) is known"
         )
-    builder, (channels,) = tape.builder(place), weight.shape
+    builder, (channels,) = draft.builder(place), weight.shape
     row = builder.scale(builder.constant(1.0, channels), weight.number)
     for step in weight.steps:
         function = isinstance(step, Function)

@@ -3,12 +3,12 @@
 from schnetgeo.engine import messages
 from schnetgeo.engine.values import (
     Constant,
+    Draft,
     Features,
     Index,
     Message,
     NotLowered,
     Place,
-    Tape,
     Value,
     describe,
     features,
@@ -62,23 +62,25 @@ def reshape(x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
     return x._replace(axes="".join("1" if n == 1 else next(left) for n in new))
 
 
-def expand(tape: Tape, x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
+def expand(draft: Draft, x: Value, old: tuple[int, ...], new: tuple[int, ...]) -> Value:
     """One channel repeated for all."""
     if isinstance(x, Constant):
         return x
-    x = features(tape, x, "expands")
-    axes = x.axes.rjust(len(new), "1")
+    axes = _axes(x).rjust(len(new), "1")
     old = (1,) * (len(new) - len(old)) + old
     wider = [dim for dim, sizes in enumerate(zip(old, new, strict=True)) if sizes[0] != sizes[1]]
     if not wider:
         return x._replace(axes=axes)
     if wider != [len(new) - 1] or "f" in axes:
         raise NotLowered(f"expands the shape {old} to {new}")
-    register = tape.builder(x.place).spread(x.register, new[-1])
-    return Features(x.place, register, axes[:-1] + "f")
+    axes = axes[:-1] + "f"
+    if isinstance(x, Message):
+        ones = messages.of(Features(Place.EDGE, draft.filters.constant(1.0, new[-1]), "f"))
+        return messages.multiply(draft, x._replace(axes=axes), ones)
+    return Features(x.place, draft.builder(x.place).spread(x.register, new[-1]), axes)
 
 
-def slice_channels(tape: Tape, x: Value, dim: int, start: int, channels: int) -> Value:
+def slice_channels(draft: Draft, x: Value, dim: int, start: int, channels: int) -> Value:
     """Channels start … start + channels."""
     if isinstance(x, Constant):
         return x
@@ -90,25 +92,25 @@ def slice_channels(tape: Tape, x: Value, dim: int, start: int, channels: int) ->
         return x
     narrow = axes[:dim] + ("f" if channels > 1 else "1") + axes[dim + 1 :]
     if isinstance(x, Message):
-        return messages.slice(tape, x, start, channels)._replace(axes=narrow)
-    register = tape.builder(x.place).slice(x.register, start, channels)
+        return messages.slice(draft, x, start, channels)._replace(axes=narrow)
+    register = draft.builder(x.place).slice(x.register, start, channels)
     return Features(x.place, register, narrow)
 
 
-def concatenate(tape: Tape, parts: list[Value], sizes: list[int], dim: int) -> Value:
+def concatenate(draft: Draft, parts: list[Value], sizes: list[int], dim: int) -> Value:
     """Channels of all parts, one after the other."""
     known = [part for part in parts if not isinstance(part, Constant)]
     if not known:
         raise NotLowered("concatenates constants")
-    first = features(tape, known[0], "concatenates")
-    builder = tape.builder(first.place)
+    first = features(draft, known[0], "concatenates")
+    builder = draft.builder(first.place)
     dim %= len(first.axes)
     registers = []
     for part, channels in zip(parts, sizes, strict=True):
         if isinstance(part, Constant):
             registers.append(builder.constant(part.number, channels))
             continue
-        part = features(tape, part, "concatenates")
+        part = features(draft, part, "concatenates")
         alike = part.place is first.place and len(part.axes) == len(first.axes)
         if not alike or part.axes[dim] not in "f1" or ("f" in part.axes[:dim]):
             raise NotLowered(f"concatenates {describe(part)} and {describe(first)}")
@@ -121,7 +123,7 @@ def concatenate(tape: Tape, parts: list[Value], sizes: list[int], dim: int) -> V
     return Features(first.place, total, first.axes[:dim] + "f" + first.axes[dim + 1 :])
 
 
-def sum_over(tape: Tape, x: Value, dims: tuple[int, ...], keep: bool) -> Value:
+def sum_over(draft: Draft, x: Value, dims: tuple[int, ...], keep: bool) -> Value:
     """Σ over channels, components, or both."""
     axes = _axes(x)
     dims = {dim % len(axes) for dim in dims}
@@ -134,13 +136,13 @@ def sum_over(tape: Tape, x: Value, dims: tuple[int, ...], keep: bool) -> Value:
     if isinstance(x, Message):
         if summed != "c":
             raise NotLowered(f"sums channels of {describe(x)}")
-        return Message(messages.sum_components(tape, x), rest)
-    builder, register = tape.builder(x.place), x.register
+        return Message(messages.sum_components(draft, x), rest)
+    builder, register = draft.builder(x.place), x.register
     if "c" in summed:
         register = builder.sum_components(register)
     if "f" in summed:
         register = builder.sum_channels(register)
-    return normal(tape, x.place, register, rest)
+    return normal(draft, x.place, register, rest)
 
 
 def gather(x: Value, index: Value, dim: int) -> Value:

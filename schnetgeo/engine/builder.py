@@ -53,6 +53,9 @@ class Builder:
     def affine(self, x: int, scale: float = 1.0, shift: float = 0.0) -> int:
         if (scale, shift) == (1.0, 0.0):
             return x
+        last = self._writer(x)
+        if isinstance(last, ops.Affine):
+            return self.affine(last.x, scale * last.scale, scale * last.shift + shift)
         return self._write(self.registers[x], ops.Affine, x, float(scale), float(shift))
 
     def scale(self, x: int, weight: int) -> int:
@@ -101,6 +104,11 @@ class Builder:
         if self.channels(x) == channels:
             return x
         return self.multiply(x, self.constant(1.0, channels))
+
+    def _writer(self, x: int) -> Operation | None:
+        """The operation that writes a register; `None` for an input."""
+        place = x - (len(self.registers) - len(self.operations))
+        return self.operations[place] if place >= 0 else None
 
     def _like(self, x: int, channels: int) -> Register:
         return Register(channels, self.registers[x].components)

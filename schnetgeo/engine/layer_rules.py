@@ -10,10 +10,12 @@ from schnetgeo.engine.arithmetic import add, affine, apply, multiply
 from schnetgeo.engine.program import Function
 from schnetgeo.engine.values import (
     Constant,
+    Draft,
+    Features,
     Index,
+    Message,
     NotLowered,
     Place,
-    Tape,
     Value,
     Weight,
     describe,
@@ -25,7 +27,7 @@ from schnetgeo.engine.values import (
 class Call(Protocol):
     """What a rule knows besides its arguments."""
 
-    tape: Tape
+    draft: Draft
     num_atoms: int
     dtype: torch.dtype
     new_shape: tuple[int, ...]  # of the result
@@ -37,17 +39,17 @@ class Call(Protocol):
 def linear(call, x, weight, bias=None):
     if isinstance(x, Constant) and x.number == 0 and bias is None:
         return x
-    x = features(call.tape, x, "applies a linear layer to")
+    x = features(call.draft, x, "applies a linear layer to")
     if not isinstance(weight, Weight) or weight.steps or len(weight.shape) != 2:
         raise NotLowered("has a linear layer whose weight is no parameter, but computed")
     if bias is not None and (not isinstance(bias, Weight) or bias.steps):
         raise NotLowered("has a linear layer whose bias is no parameter, but computed")
     if x.axes[-1] != "f" and (x.axes[-1] != "1" or "f" in x.axes):
         raise NotLowered("applies a linear layer to another dimension than channels")
-    builder, channels = call.tape.builder(x.place), weight.shape[0]
+    builder, channels = call.draft.builder(x.place), weight.shape[0]
     bias = None if bias is None else bias.number
     register = builder.linear(x.register, weight.number, bias, channels)
-    return normal(call.tape, x.place, register, x.axes[:-1] + "f")
+    return normal(call.draft, x.place, register, x.axes[:-1] + "f")
 
 
 def embedding(
@@ -66,8 +68,8 @@ def embedding(
         raise NotLowered(f"takes rows of {describe(weight)} by {describe(z)}")
     if len(weight.shape) != 2 or weight.steps:
         raise NotLowered(f"takes rows of a parameter of shape {weight.shape}")
-    register = call.tape.atoms.embedding(weight.number, weight.shape[1])
-    return normal(call.tape, Place.ATOM, register, "rf")
+    register = call.draft.atoms.embedding(weight.number, weight.shape[1])
+    return normal(call.draft, Place.ATOM, register, "rf")
 
 
 def subtract(call, x, y, alpha=1):
@@ -76,49 +78,60 @@ def subtract(call, x, y, alpha=1):
 
 def add_scaled(call, x, y, alpha=1):
     if alpha != 1:
-        y = y * alpha if isinstance(y, int | float) else affine(call.tape, y, alpha)
-    return add(call.tape, x, y)
+        y = y * alpha if isinstance(y, int | float) else affine(call.draft, y, alpha)
+    return _widened(call, add(call.draft, x, y))
+
+
+def times(call, x, y):
+    return _widened(call, multiply(call.draft, x, y))
+
+
+def _widened(call, x):
+    """A sum or product with a constant that has more channels."""
+    if not isinstance(x, Features | Message) or call.shape(x) == call.new_shape:
+        return x
+    return axes.expand(call.draft, x, call.shape(x), call.new_shape)
 
 
 def divide(call, x, y, rounding_mode=None):
     if rounding_mode is not None:
         raise NotLowered("rounds a quotient")
     if isinstance(y, int | float):
-        return affine(call.tape, x, 1 / y)
-    return multiply(call.tape, apply(call.tape, y, Function.RECIPROCAL), x)
+        return affine(call.draft, x, 1 / y)
+    return multiply(call.draft, apply(call.draft, y, Function.RECIPROCAL), x)
 
 
 def softplus(call, x, beta=1, threshold=20):
     if beta != 1 or threshold < 20:
         raise NotLowered("takes a softplus of other options than beta=1, threshold=20")
-    return apply(call.tape, x, Function.SOFTPLUS)
+    return apply(call.draft, x, Function.SOFTPLUS)
 
 
 def gelu(call, x, approximate="none"):
     if approximate != "none":
         raise NotLowered(f"takes a GELU of approximate={approximate!r}")
-    return apply(call.tape, x, Function.GELU)
+    return apply(call.draft, x, Function.GELU)
 
 
 def silu(call, x, inplace=False):
     if inplace:
         raise NotLowered("changes features in place")
-    return apply(call.tape, x, Function.SILU)
+    return apply(call.draft, x, Function.SILU)
 
 
 def mish(call, x, inplace=False):
     if inplace:
         raise NotLowered("changes features in place")
-    soft = apply(call.tape, x, Function.SOFTPLUS)
-    return multiply(call.tape, x, apply(call.tape, soft, Function.TANH))
+    soft = apply(call.draft, x, Function.SOFTPLUS)
+    return multiply(call.draft, x, apply(call.draft, soft, Function.TANH))
 
 
 def log_sigmoid(call, x):
-    return affine(call.tape, apply(call.tape, affine(call.tape, x, -1), Function.SOFTPLUS), -1)
+    return affine(call.draft, apply(call.draft, affine(call.draft, x, -1), Function.SOFTPLUS), -1)
 
 
 def tanh_shrink(call, x):
-    return subtract(call, x, apply(call.tape, x, Function.TANH))
+    return subtract(call, x, apply(call.draft, x, Function.TANH))
 
 
 def dropout(call, x, p=0.5, training=True, inplace=False):
@@ -131,14 +144,14 @@ def sum_over(call, x, dim=None, keepdim=False, dtype=None):
     dims = dims_of(call, x, dim)
     if isinstance(x, Constant):
         return x._replace(number=x.number * _count(x.shape, dims))
-    return axes.sum_over(call.tape, x, dims, keepdim)
+    return axes.sum_over(call.draft, x, dims, keepdim)
 
 
 def mean_over(call, x, dim=None, keepdim=False, dtype=None):
     if isinstance(x, Constant):
         return x
     dims = dims_of(call, x, dim)
-    return affine(call.tape, sum_over(call, x, dims, keepdim), 1 / _count(call.shape(x), dims))
+    return affine(call.draft, sum_over(call, x, dims, keepdim), 1 / _count(call.shape(x), dims))
 
 
 def _count(shape, dims) -> int:
@@ -160,7 +173,7 @@ def rms_norm(call, x, normalized_shape, weight=None, eps=None):
 def layer_norm(call, x, normalized_shape, weight=None, bias=None, eps=1e-5):
     _check_last(call, x, normalized_shape)
     x = _normalized(call, subtract(call, x, mean_over(call, x, -1, True)), eps, weight)
-    return x if bias is None else add(call.tape, x, bias)
+    return x if bias is None else add(call.draft, x, bias)
 
 
 def _check_last(call, x, normalized_shape):
@@ -169,7 +182,7 @@ def _check_last(call, x, normalized_shape):
 
 
 def _normalized(call, x, eps, weight):
-    square = mean_over(call, apply(call.tape, x, Function.SQUARE), -1, True)
-    inverse = apply(call.tape, affine(call.tape, square, shift=eps), Function.RSQRT)
-    x = multiply(call.tape, x, inverse)
-    return x if weight is None else multiply(call.tape, x, weight)
+    square = mean_over(call, apply(call.draft, x, Function.SQUARE), -1, True)
+    inverse = apply(call.draft, affine(call.draft, square, shift=eps), Function.RSQRT)
+    x = multiply(call.draft, x, inverse)
+    return x if weight is None else multiply(call.draft, x, weight)

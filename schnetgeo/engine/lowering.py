@@ -12,7 +12,7 @@ from schnetgeo.engine.program import ModelProgram
 from schnetgeo.engine.refusal import REMEDY, reason_of
 from schnetgeo.engine.simplify import simplified
 from schnetgeo.engine.tracing import Tracing
-from schnetgeo.engine.values import Features, Index, NotLowered, Place, Tape, Value, describe
+from schnetgeo.engine.values import Draft, Features, Index, NotLowered, Place, Value, describe
 from schnetgeo.engine.watch import Watch
 from schnetgeo.nn.conv import EdgeFeatures
 from schnetgeo.nn.model import AtomisticModel
@@ -79,16 +79,16 @@ def _traced(
 ) -> tuple[ModelProgram, tuple[Tensor, ...]]:
     like = next(model.parameters())
     num_basis = _num_basis(model, like)
-    tape = Tape(num_basis)
-    tracing = Tracing(tape, model, rows, like.dtype, like.device)
+    draft = Draft(num_basis)
+    tracing = Tracing(draft, model, rows, like.dtype, like.device)
     z, edges = _inputs(tracing, rows, num_basis, like.dtype)
     with tracing:
         result = model.atomic_values(z, edges)
     if tracing.error:
         raise tracing.error
     register = _result(getattr(result, "value", result), result)
-    program, numbers = simplified(tape.atoms.program((register,)), tape.filters.program(()))
-    return program, tuple(tape.parameters.tensors[number] for number in numbers)
+    program, numbers = simplified(draft.atoms.program((register,)), draft.filters.program(()))
+    return program, tuple(draft.parameters.tensors[number] for number in numbers)
 
 
 def _inputs(

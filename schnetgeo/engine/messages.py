@@ -7,11 +7,11 @@ computed once for each atom.
 from schnetgeo.engine.builder import Builder
 from schnetgeo.engine.program import Direction
 from schnetgeo.engine.values import (
+    Draft,
     Features,
     Message,
     NotLowered,
     Place,
-    Tape,
     Term,
     Value,
     broadcast,
@@ -46,12 +46,12 @@ def add(x: Message, y: Message) -> Message:
     return Message(_few(x.terms + y.terms), broadcast(x.axes, y.axes))
 
 
-def multiply(tape: Tape, x: Message, y: Message) -> Message:
-    terms = tuple(_product(tape, a, b) for a in x.terms for b in _few(y.terms))
+def multiply(draft: Draft, x: Message, y: Message) -> Message:
+    terms = tuple(_product(draft, a, b) for a in x.terms for b in _few(y.terms))
     return Message(_few(terms), broadcast(x.axes, y.axes))
 
 
-def slice(tape: Tape, x: Message, start: int, channels: int) -> Message:
+def slice(draft: Draft, x: Message, start: int, channels: int) -> Message:
     """Channels start … start + channels of each factor that has several."""
 
     def part(builder: Builder, register: int | None) -> int | None:
@@ -59,15 +59,15 @@ def slice(tape: Tape, x: Message, start: int, channels: int) -> Message:
             return register
         return builder.slice(register, start, channels)
 
-    return x._replace(terms=tuple(_each_factor(tape, term, part) for term in x.terms))
+    return x._replace(terms=tuple(_each_factor(draft, term, part) for term in x.terms))
 
 
-def sum_components(tape: Tape, x: Message) -> tuple[Term, ...]:
+def sum_components(draft: Draft, x: Message) -> tuple[Term, ...]:
     """Terms of Σ_c x_c: products of two vectors are marked, of one it is summed at once."""
-    return tuple(_contracted(tape, term) for term in x.terms)
+    return tuple(_contracted(draft, term) for term in x.terms)
 
 
-def sum_over_neighbors(tape: Tape, x: Value) -> Features:
+def sum_over_neighbors(draft: Draft, x: Value) -> Features:
     """Σ_{e: j→i} of a message that carries the cutoff function once."""
     if isinstance(x, Features) and x.place is not Place.ATOM:
         x = of(x)
@@ -78,8 +78,8 @@ def sum_over_neighbors(tape: Tape, x: Value) -> Features:
             f"sums {describe(x)} over neighbors, where each term must carry the cutoff function "
             "f(r) = edge_weight once"
         )
-    atoms = tape.atoms
-    parts = [_convolution(tape, term) for term in _merged(tape, x.terms)]
+    atoms = draft.atoms
+    parts = [_convolution(draft, term) for term in _merged(draft, x.terms)]
     total = parts[0]
     for part in parts[1:]:
         total = atoms.add(total, part)
@@ -94,17 +94,17 @@ def _few(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return terms
 
 
-def _product(tape: Tape, a: Term, b: Term) -> Term:
+def _product(draft: Draft, a: Term, b: Term) -> Term:
     if a.has_unit and b.has_unit:
         raise NotLowered("multiplies two unit vectors of an edge")
     for x, y in ((a, b), (b, a)):
-        if x.contracted and (y.contracted or y.has_unit or _has_vector(tape, y)):
+        if x.contracted and (y.contracted or y.has_unit or _has_vector(draft, y)):
             raise NotLowered("multiplies a scalar product on the edges by another vector")
     return Term(
         a.scale * b.scale,
-        _both(tape.atoms, a.target, b.target),
-        _both(tape.atoms, a.source, b.source),
-        _both(tape.filters, a.filter, b.filter),
+        _both(draft.atoms, a.target, b.target),
+        _both(draft.atoms, a.source, b.source),
+        _both(draft.filters, a.filter, b.filter),
         a.has_unit or b.has_unit,
         a.contracted or b.contracted,
         a.cutoffs + b.cutoffs,
@@ -117,24 +117,24 @@ def _both(builder: Builder, x: int | None, y: int | None) -> int | None:
     return builder.multiply(x, y)
 
 
-def _each_factor(tape: Tape, term: Term, change) -> Term:
+def _each_factor(draft: Draft, term: Term, change) -> Term:
     return term._replace(
-        target=change(tape.atoms, term.target),
-        source=change(tape.atoms, term.source),
-        filter=change(tape.filters, term.filter),
+        target=change(draft.atoms, term.target),
+        source=change(draft.atoms, term.source),
+        filter=change(draft.filters, term.filter),
     )
 
 
-def _is_vector(tape: Tape, register: int | None) -> bool:
-    return register is not None and tape.atoms.is_vector(register)
+def _is_vector(draft: Draft, register: int | None) -> bool:
+    return register is not None and draft.atoms.is_vector(register)
 
 
-def _has_vector(tape: Tape, term: Term) -> bool:
-    return _is_vector(tape, term.target) or _is_vector(tape, term.source)
+def _has_vector(draft: Draft, term: Term) -> bool:
+    return _is_vector(draft, term.target) or _is_vector(draft, term.source)
 
 
-def _contracted(tape: Tape, term: Term) -> Term:
-    vectors = _is_vector(tape, term.target), _is_vector(tape, term.source)
+def _contracted(draft: Draft, term: Term) -> Term:
+    vectors = _is_vector(draft, term.target), _is_vector(draft, term.source)
     if term.contracted or sum(vectors) + term.has_unit not in (1, 2):
         raise NotLowered("sums components of a product that has other than one or two vectors")
     if sum(vectors) + term.has_unit == 2:
@@ -142,14 +142,14 @@ def _contracted(tape: Tape, term: Term) -> Term:
     if term.has_unit:
         raise NotLowered("sums the components of an edge's unit vector")
     if vectors[0]:
-        return term._replace(target=tape.atoms.sum_components(term.target))
-    return term._replace(source=tape.atoms.sum_components(term.source))
+        return term._replace(target=draft.atoms.sum_components(term.target))
+    return term._replace(source=draft.atoms.sum_components(term.source))
 
 
-def _merged(tape: Tape, terms: tuple[Term, ...]) -> list[Term]:
+def _merged(draft: Draft, terms: tuple[Term, ...]) -> list[Term]:
     """The same sum with fewer convolutions: terms that differ in W alone, or in b(x_j) alone."""
-    terms = _merged_by(tape.filters, "filter", terms)
-    return _merged_by(tape.atoms, "source", terms)
+    terms = _merged_by(draft.filters, "filter", terms)
+    return _merged_by(draft.atoms, "source", terms)
 
 
 def _merged_by(builder: Builder, factor: str, terms: list[Term]) -> list[Term]:
@@ -172,15 +172,15 @@ def _merged_by(builder: Builder, factor: str, terms: list[Term]) -> list[Term]:
     return merged
 
 
-def _convolution(tape: Tape, term: Term) -> int:
-    atoms, filters = tape.atoms, tape.filters
+def _convolution(draft: Draft, term: Term) -> int:
+    atoms, filters = draft.atoms, draft.filters
     filter = filters.constant(1.0) if term.filter is None else term.filter
     source = atoms.constant(1.0) if term.source is None else term.source
     channels = max(filters.channels(filter), atoms.channels(source))
     if term.target is not None and term.source is None and term.filter is None:
         channels = atoms.channels(term.target)
     filter, source = filters.spread(filter, channels), atoms.spread(source, channels)
-    direction = _direction(tape, term)
+    direction = _direction(draft, term)
     y = atoms.filter_conv(source, filter, direction)
     if term.target is not None:
         y = atoms.multiply(y, term.target)
@@ -189,11 +189,11 @@ def _convolution(tape: Tape, term: Term) -> int:
     return atoms.affine(y, term.scale)
 
 
-def _direction(tape: Tape, term: Term) -> Direction:
+def _direction(draft: Draft, term: Term) -> Direction:
     if not term.has_unit:
         return Direction.NONE
-    if not _is_vector(tape, term.source):
+    if not _is_vector(draft, term.source):
         return Direction.GRADIENT
-    if term.contracted and not _is_vector(tape, term.target):
+    if term.contracted and not _is_vector(draft, term.target):
         return Direction.DIVERGENCE
     raise NotLowered("multiplies an edge's unit vector and a vector of x_j component by component")

@@ -35,7 +35,7 @@ def reshape(call, x, *shape, **_):
 def expand(call, x, *shape, **_):
     if isinstance(x, Index):
         return x
-    return axes.expand(call.tape, x, call.shape(x), call.new_shape)
+    return axes.expand(call.draft, x, call.shape(x), call.new_shape)
 
 
 def transpose(call, x, dim0, dim1):
@@ -51,18 +51,18 @@ def pieces(call, x, size, dim=0):
     pieces, start = [], 0
     for shape in call.piece_shapes:
         channels = shape[dim]
-        pieces.append(axes.slice_channels(call.tape, x, dim, start, channels))
+        pieces.append(axes.slice_channels(call.draft, x, dim, start, channels))
         start += channels
     return tuple(pieces)
 
 
 def narrow(call, x, dim, start, length):
-    return axes.slice_channels(call.tape, x, dim, start, length)
+    return axes.slice_channels(call.draft, x, dim, start, length)
 
 
 def concatenate(call, tensors, dim=0):
     sizes = [call.shape(part)[dim] for part in tensors]
-    return axes.concatenate(call.tape, list(tensors), sizes, dim)
+    return axes.concatenate(call.draft, list(tensors), sizes, dim)
 
 
 def getitem(call, x, index):
@@ -99,9 +99,9 @@ def _item(call, x, dim, part):
         if (start, stop, step) == (0, size, 1):
             return x, dim + 1
         if step == 1 and stop > start:
-            return axes.slice_channels(call.tape, x, dim, start, stop - start), dim + 1
+            return axes.slice_channels(call.draft, x, dim, start, stop - start), dim + 1
     elif isinstance(part, int) and not isinstance(part, bool):
-        x = axes.slice_channels(call.tape, x, dim, part % size, 1)
+        x = axes.slice_channels(call.draft, x, dim, part % size, 1)
         return axes.remove(x, dim), dim
     raise NotLowered(f"takes the part {part!r} of a dimension")
 
@@ -110,7 +110,7 @@ def unbind(call, x, dim=0):
     if x is Index.EDGE_INDEX and dim == 0:
         return Index.SOURCE, Index.TARGET
     channels = range(len(call.piece_shapes))
-    parts = (axes.slice_channels(call.tape, x, dim, channel, 1) for channel in channels)
+    parts = (axes.slice_channels(call.draft, x, dim, channel, 1) for channel in channels)
     return tuple(axes.remove(part, dim) for part in parts)
 
 
@@ -124,12 +124,12 @@ def sum_edges(call, x, dim, index, source, alpha=1):
     if call.new_shape[0] != call.num_atoms:
         raise NotLowered("sums edges to other rows than atoms")
     if alpha != 1:
-        source = affine(call.tape, source, alpha)
+        source = affine(call.draft, source, alpha)
     if isinstance(source, Constant) and source.number == 0:
         return x
-    total = messages.sum_over_neighbors(call.tape, source)
+    total = messages.sum_over_neighbors(call.draft, source)
     if isinstance(x, Constant | Features):
-        return add(call.tape, total, x)
+        return add(call.draft, total, x)
     raise NotLowered(f"adds a sum over neighbors to {describe(x)}")
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from schnetgeo.engine import layer_rules as layers
 from schnetgeo.engine import shape_rules as shapes
-from schnetgeo.engine.arithmetic import affine, apply, multiply, power
+from schnetgeo.engine.arithmetic import affine, apply, power
 from schnetgeo.engine.program import Function
 from schnetgeo.engine.values import Value
 
 
 def _each_number(function: Function) -> Callable:
     def rule(call: layers.Call, x: Value) -> Value:
-        return apply(call.tape, x, function)
+        return apply(call.draft, x, function)
 
     return rule
 
@@ -25,14 +25,14 @@ _NAMES = {
     "sub": layers.subtract,
     "subtract": layers.subtract,
     "rsub": lambda call, x, y, alpha=1: layers.subtract(call, y, x, alpha),
-    "mul": lambda call, x, y: multiply(call.tape, x, y),
-    "multiply": lambda call, x, y: multiply(call.tape, x, y),
+    "mul": layers.times,
+    "multiply": layers.times,
     "div": layers.divide,
     "divide": layers.divide,
     "true_divide": layers.divide,
-    "neg": lambda call, x: affine(call.tape, x, -1),
-    "negative": lambda call, x: affine(call.tape, x, -1),
-    "pow": lambda call, x, exponent: power(call.tape, x, exponent),
+    "neg": lambda call, x: affine(call.draft, x, -1),
+    "negative": lambda call, x: affine(call.draft, x, -1),
+    "pow": lambda call, x, exponent: power(call.draft, x, exponent),
     "sigmoid": _each_number(Function.SIGMOID),
     "tanh": _each_number(Function.TANH),
     "exp": _each_number(Function.EXP),

@@ -23,12 +23,12 @@ from schnetgeo.engine.torch_functions import (
 )
 from schnetgeo.engine.values import (
     Constant,
+    Draft,
     Features,
     Index,
     Message,
     NotLowered,
     Place,
-    Tape,
     Value,
     Weight,
     describe,
@@ -47,10 +47,10 @@ class Symbol(Tensor):
 
 
 class Tracing(TorchFunctionMode):
-    """Writes to a tape what is called while it is entered.
+    """Writes to a draft what is called while it is entered.
 
     Args:
-        tape: the programs to write to.
+        draft: the programs to write to.
         model: whose parameters and buffers may be used.
         rows: numbers of atoms and of edges.
         dtype: of all features.
@@ -59,14 +59,14 @@ class Tracing(TorchFunctionMode):
 
     def __init__(
         self,
-        tape: Tape,
+        draft: Draft,
         model: nn.Module,
         rows: tuple[int, int],
         dtype: torch.dtype,
         device: torch.device,
     ):
         super().__init__()
-        self.tape, self.dtype = tape, dtype
+        self.draft, self.dtype = draft, dtype
         self.num_atoms, self._num_edges = rows
         self._device = device
         self._weights = {id(t) for t in (*model.parameters(), *model.buffers())}
@@ -97,7 +97,7 @@ class Tracing(TorchFunctionMode):
             return self._in_place(IN_PLACE[function], args, kwargs)
         return self._call(function, args, kwargs)
 
-    # what rules ask for, besides `tape` and `num_atoms`
+    # what rules ask for, besides `draft` and `num_atoms`
 
     @property
     def new_shape(self) -> tuple[int, ...]:
@@ -113,10 +113,10 @@ class Tracing(TorchFunctionMode):
         """The shape of a value."""
         match value:
             case Features(place, register, axes):
-                channels = self.tape.builder(place).channels(register)
+                channels = self.draft.builder(place).channels(register)
                 rows = self.num_atoms if place is Place.ATOM else self._num_edges
             case Message(_, axes):
-                channels, rows = self.tape.message_channels(value), self._num_edges
+                channels, rows = self.draft.message_channels(value), self._num_edges
             case Constant() | Weight():
                 return value.shape
             case _:
@@ -194,7 +194,7 @@ class Tracing(TorchFunctionMode):
             raise NotLowered("calculates with a tensor that is no parameter or buffer of the model")
         if x.dtype != self.dtype:
             raise NotLowered(f"calculates with a buffer in {x.dtype}, not {self.dtype}")
-        return Weight(self.tape.parameters.number(x), tuple(x.shape))
+        return Weight(self.draft.parameters.number(x), tuple(x.shape))
 
     def _checked(self, value: Value, like: Tensor) -> Symbol:
         """The symbol of a result whose shape and dtype are what torch says."""

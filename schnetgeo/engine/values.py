@@ -79,7 +79,7 @@ class Index(Enum):
 Value = Features | Message | Weight | Constant | Index
 
 
-class Tape:
+class Draft:
     """The two programs of a model while they are written.
 
     Args:
@@ -109,7 +109,7 @@ class Tape:
         return max(factors, default=1)
 
 
-def features(tape: Tape, value: Value, verb: str) -> Features:
+def features(draft: Draft, value: Value, verb: str) -> Features:
     """The value itself, if it is one register.
 
     Raises:
@@ -160,9 +160,9 @@ def broadcast(a: str, b: str) -> str:
     return axes
 
 
-def normal(tape: Tape, place: Place, register: int, axes: str) -> Features:
+def normal(draft: Draft, place: Place, register: int, axes: str) -> Features:
     """Features whose axes have no letter for a channel or component that is the only one."""
-    builder = tape.builder(place)
+    builder = draft.builder(place)
     if builder.channels(register) == 1:
         axes = axes.replace("f", "1")
     return Features(place, register, axes)

@@ -245,7 +245,7 @@ REFUSED = {
     NoCutoff: "carry the cutoff function",
     TwoUnits: "two unit vectors",
     Targets: "by edge_index[0], not by their target",
-    Max: "changes the shape of edge_index[1]",
+    Max: "takes torch.Tensor.scatter_reduce",
 }
 
 
