@@ -35,12 +35,12 @@ def training_key(
     """Digits that differ where a training does: another model, option or structure."""
     options = {k: v for k, v in asdict(training).items() if k not in _NO_EFFECT}
     about = [dataset, model, {k: str(v) for k, v in arguments.items()}, options]
-    return _digest(json.dumps(about, sort_keys=True), *(part.digest for part in parts))
+    return _digest(json.dumps(about, sort_keys=True), *(part.fingerprint for part in parts))
 
 
 def row_key(training: str, subject: str, test: StructureDataset) -> str:
     """The same for a row: a training and what it is tested on."""
-    return _digest(training, subject, test.digest)
+    return _digest(training, subject, test.fingerprint)
 
 
 def read_entries(out: Path) -> dict[str, Entry]:

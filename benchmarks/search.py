@@ -111,7 +111,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
     if not len(case.val):
         raise InputError("a search compares errors on validation structures; raise num_val")
     check_start(case.train, case.val, case.training, out / "trials" / "0")
-    about = _about(base, space) | {"structures": f"{case.train.digest} {case.val.digest}"}
+    about = _about(base, space) | {"structures": f"{case.train.fingerprint} {case.val.fingerprint}"}
     study = open_study(out, options.storage, options.study, space.sampler(), about)
 
     def written(study: optuna.Study, *_) -> None:

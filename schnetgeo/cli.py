@@ -21,12 +21,12 @@ from schnetgeo.data_options import (
     CHOICES,
     TAKES,
     UNITS,
-    add_named,
+    add_dataset_options,
     add_units,
     open_to_split,
     read_files,
     read_to_split,
-    split_named,
+    split_from_options,
 )
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
@@ -109,7 +109,7 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
     parser.add_argument(
         "--dataset", type=str | None, help=f"of {', '.join(TAKES)}; Demo unless given"
     )
-    add_named(parser)
+    add_dataset_options(parser)
     parser.add_argument(
         "--data", type=str, nargs="+", help="your own files, or those of --dataset at hand"
     )
@@ -159,7 +159,7 @@ def _train(options: Namespace) -> None:
     dataset, how = (read_to_split if is_own else open_to_split)(options)
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
-    split = split_named(how, dataset, *counts, training.seed)
+    split = split_from_options(how, dataset, *counts, training.seed)
     said = note(how, dataset)
     copies = copies_across(dataset, split)
     if copies:

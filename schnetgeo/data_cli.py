@@ -14,11 +14,11 @@ from schnetgeo.data_options import (
     ROOT,
     TAKES,
     UNITS,
-    add_named,
+    add_dataset_options,
     add_units,
-    chosen,
-    named_arguments,
-    open_named,
+    dataset_arguments,
+    dataset_options,
+    open_dataset_from_options,
     read_blocks,
     read_files,
 )
@@ -40,24 +40,26 @@ def add_data(parser: Parser) -> None:
         ("info", "what a data set holds, and where it comes from"),
         ("stats", "distributions, duplicates, distances"),
     ):
-        own = Parser(description=f"Show {help}.")
-        own.add_argument("files", type=str, nargs="*", help="stores, or anything ASE reads, .npz")
-        _add_named(own)
-        add_units(own)
-        own.add_argument("--json", type=str | None, help="write the same there")
+        command = Parser(description=f"Show {help}.")
+        command.add_argument(
+            "files", type=str, nargs="*", help="stores, or anything ASE reads, .npz"
+        )
+        _add_named(command)
+        add_units(command)
+        command.add_argument("--json", type=str | None, help="write the same there")
         if name == "stats":
-            own.add_argument("--picture", type=str | None, help="draw the distributions there")
-        commands.add_subcommand(name, own, help=help)
-    own = Parser(description="Fetch the files of a data set; those that are there are checked.")
-    _add_named(own, needed=True)
-    own.add_argument("--data", type=str | None, help="a copy brought here in another way")
-    commands.add_subcommand("download", own, help="fetch a data set")
-    own = Parser(description="Write structures to a file of another kind, or to a store.")
-    own.add_argument("files", type=str, nargs="+", help="stores, or anything ASE reads, .npz")
-    add_units(own)
-    own.add_argument("--out", type=str, required=True, help=".extxyz, .db, .npz or .store")
-    flag(own, "--append", "add to the store that is there")
-    commands.add_subcommand("convert", own, help="from any file to extxyz, ASE db, npz, store")
+            command.add_argument("--picture", type=str | None, help="draw the distributions there")
+        commands.add_subcommand(name, command, help=help)
+    command = Parser(description="Fetch the files of a data set; those that are there are checked.")
+    _add_named(command, needed=True)
+    command.add_argument("--data", type=str | None, help="a copy brought here in another way")
+    commands.add_subcommand("download", command, help="fetch a data set")
+    command = Parser(description="Write structures to a file of another kind, or to a store.")
+    command.add_argument("files", type=str, nargs="+", help="stores, or anything ASE reads, .npz")
+    add_units(command)
+    command.add_argument("--out", type=str, required=True, help=".extxyz, .db, .npz or .store")
+    flag(command, "--append", "add to the store that is there")
+    commands.add_subcommand("convert", command, help="from any file to extxyz, ASE db, npz, store")
 
 
 def _add_named(parser: Parser, needed: bool = False) -> None:
@@ -65,7 +67,7 @@ def _add_named(parser: Parser, needed: bool = False) -> None:
     kind = str if needed else str | None
     parser.add_argument("--dataset", type=kind, required=needed, help=names)
     if not needed:
-        add_named(parser)
+        add_dataset_options(parser)
         parser.add_argument("--data", type=str, nargs="+", help="files of --dataset at hand")
         return
     parser.add_argument("--molecule", type=str | None, help="of MD17 and RevisedMD17")
@@ -79,25 +81,25 @@ def run_data(options: Namespace) -> None:
     command[name](options[name])
 
 
-def _opened(options: Namespace) -> StructureDataset | None:
+def _open(options: Namespace) -> StructureDataset | None:
     if bool(options.files) == bool(options.dataset):
         raise InputError("give either files or --dataset")
-    names = [*chosen(options), "data"] if options.files else UNITS
-    lost = [name for name in names if options[name]]
-    if lost:
-        option, beside = min(lost).replace("_", "-"), "files" if options.files else "--dataset"
+    names = [*dataset_options(options), "data"] if options.files else UNITS
+    unused = [name for name in names if options[name]]
+    if unused:
+        option, beside = min(unused).replace("_", "-"), "files" if options.files else "--dataset"
         raise InputError(f"--{option} has no effect beside {beside}; leave one of them away")
     if options.files:
         return read_files(options.files, options)
-    named_arguments(options)
+    dataset_arguments(options)
     at_hand = options.data or options.dataset not in SOURCES
-    if not at_hand and not _is_there(_source(options.dataset), options):
+    if not at_hand and not _is_downloaded(_source(options.dataset), options):
         return None
     every = options.dataset == "ISO17" and not options.fold
-    return open_named(options, **({"fold": list(iso17.FOLDS)} if every else {}))
+    return open_dataset_from_options(options, **({"fold": list(iso17.FOLDS)} if every else {}))
 
 
-def _is_there(source: Source, options: Namespace) -> bool:
+def _is_downloaded(source: Source, options: Namespace) -> bool:
     """Whether the files of the molecule or of the set, or what was made of them, are at hand."""
     folder, molecule = Path(options.root) / source.name, options.molecule or "ethanol"
     if options.molecule and options.molecule not in source.files:
@@ -126,22 +128,22 @@ def _source(name: str) -> Source:
 
 
 def _info(options: Namespace) -> None:
-    dataset = _opened(options)
-    found, lines = {}, []
+    dataset = _open(options)
+    content, lines = {}, []
     if options.dataset in SOURCES:
         source = _source(options.dataset)
-        found |= {name: getattr(source, name) for name in ("name", "license", "citation", "doi")}
+        content |= {name: getattr(source, name) for name in ("name", "license", "citation", "doi")}
         lines += [f"{source.name}: {source.citation}; doi:{source.doi}; {source.license}", ""]
         rows = _published(options.dataset)
-        found["published"] = rows
+        content["published"] = rows
         lines += [*_table(rows), ""]
     if dataset is None:
         lines.append(f"nothing in {options.root} yet; fetch it with {_download_command(options)}")
     else:
-        held = _held(dataset)
-        found |= held
-        lines += _sentences(held)
-    _give(lines, found, options.json)
+        summary = _summarize(dataset)
+        content |= summary
+        lines += _format_summary(summary)
+    _print_and_write(lines, content, options.json)
 
 
 def _published(name: str) -> list[dict]:
@@ -172,11 +174,11 @@ def _units(dataset: StructureDataset) -> tuple[dict[str, str], dict[str, str]]:
     return units, {}
 
 
-def _held(dataset: StructureDataset) -> dict:
+def _summarize(dataset: StructureDataset) -> dict:
     """Fields, number of structures of each composition, and folds."""
     units, meanings = _units(dataset)
     sizes = dataset.num_atoms
-    held = {
+    summary = {
         "data": dataset.name,
         "structures": len(dataset),
         "atoms": int(sizes.sum()),
@@ -191,37 +193,42 @@ def _held(dataset: StructureDataset) -> dict:
         "compositions": dict(formulas(dataset).most_common()),
     }
     if isinstance(dataset, iso17.ISO17):
-        held["folds"] = dataset.counts
-    return held
+        summary["folds"] = dataset.counts
+    return summary
 
 
-def _sentences(held: dict) -> list[str]:
-    several = held["fewest_atoms"] != held["most_atoms"]
-    sizes = f"{held['fewest_atoms']} to {held['most_atoms']}" if several else held["most_atoms"]
-    shown = list(held["compositions"].items())[:_SHOWN]
+def _format_summary(summary: dict) -> list[str]:
+    several = summary["fewest_atoms"] != summary["most_atoms"]
+    sizes = (
+        f"{summary['fewest_atoms']} to {summary['most_atoms']}"
+        if several
+        else summary["most_atoms"]
+    )
+    shown = list(summary["compositions"].items())[:_SHOWN]
+    counts = ", ".join(f"{k} {v:,}" for k, v in summary["elements"].items())
     lines = [
-        f"{held['data']}: {held['structures']:,} structures of {sizes} atoms, {held['atoms']:,} in "
-        f"all: {', '.join(f'{k} {v:,}' for k, v in held['elements'].items())}",
-        *(["successive structures are alike, as in a trajectory"] if held["trajectory"] else []),
+        f"{summary['data']}: {summary['structures']:,} structures of {sizes} atoms, "
+        f"{summary['atoms']:,} in all: {counts}",
+        *(["successive structures are alike, as in a trajectory"] if summary["trajectory"] else []),
         "",
-        *_table(held["fields"]),
+        *_table(summary["fields"]),
         "",
         *_table([{"composition": k, "structures": v} for k, v in shown]),
     ]
-    more = len(held["compositions"]) - len(shown)
+    more = len(summary["compositions"]) - len(shown)
     if more:
         lines.append(f"and {more:,} more compositions")
-    if "folds" in held:
+    if "folds" in summary:
         rows = [
             {"fold": k, "structures": v, "meaning": iso17.FOLDS[k].meaning}
-            for k, v in held["folds"].items()
+            for k, v in summary["folds"].items()
         ]
         lines += ["", *_table(rows)]
     return lines
 
 
 def _stats(options: Namespace) -> None:
-    dataset = _opened(options)
+    dataset = _open(options)
     if dataset is None:
         raise InputError(
             f"{options.dataset} is not in {options.root}; fetch it with "
@@ -232,26 +239,31 @@ def _stats(options: Namespace) -> None:
     labels = {name: label for name, label in wanted.items() if dataset.has_label(name)}
     if several and "energy" in labels:
         labels = {"residual": "energy less that of the elements (eV)"} | labels
-    found = {name: distribution(dataset, name) for name in labels}
-    held = geometry(dataset)
-    rows = [row for name, values in found.items() for row in _rows(labels[name], values)]
+    distributions = {name: distribution(dataset, name) for name in labels}
+    summary = geometry(dataset)
+    rows = [row for name, values in distributions.items() for row in _rows(labels[name], values)]
     lines = [f"{dataset.name}: {len(dataset):,} structures", "", *_table(rows), ""]
     lines += [
-        f"{labels[name]}: {_verdict(values)}" for name, values in found.items() if values.std > 0
+        f"{labels[name]}: {_format_fit(values)}"
+        for name, values in distributions.items()
+        if values.std > 0
     ]
     lines += [
-        f"distances within a structure: {_shown(held.shortest)} to {_shown(held.longest)} Å",
-        f"exact copies of another structure: {held.exact_copies}",
-        f"groups of turned, permuted or mirrored copies: {held.alike}",
+        f"distances within a structure: {_format_value(summary.shortest)} to "
+        f"{_format_value(summary.longest)} Å",
+        f"exact copies of another structure: {summary.exact_copies}",
+        f"groups of turned, permuted or mirrored copies: {summary.alike}",
     ]
-    content = {name: _jsonable(values) for name, values in found.items()}
-    _give(lines, {"data": dataset.name, **content, "geometry": held._asdict()}, options.json)
+    content = {name: _jsonable(values) for name, values in distributions.items()}
+    _print_and_write(
+        lines, {"data": dataset.name, **content, "geometry": summary._asdict()}, options.json
+    )
     if options.picture:
         from schnetgeo.viz.distributions import draw_distributions
 
-        if not found:
+        if not distributions:
             raise InputError(f"{dataset.name}: has neither energy nor forces to draw")
-        draw_distributions({labels[name]: values for name, values in found.items()},
+        draw_distributions({labels[name]: values for name, values in distributions.items()},
                            options.picture)  # fmt: skip
         print(options.picture)
 
@@ -264,7 +276,7 @@ def _rows(label: str, values: Distribution) -> list[dict]:
     ]
 
 
-def _verdict(values: Distribution) -> str:
+def _format_fit(values: Distribution) -> str:
     better = (
         "two normals describe it better than one" if values.bic_gain > 10 else "one normal does"
     )
@@ -303,13 +315,13 @@ def _convert(options: Namespace) -> None:
     print(f"{options.out}: {count:,} structures")
 
 
-def _give(lines: list[str], content: dict, path: str | None) -> None:
+def _print_and_write(lines: list[str], content: dict, path: str | None) -> None:
     print("\n".join(lines))
     if path:
         atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
-def _shown(value) -> str:
+def _format_value(value) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -321,6 +333,6 @@ def _table(rows: list[dict]) -> list[str]:
     """Columns of equal width under their names."""
     if not rows:
         return []
-    cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    cells = [list(rows[0]), *([_format_value(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]

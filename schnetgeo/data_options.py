@@ -101,9 +101,9 @@ def read_blocks(
 
 
 def _store(path: str, options: Namespace) -> OnDiskDataset:
-    given = [name for name in UNITS if options[name]]
-    if given:
-        option = "--" + given[0].replace("_", "-")
+    options_in_use = [name for name in UNITS if options[name]]
+    if options_in_use:
+        option = "--" + options_in_use[0].replace("_", "-")
         raise InputError(f"{path}: a store is in eV and Å as it is; leave {option} away")
     return OnDiskDataset(path)
 
@@ -119,7 +119,7 @@ def _keys_and_units(options: Namespace) -> tuple[Keys, Units]:
     )
 
 
-def add_named(parser: Parser) -> None:
+def add_dataset_options(parser: Parser) -> None:
     """The options that choose a part of a data set."""
     parser.add_argument(
         "--molecule", type=str | None, help="of MD17 and RevisedMD17; of Demo ethanol or molecules"
@@ -131,9 +131,9 @@ def add_named(parser: Parser) -> None:
     parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
 
 
-def open_named(options: Namespace, **more) -> StructureDataset:
+def open_dataset_from_options(options: Namespace, **more) -> StructureDataset:
     """The data set that the options name; `more` are further arguments of its class."""
-    arguments = named_arguments(options)
+    arguments = dataset_arguments(options)
     if options.data:
         more["file"] = _at_hand(options)
     return open_dataset(options.dataset, **arguments, **more)
@@ -151,23 +151,23 @@ def _at_hand(options: Namespace) -> str | list[str]:
     return options.data if options.dataset == "QM9" else options.data[0]
 
 
-def named_arguments(options: Namespace) -> dict[str, str | list[str]]:
+def dataset_arguments(options: Namespace) -> dict[str, str | list[str]]:
     """What the class of the data set is given; an `InputError` for an option it does not take."""
     takes = TAKES.get(options.dataset)
     if takes is None:
         raise InputError(f"unknown data set {options.dataset!r}; known: {', '.join(TAKES)}")
-    given = chosen(options)
-    lost = given.keys() - takes.keys()
-    if lost:
+    values = dataset_options(options)
+    unused = values.keys() - takes.keys()
+    if unused:
         raise InputError(
-            f"--{min(lost)} has no effect on {options.dataset}; leave it away, or choose another "
+            f"--{min(unused)} has no effect on {options.dataset}; leave it away, or choose another "
             "--dataset"
         )
-    return {takes[name]: value for name, value in given.items()}
+    return {takes[name]: value for name, value in values.items()}
 
 
-def chosen(options: Namespace) -> dict[str, str | list[str]]:
-    """The options of `add_named` that differ from the default."""
+def dataset_options(options: Namespace) -> dict[str, str | list[str]]:
+    """The options of `add_dataset_options` that differ from the default."""
     return {name: options[name] for name in CHOICES if options[name] not in (None, ROOT)}
 
 
@@ -179,16 +179,16 @@ def open_to_split(options: Namespace) -> tuple[StructureDataset, str]:
     """
     how = options.split
     if options.dataset != "RevisedMD17":
-        dataset = open_named(options)
+        dataset = open_dataset_from_options(options)
         check_target(dataset)
         return dataset, how or ("random" if _pools(dataset) is None else "published")
     single = options.data and Path(options.data[0]).suffix == ".npz"  # without the split lists
     how = how or ("random" if single else str(SPLITS[0]))
     number = int(how) if how in map(str, SPLITS) else None
-    return open_named(options, split=number), how
+    return open_dataset_from_options(options, split=number), how
 
 
-def split_named(how: str, dataset: StructureDataset, *numbers: int | None) -> Split:
+def split_from_options(how: str, dataset: StructureDataset, *numbers: int | None) -> Split:
     """The split that a word from the shell asks for: those of `make_split`, and published ones.
 
     Args:

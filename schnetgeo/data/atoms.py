@@ -241,11 +241,11 @@ def add_scalars(data: Structure, values: Mapping, left_out: list[str], what: str
         if why:
             left_out.append(f"{what}[{name!r:.50}] (its name is {why})")
             continue
-        kept = _scalar(value)
-        if kept is None:
+        scalar = _scalar(value)
+        if scalar is None:
             left_out.append(f"{what}[{name!r:.50}] (neither text nor a number of 64 bits)")
         else:
-            data[name] = kept
+            data[name] = scalar
 
 
 def _is_geometry(name: str, value) -> bool:

@@ -118,10 +118,10 @@ def _map(path: Path, column: dict) -> Tensor:
     dtype, shape = np.dtype(column["dtype"]), (column["rows"], *column["shape"])
     size = _size(column)
     try:
-        found = path.stat().st_size
-        if found < size:
+        on_disk = path.stat().st_size
+        if on_disk < size:
             raise InputError(
-                f"{path}: holds {found} bytes where {HEADER} says {size}: the file was cut off; "
+                f"{path}: holds {on_disk} bytes where {HEADER} says {size}: the file was cut off; "
                 "get a fresh copy or convert the data again"
             )
         if not size:

@@ -43,11 +43,11 @@ def copies_across(dataset: StructureDataset, split: Split) -> str | None:
         what: sum(marks[k] in trained for k in part.tolist())
         for what, part in (("tested", split.test), ("validated", split.val))
     }
-    said = [f"{number:,} {what}" for what, number in counts.items() if number]
-    if not said:
+    parts = [f"{number:,} {what}" for what, number in counts.items() if number]
+    if not parts:
         return None
     return (
-        f"{dataset.name}: {' and '.join(said)} structures are copies of trained ones, so their "
+        f"{dataset.name}: {' and '.join(parts)} structures are copies of trained ones, so their "
         "errors are not those of new structures; remove the copies, or keep groups apart with "
         "--split group:NAME"
     )

@@ -76,7 +76,7 @@ class Distribution(NamedTuple):
 def fields(dataset: StructureDataset, units: dict[str, str] | None = None) -> list[Field]:
     """The attributes that structures carry; units that are not known here are left open."""
     units = UNITS | (units or {})
-    found = []
+    result = []
     for key in sorted(dataset.packed.keys()):
         value = dataset.packed[key]
         if key == "ptr" or key in GRAPH:
@@ -85,18 +85,18 @@ def fields(dataset: StructureDataset, units: dict[str, str] | None = None) -> li
         tensor = torch.is_tensor(value)
         shape = list(value.shape[1:]) if tensor else []
         kind = str(value.dtype).removeprefix("torch.") if tensor else "text"
-        found.append(Field(key, per, shape, kind, units.get(key), MEANINGS.get(key)))
-    return sorted(found, key=lambda field: field.per != "atom")
+        result.append(Field(key, per, shape, kind, units.get(key), MEANINGS.get(key)))
+    return sorted(result, key=lambda field: field.per != "atom")
 
 
 def formulas(dataset: StructureDataset) -> Counter[str]:
     """How many structures have each composition, such as C2H6O, in the order of Hill."""
-    found = Counter()
+    counts = Counter()
     for block in dataset.iter_chunks():
         rows, count = element_counts(block, _MAX_Z).unique(dim=0, return_counts=True)
         for row, number in zip(rows, count.tolist(), strict=True):
-            found[formula(dict(enumerate(row.tolist())))] += number
-    return found
+            counts[formula(dict(enumerate(row.tolist())))] += number
+    return counts
 
 
 def elements(dataset: StructureDataset) -> dict[str, int]:
@@ -188,22 +188,22 @@ def _fit_pair(
          Normal(normal.mean + normal.std, normal.std / 2, 0.5)),
         (Normal(normal.mean, normal.std / 2, 0.5), Normal(normal.mean, 1.5 * normal.std, 0.5)),
     ]  # fmt: skip
-    found = []
+    fits = []
     for pair in starts:
         for _ in range(steps):
             density = np.array([_density(x, part) for part in pair]) + 1e-300
             weights = counts * density / density.sum(0)
             pair = tuple(_weighted(x, w, counts.sum(), least) for w in weights)
-        found.append(pair)
-    best = max(found, key=lambda pair: _likelihood(x, counts, pair))
+        fits.append(pair)
+    best = max(fits, key=lambda pair: _likelihood(x, counts, pair))
     return tuple(sorted(best))
 
 
 def _weighted(x: np.ndarray, weights: np.ndarray, total: int, least: float) -> Normal:
-    own = weights.sum()
-    mean = (weights * x).sum() / own
-    std = math.sqrt((weights * (x - mean) ** 2).sum() / own)
-    return Normal(float(mean), float(max(std, least)), float(own / total))
+    total_weight = weights.sum()
+    mean = (weights * x).sum() / total_weight
+    std = math.sqrt((weights * (x - mean) ** 2).sum() / total_weight)
+    return Normal(float(mean), float(max(std, least)), float(total_weight / total))
 
 
 class Geometry(NamedTuple):

@@ -89,8 +89,8 @@ def neighbor_list(
         cell = data.cell.detach().double().index_select(0, batch.index_select(0, target))
         vectors = vectors + lattice_vectors(shift, cell)
     itself = (source == target) & (shift == 0).all(1)
-    kept = (_squared(vectors) < cutoff * cutoff) & ~itself
-    source, target, shift = source[kept], target[kept], shift[kept]
+    near = (_squared(vectors) < cutoff * cutoff) & ~itself
+    source, target, shift = source[near], target[near], shift[near]
     order = edge_key(source, target, shift, pos.size(0)).argsort()
     return torch.stack([source[order], target[order]]), shift[order]
 
@@ -288,15 +288,15 @@ def _search_torch(
     start = torch.searchsorted(line, place - cutoff)
     count = torch.searchsorted(line, place + cutoff, right=True) - start
     rows = max(1, _PAIRS // max(1, int(count.max())))
-    found = []
+    parts = []
     for target in torch.arange(pos.size(0), device=pos.device).split(rows):
         number = count[target]
         target = target.repeat_interleave(number)
         image = order[start[target] + _arange_per_group(number)]
         near = _squared(image_pos.index_select(0, image) - pos.index_select(0, target))
         near = near < cutoff * cutoff
-        found.append(torch.stack([image[near], target[near]]))
-    image, target = torch.cat(found, dim=1)
+        parts.append(torch.stack([image[near], target[near]]))
+    image, target = torch.cat(parts, dim=1)
     return image, target
 
 
@@ -325,12 +325,12 @@ def _vesin(data: Data, pos: Tensor, batch: Tensor, cutoff: float) -> tuple[Tenso
 
     calculator = NeighborList(cutoff=cutoff, full_list=True)
     ends = batch.bincount().cumsum(0).tolist()
-    found, begin = [], 0
+    parts, begin = [], 0
     for cell, end in zip(data.cell.detach().double().cpu().numpy(), ends, strict=True):
         points = pos[begin:end].cpu().numpy()
         i, j, shift = calculator.compute(points=points, box=cell, periodic=True, quantities="ijS")
         pairs = np.stack([j.astype(np.int64) + begin, i.astype(np.int64) + begin], axis=1)
-        found.append(np.concatenate([pairs, shift.astype(np.int64)], axis=1))
+        parts.append(np.concatenate([pairs, shift.astype(np.int64)], axis=1))
         begin = end
-    edges = torch.from_numpy(np.concatenate(found)).to(pos.device)
+    edges = torch.from_numpy(np.concatenate(parts)).to(pos.device)
     return edges[:, 0], edges[:, 1], edges[:, 2:]

@@ -87,10 +87,10 @@ class StructureDataset(Dataset):
         """
         if not structures:
             raise InputError(f"{name}: holds no structures")
-        said = Remarks() if remarks is None else remarks
-        packed = merged(structures, [1] * len(structures), name, said)
+        log = Remarks() if remarks is None else remarks
+        packed = merged(structures, [1] * len(structures), name, log)
         if remarks is None:
-            said.say(name, len(structures))
+            log.say(name, len(structures))
         return cls(packed, sizes_of(structures), name)
 
     @property
@@ -230,22 +230,24 @@ class StructureDataset(Dataset):
 
     def _index(self, indices: Sequence[int] | Tensor | None = None) -> np.ndarray:
         """Where the structures at these positions of the data set, or all, are in `packed`."""
-        own = self.indices()
+        order = self.indices()
+        is_range = isinstance(order, range)
         if indices is None:
-            return np.arange(own.start, own.stop, own.step) if isinstance(own, range) else own
+            return np.arange(order.start, order.stop, order.step) if is_range else order
         chosen = np.asarray(indices)
-        if chosen.dtype == bool and chosen.shape == (len(own),):
+        if chosen.dtype == bool and chosen.shape == (len(order),):
             chosen = chosen.nonzero()[0]
         chosen = chosen.reshape(-1)
         if not chosen.size:
             return np.empty(0, np.int64)
-        if chosen.dtype.kind not in "iu" or chosen.max() >= len(own) or chosen.min() < -len(own):
+        size = len(order)
+        if chosen.dtype.kind not in "iu" or chosen.max() >= size or chosen.min() < -size:
             raise IndexError(
-                f"{self.name}: positions must be integers below {len(own)}, the number of "
+                f"{self.name}: positions must be integers below {size}, the number of "
                 f"structures, got {str(chosen):.50}"
             )
-        chosen = chosen % len(own)  # negative ones count from the end
-        return own.start + own.step * chosen if isinstance(own, range) else own[chosen]
+        chosen = chosen % size  # negative ones count from the end
+        return order.start + order.step * chosen if is_range else order[chosen]
 
     def _select(self, index: np.ndarray, atoms: RowRanges) -> dict[str, Tensor | list]:
         """All attributes but `ptr` and the edges of the structures `index`."""
@@ -265,11 +267,11 @@ class StructureDataset(Dataset):
         if self._edge_ptr is not None:
             edges = self._row_ranges(self._edge_ptr, index)
             first_atom, first_edge = atoms.ptr[:-1], edges.ptr[:-1]
-            own = {"edge_index": first_atom, "edge_reverse": first_edge, "edge_shift": none}
+            increment = {"edge_index": first_atom, "edge_reverse": first_edge, "edge_shift": none}
             for key in filter(self.packed.__contains__, PER_EDGE):
                 axis = 1 if key == "edge_index" else 0
-                fields[key] = edges.gather_add(self.packed[key], own[key], axis)
-                slices[key], increments[key] = edges.ptr, own[key]
+                fields[key] = edges.gather_add(self.packed[key], increment[key], axis)
+                slices[key], increments[key] = edges.ptr, increment[key]
         fields |= {"batch": atoms.repeat(number[:-1]), "ptr": atoms.ptr.to(atoms.device)}
         # PyG's own constructor inspects its signature each time, longer than all the rest takes
         batch = type.__call__(_BATCH)

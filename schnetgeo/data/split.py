@@ -66,21 +66,21 @@ class Split(NamedTuple):
         """
         try:
             with np.load(path) as file:
-                found = {name.removesuffix("_idx"): file[name] for name in file.files}
+                arrays = {name.removesuffix("_idx"): file[name] for name in file.files}
         except Exception as error:  # NumPy and zipfile fail in many ways on what they did not write
             raise InputError(f"{path}: cannot be read as a split ({error}); give an .npz") from None
         empty = np.empty(0, np.int64)
-        parts = [found.get(name, None if name == "train" else empty) for name in cls._fields]
+        parts = [arrays.get(name, None if name == "train" else empty) for name in cls._fields]
         whole = [isinstance(p, np.ndarray) and p.ndim == 1 and p.dtype.kind in "iu" for p in parts]
         if not all(whole):
             raise InputError(
                 f"{path}: a split has arrays of indices train, val and test, the last two if "
-                f"wanted; it has {', '.join(sorted(found)) or 'nothing'}"
+                f"wanted; it has {', '.join(sorted(arrays)) or 'nothing'}"
             )
         if any(part.size and int(part.max()) >= 2**63 for part in parts):
             raise InputError(f"{path}: indices of a split are below the number of structures")
         split = cls(*(torch.from_numpy(part.astype(np.int64)) for part in parts))
-        if "digest" in found and str(found["digest"]) != split.digest:
+        if "digest" in arrays and str(arrays["digest"]) != split.digest:
             raise InputError(f"{path}: its digest is that of another split; get a fresh copy")
         return split
 

@@ -78,7 +78,7 @@ class FileUnits:
     Args:
         where: name of the file, for messages.
         stated: by the file itself.
-        given: by the user.
+        user_units: as the user says.
         convention: of the layout.
 
     Raises:
@@ -89,22 +89,23 @@ class FileUnits:
         self,
         where: str,
         stated: Units = Units(),  # noqa: B008
-        given: Units = Units(),  # noqa: B008
+        user_units: Units = Units(),  # noqa: B008
         convention: Convention = NONE,
     ):
-        self.where, self.stated, self.given, self.convention = where, stated, given, convention
+        self.where, self.convention = where, convention
+        self.stated, self.user_units = stated, user_units
         self.used: set[str] = set()
         """Kinds of units that were applied."""
         self._bonds_tell = False
         self._factors: dict[str, float] = {}  # looked up for every frame of a file
         for kind in Units._fields:
-            said, wished = getattr(stated, kind), getattr(given, kind)
-            values = [self._value(kind, unit) for unit in (said, wished) if unit]
+            in_file, by_user = getattr(stated, kind), getattr(user_units, kind)
+            values = [self._value(kind, unit) for unit in (in_file, by_user) if unit]
             if len(values) == 2 and abs(values[0] / values[1] - 1) > 1e-6:
                 raise InputError(
-                    f"{where}: states {said!r} as unit of its {_QUANTITY[kind]}, but "
-                    f"{kind}_unit is {wished!r}; leave {_option(kind)} out, or correct the file if "
-                    "it is wrong"
+                    f"{where}: states {in_file!r} as unit of its {_QUANTITY[kind]}, but "
+                    f"{kind}_unit is {by_user!r}; leave {_option(kind)} out, or correct the file "
+                    "if it is wrong"
                 )
 
     def factor(self, kind: str) -> float:
@@ -142,7 +143,7 @@ class FileUnits:
 
     def known(self, kind: str) -> str | None:
         """The unit that the file states or the user gives."""
-        return getattr(self.stated, kind) or getattr(self.given, kind)
+        return getattr(self.stated, kind) or getattr(self.user_units, kind)
 
     def review(self, dataset: StructureDataset) -> None:
         """Look at what was read with these units: notes, and questions.
@@ -226,19 +227,19 @@ class FileUnits:
         return f"as follows from its unit of {'forces' if self.known('force') else 'energies'}"
 
 
-def check_effect(where: str, given: Units, used: Container[str]) -> None:
+def check_effect(where: str, user_units: Units, used: Container[str]) -> None:
     """Refuse units that the user gives for labels that no file has.
 
     Args:
         where: names of the files.
-        given: by the user.
+        user_units: as the user says.
         used: kinds of units that were applied, as `FileUnits.used` of all files.
 
     Raises:
         InputError: names the unit without effect.
     """
     for kind in ("energy", "force", "stress"):
-        if getattr(given, kind) and kind not in used:
+        if getattr(user_units, kind) and kind not in used:
             key = f"{_FIELDS[kind]}_key"
             raise InputError(
                 f"{where}: {kind}_unit is given, but there are no {_QUANTITY[kind]}; name "

@@ -162,9 +162,9 @@ def _mapped(
     columns |= {name: columns[field] for name, field in (aliases or {}).items()}
     if edges is not None:
         built = _edges_header(edges)
-        found = map_columns(edges, built)
-        found.pop("edge_ptr")
-        columns |= {**found, "edge_index": found["edge_index"].mT}
+        edge_columns = map_columns(edges, built)
+        edge_columns.pop("edge_ptr")
+        columns |= {**edge_columns, "edge_index": edge_columns["edge_index"].mT}
         # one number, seen as many times as there are structures
         columns["edge_cutoff"] = edge_cutoff(1, built["cutoff"]).expand(len(columns["ptr"]) - 1)
     packed = _Mapped(**columns)

@@ -44,7 +44,7 @@ def write_on_disk(
         InputError: if a part cannot be brought to the others' fields, if the store exists, if
             another process is writing it, or the disk is full.
     """
-    told = Remarks() if remarks is None else remarks
+    log = Remarks() if remarks is None else remarks
     with (
         append_columns(path, wait)
         if append
@@ -52,14 +52,14 @@ def write_on_disk(
     ):
         blocks = (block for part in parts for block in part.iter_chunks())
         if append:
-            _add_to(OnDiskDataset(path), arrays, blocks, told)
+            _add_to(OnDiskDataset(path), arrays, blocks, log)
         else:
-            _add(arrays, blocks, told)
+            _add(arrays, blocks, log)
         if not arrays.columns:
             raise InputError(f"{path}: there are no structures to write")
     store = OnDiskDataset(path)
     if remarks is None:
-        told.say(store.name, len(store))
+        log.say(store.name, len(store))
     return store
 
 

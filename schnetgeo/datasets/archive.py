@@ -40,10 +40,10 @@ def members(path: str | os.PathLike) -> Iterator[Member]:
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
-    found = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
+    matches = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
     while True:
         with _reading(path):
-            member = next(found, None)
+            member = next(matches, None)
         if member is None:
             return
         _check_name(path, member.name)

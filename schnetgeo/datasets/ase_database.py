@@ -72,8 +72,8 @@ def metadata(path: str | os.PathLike) -> dict:
         InputError: for a file that is no ASE database, or not a whole one.
     """
     with _open(path) as database:
-        found = database.execute("SELECT value FROM information WHERE name='metadata'").fetchall()
-    about = json.loads(found[0][0]) if found else {}
+        values = database.execute("SELECT value FROM information WHERE name='metadata'").fetchall()
+    about = json.loads(values[0][0]) if values else {}
     if not isinstance(about, dict):
         raise InputError(f"{path}: its metadata are no dictionary; get a fresh copy")
     return about

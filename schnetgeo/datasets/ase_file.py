@@ -62,7 +62,7 @@ class _Reader:
         self, name: str, keys: Keys, units: Units, drop: tuple[str, ...], remarks: Remarks
     ):
         self.name, self.keys, self.drop, self.remarks = name, keys, drop, remarks
-        self.given = units
+        self.user_units = units
         self.units: dict[tuple, FileUnits] = {}  # by what the frames state
         self.reviewed: set[tuple[Units, frozenset[str]]] = set()
         self.count = 0
@@ -127,7 +127,7 @@ class _Reader:
         key = tuple(sorted((name, str(text)) for name, text in texts.items()))
         if key not in self.units:
             stated = stated_in(where, texts) if texts else Units()
-            self.units[key] = FileUnits(self.name, stated, self.given, ASE)
+            self.units[key] = FileUnits(self.name, stated, self.user_units, ASE)
         return self.units[key]
 
 
@@ -183,10 +183,10 @@ def _unreadable(path: Path, format: str | None, index: int, error: Exception) ->
             f"{path}: databases of this kind need a package of their own: pip install "
             "ase-db-backends, or write the structures to a .db"
         )
-    said = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+    reason = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
     return InputError(
-        f"{path}, structure {index}: cannot be read as {format or 'what its name says'} ({said}); "
-        "check that the file is whole, or name its format, as in format='extxyz'"
+        f"{path}, structure {index}: cannot be read as {format or 'what its name says'} "
+        f"({reason}); check that the file is whole, or name its format, as in format='extxyz'"
     )
 
 

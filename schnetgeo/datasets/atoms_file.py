@@ -109,7 +109,7 @@ def iter_structures(
     Raises:
         InputError: as `AtomsFile`.
     """
-    path, drop, told = Path(path), tuple(drop), Remarks() if remarks is None else remarks
+    path, drop, log = Path(path), tuple(drop), Remarks() if remarks is None else remarks
     kind, count = file_format(path, format), 0
     applied = set() if used is None else used
     if kind == "npz":
@@ -117,16 +117,16 @@ def iter_structures(
     elif kind == "db" and is_schnetpack(path):
         parts = iter([read_schnetpack(path, keys, units, drop, applied)])
     elif kind == "hdf5":
-        parts = read_hdf5(path, keys, units, drop, told, applied)
+        parts = read_hdf5(path, keys, units, drop, log, applied)
     else:
-        parts = read_ase(path, kind, keys, units, drop, told, applied)
+        parts = read_ase(path, kind, keys, units, drop, log, applied)
     for part in parts:
         count += len(part)
         yield part
     if used is None:
         check_effect(path.name, units, applied)
     if remarks is None:
-        told.say(path.name, count)
+        log.say(path.name, count)
 
 
 def concatenate(

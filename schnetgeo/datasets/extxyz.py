@@ -217,12 +217,12 @@ def _numbers(arrays: dict[str, np.ndarray], where: str) -> np.ndarray:
     symbols, numbers = arrays.pop("symbols", None), arrays.pop("numbers", None)
     if numbers is not None:
         return numbers
-    found = [atomic_numbers.get(symbol.capitalize()) for symbol in symbols.tolist()]
-    if None not in found:
-        return np.array(found)
+    elements = [atomic_numbers.get(symbol.capitalize()) for symbol in symbols.tolist()]
+    if None not in elements:
+        return np.array(elements)
     if all(symbol.isdecimal() and len(symbol) < 4 for symbol in symbols.tolist()):
         return symbols.astype(int)
-    k = found.index(None)
+    k = elements.index(None)
     hint = "isotopes are written as H" if symbols[k] in ("D", "T") else "write the element alone"
     raise InputError(
         f"{where}: atom {k} has the symbol {str(symbols[k])[:20]!r}, which is no element; {hint}"

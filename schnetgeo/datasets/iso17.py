@@ -179,8 +179,8 @@ def _from_archive(names: list[str], folder: Path) -> list[Path]:
 
 def _read_folds(paths: list[Path], folds: list[str]) -> Iterator[StructureDataset]:
     for path, fold in zip(paths[: len(folds)], folds, strict=True):
-        found = rows(path)
-        while block := list(islice(found, _BLOCK)):
+        all_rows = rows(path)
+        while block := list(islice(all_rows, _BLOCK)):
             yield _packed(path, block, list(FOLDS).index(fold))
 
 

@@ -70,13 +70,13 @@ def sample_split(
     wanted = {"train": num_train, "val": num_val, "test": num_test}
     if pools.val is None:
         wanted["train"] += num_val
-    drawn = {
+    samples = {
         name: _sample(dataset.name, name, pool, wanted[name], seed)
         for name, pool in pools._asdict().items()
         if pool is not None
     }
-    train, test = drawn["train"], drawn["test"]
-    return Split(train[:num_train], drawn.get("val", train[num_train:]), test)
+    train, test = samples["train"], samples["test"]
+    return Split(train[:num_train], samples.get("val", train[num_train:]), test)
 
 
 def check_max_train(dataset: StructureDataset, num_train: int) -> None:

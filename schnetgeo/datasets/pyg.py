@@ -74,8 +74,10 @@ def from_pyg(
     name, facts = kind.__name__, _KNOWN[kind.__name__] if _is_known(kind) else _Facts()
     columns = facts.columns if columns is None else columns
     usual = Units(facts.energy_unit, facts.force_unit, length="Angstrom")
-    given = Units(energy_unit, force_unit, length=length_unit)
-    units = FileUnits(name, given=given, convention=Convention(name, usual, of_format=True))
+    user_units = Units(energy_unit, force_unit, length=length_unit)
+    units = FileUnits(
+        name, user_units=user_units, convention=Convention(name, usual, of_format=True)
+    )
     left_out: dict[str, int] = {}
     structures = []
     for index, data in enumerate(dataset):
@@ -89,7 +91,7 @@ def from_pyg(
         structures.append(_structure(values, labels, units, used, left_out))
     packed = StructureDataset.from_list(structures, name)
     units.review(packed)
-    check_effect(name, given, units.used)
+    check_effect(name, user_units, units.used)
     if left_out:
         items = [f"{key!r} of {count:,}" for key, count in left_out.items()]
         note(f"{name}: left out {', '.join(items)} structures")
@@ -175,9 +177,9 @@ def _structure(
     for name, value in values.items():
         if name in {"z", "pos", "cell", "pbc", *_QUIET} or (name in used and name in labels):
             continue
-        kept = _kept(name, value, len(data.z))
-        if kept is not None:
-            data[name] = kept
+        converted = _kept(name, value, len(data.z))
+        if converted is not None:
+            data[name] = converted
         elif name not in used:
             left_out[name] = left_out.get(name, 0) + 1
     return data

@@ -100,8 +100,11 @@ def from_schnetpack(
 def _parts(dataset: Any, indices: list[int] | None) -> Iterator[tuple[Any, list[int] | None]]:
     """Data sets of SchNetPack and the rows chosen from each; `None` is all of them."""
     if isinstance(dataset, Subset):
-        own = list(map(int, dataset.indices))
-        yield from _parts(dataset.dataset, own if indices is None else [own[k] for k in indices])
+        indices_in_set = list(map(int, dataset.indices))
+        yield from _parts(
+            dataset.dataset,
+            indices_in_set if indices is None else [indices_in_set[k] for k in indices],
+        )
     elif isinstance(dataset, ConcatDataset):
         first = 0
         for part in dataset.datasets:

@@ -30,7 +30,7 @@ def to_dataset(
     stated: Mapping[str, str | float | None],
     length: str | float | None,
     names: Keys,
-    given: Units,
+    user_units: Units,
     used: set[str],
 ) -> StructureDataset:
     """Rows with properties to structures in eV and Å.
@@ -41,7 +41,7 @@ def to_dataset(
         stated: units of the properties.
         length: unit of positions and cells.
         names: of the labels.
-        given: units that the user gives.
+        user_units: units that the user gives.
         used: is told the kinds of units that were applied.
 
     Raises:
@@ -53,7 +53,7 @@ def to_dataset(
         "stress": label_in(stated, names, "stress", _STRESS, where),
         "virial": label_in(stated, names, "virial", (), where),
     }
-    file_units = FileUnits(where, _stated_units(stated, labels, length), given)
+    file_units = FileUnits(where, _stated_units(stated, labels, length), user_units)
     factors = {key: _energy_factor(unit) for key, unit in stated.items()}
     for field, label in labels.items():
         if label:

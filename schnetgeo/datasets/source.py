@@ -175,15 +175,15 @@ def _compare(file: File, path: Path) -> None:
     if known is not None and stamp.items() <= known.items():
         return
     _refuse_other(file, path, str(path))
-    found = digest(path)
-    if known is not None and found != known["sha256"]:
+    sha256 = digest(path)
+    if known is not None and sha256 != known["sha256"]:
         raise InputError(
-            f"{path}: has changed since it was downloaded: its SHA-256 is {found}, in {CHECKSUMS} "
+            f"{path}: has changed since it was downloaded: its SHA-256 is {sha256}, in {CHECKSUMS} "
             f"it is {known['sha256']}; delete it to download it again, and {CHECKSUMS} too if its "
             "authors have published another"
         )
     with contextlib.suppress(InputError):  # a read-only folder can be read all the same
-        _record(path.parent, records | {path.name: {"sha256": found, **stamp}})
+        _record(path.parent, records | {path.name: {"sha256": sha256, **stamp}})
 
 
 def _refuse_other(file: File, path: Path, name: str) -> None:
@@ -196,10 +196,10 @@ def _refuse_other(file: File, path: Path, name: str) -> None:
     if file.checksum is None:
         return
     algorithm, _, expected = file.checksum.partition(":")
-    found = digest(path, algorithm)
-    if found != expected:
+    actual = digest(path, algorithm)
+    if actual != expected:
         raise _Unusable(
-            f"{name} has the {algorithm} checksum {found}, but {file.name} has {expected}: it is "
+            f"{name} has the {algorithm} checksum {actual}, but {file.name} has {expected}: it is "
             "damaged, or another file; get a fresh copy"
         )
 

@@ -148,10 +148,10 @@ def _database(path: Path, parts: Iterable[StructureDataset]) -> None:
 
 
 def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None) -> None:
-    parts, told = list(parts), Remarks() if remarks is None else remarks
-    structures, sizes = concatenate(parts, told)
+    parts, log = list(parts), Remarks() if remarks is None else remarks
+    structures, sizes = concatenate(parts, log)
     if remarks is None:
-        told.say(parts[0].name, len(sizes))
+        log.say(parts[0].name, len(sizes))
     arrays = {"N": sizes.numpy().astype(np.int32)} | {k: np.array(v) for k, v in _UNITS.items()}
     for key, value in sorted(structures.to_dict().items()):
         if key not in (*_NAMES, *_SAME) and (key in _MEANINGS or key.lower() in UNIT_NAMES):

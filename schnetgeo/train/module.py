@@ -246,13 +246,13 @@ class PotentialModule(L.LightningModule):
 
     def _read_clock(self):
         """Count seconds from the end of the first step, which compiles what is not compiled yet."""
-        now = time.monotonic()
+        time_now = time.monotonic()
         if self._started is None:
-            self._started = now - self.seconds
-            self.compile_seconds += now - self._begun
+            self._started = time_now - self.seconds
+            self.compile_seconds += time_now - self._begun
         # one clock for all processes, which must fall in step size and stop together
-        said = now - self._started, self.interrupt.asked
-        self.seconds, self._asked = self.trainer.strategy.broadcast(said)
+        state = time_now - self._started, self.interrupt.asked
+        self.seconds, self._asked = self.trainer.strategy.broadcast(state)
 
     @property
     def validates(self) -> bool:

@@ -66,7 +66,7 @@ def check_states(callbacks: "Iterable[Callback]") -> None:
             ) from None
 
 
-def check_resume(checkpoint: Path, now: dict) -> None:
+def check_resume(checkpoint: Path, identity: dict) -> None:
     """Raise `InputError` unless the training of the checkpoint was begun with these settings."""
     try:
         before = dict(torch.load(checkpoint, weights_only=True)[CHECKPOINT_KEY])
@@ -76,11 +76,11 @@ def check_resume(checkpoint: Path, now: dict) -> None:
             "another folder"
         ) from None
     check_zip(checkpoint)
-    for name in {**before, **now}:
-        then, given = before.get(name), now.get(name)
-        if then != given:
+    for name in {**before, **identity}:
+        old, new = before.get(name), identity.get(name)
+        if old != new:
             raise InputError(
-                f"{checkpoint}: the training was begun with {name} = {then!r}, not {given!r}; "
+                f"{checkpoint}: the training was begun with {name} = {old!r}, not {new!r}; "
                 "resume it with that, or choose another folder (only "
                 f"{', '.join(RESUMABLE_OPTIONS)} may change)"
             )

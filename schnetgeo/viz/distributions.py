@@ -14,19 +14,19 @@ from schnetgeo.files import atomic_write
 _BARS = 100
 
 
-def draw_distributions(found: dict[str, Distribution], path: str | os.PathLike) -> None:
+def draw_distributions(distributions: dict[str, Distribution], path: str | os.PathLike) -> None:
     """Draw one histogram beside the other, with one fitted normal and a pair of them.
 
     Args:
-        found: distributions by what the axis is called, unit included.
+        distributions: distributions by what the axis is called, unit included.
         path: picture; its ending says which kind.
 
     Raises:
         InputError: if matplotlib does not know the ending, or the file cannot be written.
     """
-    figure = Figure(figsize=(5.2 * len(found), 3.8), layout="constrained")
-    for axes, (label, values) in zip(figure.subplots(1, len(found), squeeze=False)[0],
-                                     found.items(), strict=True):  # fmt: skip
+    figure = Figure(figsize=(5.2 * len(distributions), 3.8), layout="constrained")
+    for axes, (label, values) in zip(figure.subplots(1, len(distributions), squeeze=False)[0],
+                                     distributions.items(), strict=True):  # fmt: skip
         _draw(axes, label, values)
     buffer = io.BytesIO()
     try:

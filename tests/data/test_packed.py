@@ -189,17 +189,17 @@ def test_positions_count_from_the_end_where_negative():
             dataset.batch(wrong)
 
 
-def test_digest_tells_structures_and_labels_and_their_order():
+def test_fingerprint_tells_structures_and_labels_and_their_order():
     dataset = StructureDataset.from_list(structures(periodic=True))
     again = StructureDataset.from_list(structures(periodic=True))
-    assert dataset.digest == again.digest == dataset.with_edges(CUTOFF).digest
+    assert dataset.fingerprint == again.fingerprint == dataset.with_edges(CUTOFF).fingerprint
     others = [dataset[:5], dataset[[1, 0, 2, 3, 4, 5]], dataset[[0, 0, 2, 3, 4, 5]], dataset[:0]]
     for field in ("pos", "energy", "forces", "cell", "stress"):
         others.append(StructureDataset.from_list(structures(periodic=True)))
         others[-1].packed[field].view(-1)[-1] += 1e-6
-    found = {other.digest for other in others}
+    found = {other.fingerprint for other in others}
     assert len(found) == len(others)
-    assert dataset.digest not in found
+    assert dataset.fingerprint not in found
 
 
 def test_blocks_are_the_same_structures_in_order():

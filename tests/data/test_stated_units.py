@@ -44,7 +44,9 @@ def water(energy=-2080.0, force=0.3, scale=1.0):
 def test_stated_and_given_units_come_before_a_convention(kind, unit, value, convention):
     named = Units(**{kind: unit})
     assert FileUnits("f", named, convention=convention).factor(kind) == pytest.approx(value)
-    assert FileUnits("f", given=named, convention=convention).factor(kind) == pytest.approx(value)
+    assert FileUnits("f", user_units=named, convention=convention).factor(kind) == pytest.approx(
+        value
+    )
     assert FileUnits("f", named, named, convention).factor(kind) == pytest.approx(value)
 
 
@@ -78,7 +80,7 @@ def test_a_convention_does_not_hold_in_part(known, lost):
 
 
 def test_lengths_of_ase_are_in_angstrom_whatever_the_labels():
-    units = FileUnits("f", given=Units("Hartree", "Hartree/Bohr"), convention=ASE)
+    units = FileUnits("f", user_units=Units("Hartree", "Hartree/Bohr"), convention=ASE)
     assert units.factor("length") == 1.0
 
 
@@ -86,9 +88,9 @@ def test_what_follows_from_others():
     units = FileUnits("f", Units("kcal/mol", length="Bohr"))
     assert units.factor("force") == pytest.approx(KCAL_MOL / BOHR)
     assert units.factor("stress") == pytest.approx(KCAL_MOL / BOHR**3)
-    assert FileUnits("f", given=Units("eV", "eV/Å")).factor("length") == 1.0
+    assert FileUnits("f", user_units=Units("eV", "eV/Å")).factor("length") == 1.0
     with pytest.raises(InputError, match="positions; give length_unit"):
-        FileUnits("f", given=Units("Hartree", "Hartree/Bohr")).factor("length")
+        FileUnits("f", user_units=Units("Hartree", "Hartree/Bohr")).factor("length")
 
 
 def test_assumptions_are_said():
@@ -122,13 +124,13 @@ def test_forces_that_follow_from_stated_units_are_only_questioned():
 
 
 def test_units_of_what_is_not_there():
-    units = FileUnits("f", given=Units("eV", "eV/Å"), convention=ASE)
+    units = FileUnits("f", user_units=Units("eV", "eV/Å"), convention=ASE)
     units.factor("length")
     units.factor("force")
     with pytest.raises(InputError, match="f: energy_unit is given, but there are no energies; nam"):
-        check_effect("f", units.given, units.used)
+        check_effect("f", units.user_units, units.used)
     units.factor("energy")
-    check_effect("f", units.given, units.used)
+    check_effect("f", units.user_units, units.used)
 
 
 def test_names_that_state_units():
