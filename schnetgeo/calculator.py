@@ -131,8 +131,10 @@ class Calculator(calculator.Calculator):
         )
         if not same:
             return False
-        moved = np.linalg.norm(atoms.positions - before.positions, axis=1).max()
-        return bool(moved <= self.skin / 2)  # not where it is NaN, which the next list refuses
+        displacement = np.linalg.norm(atoms.positions - before.positions, axis=1).max()
+        return bool(
+            displacement <= self.skin / 2
+        )  # not where it is NaN, which the next list refuses
 
 
 def _checked_skin(skin: float) -> float:

@@ -160,7 +160,7 @@ def _train(options: Namespace) -> None:
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
     split = split_from_options(how, dataset, *counts, training.seed)
-    said = note(how, dataset)
+    warning = note(how, dataset)
     copies = copies_across(dataset, split)
     if copies:
         data_note(copies)
@@ -172,7 +172,7 @@ def _train(options: Namespace) -> None:
     notes = {"data_options": _given_units(options), "split": f"{how}, {split.digest}"}
     flags = options.resume, options.overwrite
     with reserve(out):
-        split.save_or_verify(out / "split.npz", options.resume, how=how, note=said or "")
+        split.save_or_verify(out / "split.npz", options.resume, how=how, note=warning or "")
         result = fit(potential, train, val, training, out, *flags, notes=notes)
     if not is_first_process():
         return
@@ -186,7 +186,7 @@ def _train(options: Namespace) -> None:
         row = {"structures": len(test), **errors.as_row()}
         atomic_write(out / "errors.json", json.dumps(row, indent=2).encode())
         result.potential.save(model, test=row)
-    print(f"split {how}, {split.digest}{f': {said}' if said else ''}")
+    print(f"split {how}, {split.digest}{f': {warning}' if warning else ''}")
     if result.stopped_by == "diverged":
         raise InputError(
             f"the training had diverged by step {result.steps}; {model} is the best before that; "
@@ -238,14 +238,14 @@ def _check_effect(options: Namespace, model: type[AtomisticModel]) -> None:
     brought = [f"model.{name}" for name in vars(defaults.model)]
     brought += ["architecture", "preset", "filters", "spacing"]
     of_files = [*UNITS, "val_data", "test_data"]
-    lost = {
+    unused = {
         "beside --init, which brings its model": brought if options.init else [],
         "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
         "beside --dataset": of_files if options.data and options.dataset else [],
         "without --data": [] if options.data else of_files,
     }
     values, usual = (vars(o) | _flat_model(o, model) for o in (options, defaults))
-    for why, names in lost.items():
+    for why, names in unused.items():
         for name in names:
             if values[name] != usual[name]:
                 option = "--" + name.replace("_", "-")

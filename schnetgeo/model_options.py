@@ -40,13 +40,13 @@ def scan_architecture(arguments: list[str] | None) -> type[AtomisticModel]:
 
 def find_architecture(name: str) -> type[AtomisticModel]:
     """The class of a model of this package by its name, or of one of yours by its dotted path."""
-    found = named_class(name) if "." in name else getattr(schnetgeo.nn, name, type(None))
-    if not (isinstance(found, type) and issubclass(found, AtomisticModel)):
+    cls = named_class(name) if "." in name else getattr(schnetgeo.nn, name, type(None))
+    if not (isinstance(cls, type) and issubclass(cls, AtomisticModel)):
         raise InputError(
             f"architecture: {name} is no model; give SchNet, PaiNN, or the dotted path of a class "
             "that derives from schnetgeo.nn.AtomisticModel"
         )
-    return found
+    return cls
 
 
 def _in_file(config: str | None) -> str | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ TESTED = sorted(
 RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "user_code", "yaml_size"}, {"geometry"},
     {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"}, {"train"},
-    {"interop", "calculator", "viz"}, {"doctor", "parser"}, {"data_options"}, {"data_cli"}, {"cli"},
+    {"interop", "calculator", "viz"}, {"doctor", "parser"}, {"data_options", "model_options"},
+    {"data_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {
@@ -131,7 +133,7 @@ def rank(name: str) -> int:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_import_from_above_only(path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own in ABOVE_ALL or path.name == "frozen.py":
+    if own in ABOVE_ALL:
         return
     for name in imports(path):
         if not name.startswith("schnetgeo."):
@@ -140,6 +142,32 @@ def test_modules_import_from_above_only(path):
         if not any(part in row for row in RANKS):  # a name such as InputError
             part = "__init__"
         assert part == own or (part not in ABOVE_ALL and rank(part) < rank(own)), name
+
+
+def dotted(path: Path) -> str:
+    """The name that a file is imported by."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_files_do_not_import_each_other_in_a_circle():
+    """Neither within a folder, nor in functions."""
+    files = {dotted(path): path for path in SOURCES}
+    graph = {
+        name: {m if m in files else m.rpartition(".")[0] for m in imports(path)} & files.keys()
+        for name, path in files.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(error.args[1]))
+
+
+def test_the_engine_knows_no_architecture():
+    """It imports base classes and parts of nn/, and no model; nn/ imports nothing of it."""
+    parts = {"basis", "conv", "cutoff", "mlp", "model", "readout"}
+    for path in (PACKAGE / "engine").rglob("*.py"):
+        modules = {m.split(".")[2] for m in imports(path) if m.startswith("schnetgeo.nn.")}
+        assert modules <= parts, path.name
 
 
 @pytest.mark.parametrize("path", TESTED, ids=lambda p: str(p.relative_to(ROOT)))

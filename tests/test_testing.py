@@ -1,6 +1,7 @@
 """The checks accept what is right, and refuse what is wrong with the right message."""
 
 import copy
+import re
 import types
 
 import pytest
@@ -281,17 +282,17 @@ class OwnPropagation(CFConv):
 @pytest.mark.parametrize(
     ("conv", "cause"),
     [
-        (Updating, "Updating has update of its own"),
-        (BasisInSum, "BasisInSum has aggregate of its own"),
-        (OwnPropagation, "OwnPropagation has propagate of its own"),
-        (PairConv, "PairConv is not CFConv"),
+        (PairConv, r"PairConv\.message .*concatenates x_j and x_i; autograd runs the model"),
         (CFConv, ""),
+        (Updating, ""),
+        (BasisInSum, ""),
+        (OwnPropagation, ""),
     ],
 )
-def test_layers_that_are_slow_and_right(conv, cause):
+def test_layers_that_are_right_fast_or_slow(conv, cause):
     for report in (check_conv(conv), check_potential(schnet(conv=conv))):
         note = {result.name: result.note for result in report.results}["fast path"]
-        assert note == (cause and f"slow and right, layer by layer: {cause}")
+        assert re.fullmatch(cause and f"slow and right: {cause}", note)
         assert set(statuses(report).values()) == {"passed"}
 
 
@@ -416,7 +417,6 @@ def test_model_without_edges():
         "smooth at the cutoff",
         "cutoff function beyond the cutoff",
         "edges beyond the cutoff",
-        "fast path",
         "extensive",
     }
 
@@ -593,9 +593,7 @@ def test_function_replaced_on_an_instance():
     conv.forward = types.MethodType(
         lambda self, x, *edges: 2 * CFConv.forward(self, x, *edges), conv
     )
-    report = check_potential(potential)
-    note = {result.name: result.note for result in report.results}["fast path"]
-    assert note.startswith("slow and right")
+    assert set(statuses(check_potential(potential)).values()) == {"passed"}
 
 
 def test_atom_without_edges():

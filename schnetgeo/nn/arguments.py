@@ -83,13 +83,13 @@ def part(name: str, cls: Callable, base: type[nn.Module], *sizes) -> nn.Module:
 
 def layer(conv: object, channels: int, num_basis: int) -> RadialConv:
     """The message-passing layer conv(channels, num_basis), or an `InputError`."""
-    built = part("conv", conv, RadialConv, channels, num_basis)
-    if type(built).forward is not RadialConv.forward:
-        return built  # it passes to its message what it likes
-    parameters = inspect.signature(built.message).parameters.values()
+    module = part("conv", conv, RadialConv, channels, num_basis)
+    if type(module).forward is not RadialConv.forward:
+        return module  # it passes to its message what it likes
+    parameters = inspect.signature(module.message).parameters.values()
     required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     asked = {p.name for p in required}
-    if "W" in asked and not hasattr(built, "filter"):
+    if "W" in asked and not hasattr(module, "filter"):
         raise InputError(
             f"{_name(conv)}.message takes W, but the layer has no module `filter` that makes it; "
             "set self.filter in __init__"
@@ -99,7 +99,7 @@ def layer(conv: object, channels: int, num_basis: int) -> RadialConv:
             f"{_name(conv)}.message takes {', '.join(sorted(asked - _NAMES))}, but there are x_i, "
             "x_j, v_i, v_j, edge_attr, edge_unit, edge_weight and W; see RadialConv"
         )
-    return built
+    return module
 
 
 def _name(cls: object) -> str:

@@ -173,8 +173,8 @@ def named(classes: Iterable[type]) -> dict[str, type]:
     Raises:
         InputError: if one is no `torch.nn.Module`: it would be called with a file's arguments.
     """
-    classes = [checked_class(found, f"classes: {found!r:.100}") for found in classes]
-    return {found.__name__: found for found in classes}
+    classes = [checked_class(cls, f"classes: {cls!r:.100}") for cls in classes]
+    return {cls.__name__: cls for cls in classes}
 
 
 def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> type:
@@ -193,12 +193,12 @@ def find_class(name: str, known: dict[str, type], path: str | os.PathLike) -> ty
             f"{name:.200}"
         )
     try:
-        found = getattr(importlib.import_module(module), short, None)
+        cls = getattr(importlib.import_module(module), short, None)
     except (ImportError, ValueError):
-        found = None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        cls = None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise InputError(f"{path}: names {name:.200}, which this version does not have")
-    return found
+    return cls
 
 
 def check_finite(model: nn.Module, path: str | os.PathLike) -> None:

@@ -16,19 +16,21 @@ ROUNDING = 1e-9  # of the energy or output: what a force or slope of zero may co
 STEP = 1e-5  # of central differences, Å
 SMALL = 1e-6  # a weight, or a distance in Å, as good as zero
 
-SUM = (
+ADVICE_SUM = (
     "Return the message of one edge from `message`, let RadialConv weight and sum it, and override "
     "neither `aggregate` nor `propagate`: a layer must not count or normalize over neighbors"
 )
-VECTORS = "Use positions through edge_vectors and distances of schnetgeo.geometry alone"
-ALONE = "Mix atoms only along edges and sum them by `batch`; normalize nothing over the batch"
-SAME = "Draw no random numbers in forward, and keep nothing from one call for the next"
-STEADY = "Leave out dropout, batch normalization and random activations"
-FAST = (
+ADVICE_VECTORS = "Use positions through edge_vectors and distances of schnetgeo.geometry alone"
+ADVICE_ALONE = (
+    "Mix atoms only along edges and sum them by `batch`; normalize nothing over the batch"
+)
+ADVICE_SAME = "Draw no random numbers in forward, and keep nothing from one call for the next"
+ADVICE_STEADY = "Leave out dropout, batch normalization and random activations"
+ADVICE_FAST = (
     'Lower `spacing` of the potential, or build it with filters="exact"; write what you changed as '
     "a class of its own, instead of replacing functions on instances"
 )
-DERIVED = "Remove detach, .data and no_grad from the model; leave derivatives to Potential"
+ADVICE_DERIVED = "Remove detach, .data and no_grad from the model; leave derivatives to Potential"
 
 
 class CheckFailed(AssertionError):
@@ -67,21 +69,23 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def agree(actual: Tensor, expected: Tensor, violation: str, tolerance=EXACT, floor=0.0) -> None:
+def assert_close(
+    actual: Tensor, expected: Tensor, violation: str, tolerance=EXACT, floor=0.0
+) -> None:
     """Raise unless |actual − expected| ≤ tolerance · |expected| + floor in the maximum norm."""
-    difference = largest(actual - expected)
-    if not difference <= tolerance * largest(expected) + floor:  # NaN is no agreement
+    difference = max_abs(actual - expected)
+    if not difference <= tolerance * max_abs(expected) + floor:  # NaN is no agreement
         raise CheckFailed(f"{violation} by {difference:.2g}")
 
 
 def expect_tensor(what: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     bad = int((~tensor.isfinite()).sum())
     if bad or tensor.shape != shape or tensor.dtype != dtype:
-        found = f"shape {tuple(tensor.shape)} and type {tensor.dtype}, {bad} values not finite"
-        raise CheckFailed(f"{what} must have shape {shape} and type {dtype}, but has {found}")
+        actual = f"shape {tuple(tensor.shape)} and type {tensor.dtype}, {bad} values not finite"
+        raise CheckFailed(f"{what} must have shape {shape} and type {dtype}, but has {actual}")
 
 
-def largest(tensor: Tensor) -> float:
+def max_abs(tensor: Tensor) -> float:
     return float(tensor.detach().abs().max())
 
 
@@ -89,7 +93,7 @@ def normal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def slope(function: Callable[[float], Tensor]) -> Tensor:
+def central_difference(function: Callable[[float], Tensor]) -> Tensor:
     return (function(STEP) - function(-STEP)) / (2 * STEP)
 
 

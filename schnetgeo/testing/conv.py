@@ -12,19 +12,19 @@ from schnetgeo.errors import InputError
 from schnetgeo.nn import EdgeFeatures, RadialConv, SchNet
 from schnetgeo.potential import Potential
 from schnetgeo.testing.checks import (
-    FAST,
-    SAME,
+    ADVICE_FAST,
+    ADVICE_SAME,
+    ADVICE_STEADY,
+    ADVICE_SUM,
     SLOPE,
     SMALL,
-    STEADY,
-    SUM,
     CheckFailed,
     Checks,
     Report,
-    agree,
+    assert_close,
     check,
     expect_tensor,
-    largest,
+    max_abs,
     normal,
     seeded,
 )
@@ -70,7 +70,7 @@ class _Graph(NamedTuple):
         _, edge_index, *others = self
         return _Graph(self.x, edge_index[:, which], *(other[which] for other in others))
 
-    def through(self, layer: RadialConv) -> Tensor:
+    def run(self, layer: RadialConv) -> Tensor:
         """The layer's output."""
         x, *edges = self
         return layer(x, EdgeFeatures(*edges))
@@ -100,8 +100,10 @@ class _ConvChecks(Checks):
         model.interactions[0].conv = self.module
         return EdgeChecks(Potential(model.double()), None, self.seed)
 
-    def agree(self, graph: _Graph, expected: Tensor, change: str, floor: float = 0.0) -> None:
-        agree(graph.through(self.module), expected, f"{change} changed the output", floor=floor)
+    def assert_close(
+        self, graph: _Graph, expected: Tensor, change: str, floor: float = 0.0
+    ) -> None:
+        assert_close(graph.run(self.module), expected, f"{change} changed the output", floor=floor)
 
     @check("Create tensors with x.new_zeros and the like, and return a row per atom")
     def output(self) -> None:
@@ -109,7 +111,7 @@ class _ConvChecks(Checks):
             layer = copy.deepcopy(self.module).to(dtype)
             for graph in (self.graph, self.no_edges):
                 cast = _Graph(*(t.to(dtype) if t.is_floating_point() else t for t in graph))
-                y = cast.through(layer)
+                y = cast.run(layer)
                 what = f"the output for {graph.edge_weight.numel()} edges"
                 expect_tensor(what, y, tuple(graph.x.shape), dtype)
 
@@ -117,55 +119,57 @@ class _ConvChecks(Checks):
     def untouched_inputs(self) -> None:
         copied = _Graph(*(t.clone() for t in self.graph))
         with torch.no_grad():
-            copied.through(self.module)
+            copied.run(self.module)
         for name, after, before in zip(_Graph._fields, copied, self.graph, strict=True):
-            agree(after, before, f"{name} was modified in place,", tolerance=0.0)
+            assert_close(after, before, f"{name} was modified in place,", tolerance=0.0)
 
-    @check(SAME)
+    @check(ADVICE_SAME)
     def repetition(self) -> None:
-        self.agree(self.graph, self.graph.through(self.module), "computing the same graph again")
+        self.assert_close(self.graph, self.graph.run(self.module), "computing the same graph again")
 
-    @check(STEADY)
+    @check(ADVICE_STEADY)
     def training_mode(self) -> None:
-        trained = self.graph.through(copy.deepcopy(self.module).train())
-        agree(trained, self.graph.through(self.module), "training mode changed the output")
+        trained = self.graph.run(copy.deepcopy(self.module).train())
+        assert_close(trained, self.graph.run(self.module), "training mode changed the output")
 
     @check("Let `message` use x_i, x_j and edge_attr alone, and RadialConv do the sum")
     def order_of_edges(self) -> None:
         other = self.graph.edges(torch.randperm(self.graph.edge_weight.numel()))
-        self.agree(
-            other, self.graph.through(self.module), "listing the same edges in another order"
+        self.assert_close(
+            other, self.graph.run(self.module), "listing the same edges in another order"
         )
 
     @check("Do not use the index of an atom")
     def renumbering(self) -> None:
         graph, order = self.graph, torch.randperm(self.graph.x.size(0))
         other = graph._replace(x=graph.x[order], edge_index=order.argsort()[graph.edge_index])
-        self.agree(other, graph.through(self.module)[order], "renumbering the atoms")
+        self.assert_close(other, graph.run(self.module)[order], "renumbering the atoms")
 
-    @check(SUM)
+    @check(ADVICE_SUM)
     def zero_cutoff_function(self) -> None:
         graph, (source, target) = self.graph, self.graph.edge_index
-        kept = ((source + target) % 3 != 0) & (source != 0) & (target != 0)  # atom 0 loses all
-        zero = graph._replace(edge_weight=graph.edge_weight * kept)
-        self.agree(zero, graph.edges(kept).through(self.module), "adding edges of weight zero")
+        remaining = ((source + target) % 3 != 0) & (source != 0) & (target != 0)  # atom 0 loses all
+        zero = graph._replace(edge_weight=graph.edge_weight * remaining)
+        self.assert_close(
+            zero, graph.edges(remaining).run(self.module), "adding edges of weight zero"
+        )
 
-    @check(SUM)
+    @check(ADVICE_SUM)
     def small_cutoff_function(self) -> None:
-        alone = self.no_edges.through(self.module)
-        floor = 100 * SMALL * largest(self.graph.through(self.module) - alone)
+        alone = self.no_edges.run(self.module)
+        floor = 100 * SMALL * max_abs(self.graph.run(self.module) - alone)
         faint = self.graph._replace(edge_weight=self.graph.edge_weight * SMALL)
-        self.agree(faint, alone, f"adding edges of a weight below {SMALL:.0e}", floor)
+        self.assert_close(faint, alone, f"adding edges of a weight below {SMALL:.0e}", floor)
 
     @check("Do not mix all atoms, as batch normalization does")
     def batch_and_singles(self) -> None:
         first, second = self.graph, self.graph.edges(torch.arange(0, 60, 3))
         second = second._replace(x=3 * second.x.flip(0))
-        singles = torch.cat([first.through(self.module), second.through(self.module)])
+        singles = torch.cat([first.run(self.module), second.run(self.module)])
         second = second._replace(edge_index=second.edge_index + first.x.size(0))
         pairs = enumerate(zip(first, second, strict=True))
         both = _Graph(*(torch.cat(pair, dim=int(k == 1)) for k, pair in pairs))
-        self.agree(both, singles, "putting two graphs into one batch")
+        self.assert_close(both, singles, "putting two graphs into one batch")
 
     @check("Remove detach, .data and no_grad; an autograd function needs two derivatives")
     def derivatives(self) -> None:
@@ -189,6 +193,6 @@ class _ConvChecks(Checks):
     def order_of_edges_in_a_model(self) -> str | None:
         return self.in_a_model.order_of_edges() if self.in_a_model else _NO_MODEL
 
-    @check(FAST)
+    @check(ADVICE_FAST)
     def fast_path(self) -> str | None:
         return self.in_a_model.fast_path() if self.in_a_model else _NO_MODEL

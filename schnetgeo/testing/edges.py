@@ -10,13 +10,13 @@ from schnetgeo.data import with_edges
 from schnetgeo.engine.lowering import Refusal
 from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
+    ADVICE_FAST,
     EXACT,
-    FAST,
     CheckFailed,
     Passed,
-    agree,
+    assert_close,
     check,
-    largest,
+    max_abs,
 )
 from schnetgeo.testing.structures import shuffled
 from schnetgeo.testing.subject import PotentialSubject
@@ -35,7 +35,7 @@ class EdgeChecks(PotentialSubject):
             actual = self.module(shuffled(batch, reverse), stress=True)
             change = "listing the same edges in another order"
             change += "" if reverse else ", without edge_reverse,"
-            self.agree(actual, self.prediction, change)
+            self.assert_close(actual, self.prediction, change)
         return None
 
     @check("Multiply it by (distance < cutoff), as CosineCutoff does")
@@ -44,7 +44,7 @@ class EdgeChecks(PotentialSubject):
         if self.cutoff is None or not isinstance(cutoff_fn, nn.Module):
             return "the model has no cutoff function"
         distance = self.cutoff * torch.linspace(1.0, 2.0, 101, dtype=torch.float64)
-        value = largest(cutoff_fn(distance))
+        value = max_abs(cutoff_fn(distance))
         if value != 0:
             where = f"beyond the cutoff of {self.cutoff} Å"
             raise CheckFailed(f"the cutoff function is {value:.2g} {where}")
@@ -58,16 +58,18 @@ class EdgeChecks(PotentialSubject):
         batch = Batch.from_data_list(self.structures)
         longer = with_edges(batch, self.cutoff + _BEYOND)
         actual = self.module(longer, stress=True)
-        self.agree(actual, self.prediction, f"adding edges up to {_BEYOND} Å beyond the cutoff")
-        change = largest(self.model(longer) - self.model(self.connected()))
-        if change <= EXACT * largest(self.prediction.energy) + self.floor:
+        self.assert_close(
+            actual, self.prediction, f"adding edges up to {_BEYOND} Å beyond the cutoff"
+        )
+        change = max_abs(self.model(longer) - self.model(self.connected()))
+        if change <= EXACT * max_abs(self.prediction.energy) + self.floor:
             return None
         return Passed(
             f"called alone it counts edges beyond the cutoff, which change its output by "
             f"{change:.2g}; Potential and Calculator leave them out"
         )
 
-    @check(FAST)
+    @check(ADVICE_FAST)
     def fast_path(self) -> str | None:
         """What stands for the modules gives what they give, but for the error of the knots."""
         slow = why_slow(self.module)
@@ -77,7 +79,9 @@ class EdgeChecks(PotentialSubject):
         exact.filters = "exact"
         expected = exact(Batch.from_data_list(self.structures), stress=True)
         for name, a, b in zip(Prediction._fields, self.prediction, expected, strict=True):
-            agree(a, b, f"filters on knots instead of edges changed the {name}", 1e-3, self.floor)
+            assert_close(
+                a, b, f"filters on knots instead of edges changed the {name}", 1e-3, self.floor
+            )
         return None
 
 

@@ -8,43 +8,45 @@ from schnetgeo.nn import StepCutoff, SumReadout
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.potential import Prediction
 from schnetgeo.testing.checks import (
-    ALONE,
-    DERIVED,
+    ADVICE_ALONE,
+    ADVICE_DERIVED,
+    ADVICE_VECTORS,
     SLOPE,
     SMALL,
-    VECTORS,
     CheckFailed,
-    agree,
+    assert_close,
+    central_difference,
     check,
     expect_tensor,
-    largest,
+    max_abs,
     normal,
-    slope,
 )
 from schnetgeo.testing.structures import changed
 from schnetgeo.testing.subject import PotentialSubject
 
 
 class PhysicsChecks(PotentialSubject):
-    @check(VECTORS)
+    @check(ADVICE_VECTORS)
     def translation(self) -> None:
-        moved = [changed(data, pos=data.pos + 3 * normal(1, 3)) for data in self.structures]
-        self.agree(self.predict(moved), self.prediction, "translation")
+        translated = [changed(data, pos=data.pos + 3 * normal(1, 3)) for data in self.structures]
+        self.assert_close(self.predict(translated), self.prediction, "translation")
 
-    def turn(self, handedness: int, change: str) -> None:
+    def rotate(self, handedness: int, change: str) -> None:
         q, _ = torch.linalg.qr(normal(3, 3))
         q = q * torch.linalg.det(q).sign() * handedness
-        turned = [changed(data, pos=data.pos @ q, cell=data.cell @ q) for data in self.structures]
+        rotated = [changed(data, pos=data.pos @ q, cell=data.cell @ q) for data in self.structures]
         energy, forces, stress = self.prediction
-        self.agree(self.predict(turned), Prediction(energy, forces @ q, q.T @ stress @ q), change)
+        self.assert_close(
+            self.predict(rotated), Prediction(energy, forces @ q, q.T @ stress @ q), change
+        )
 
-    @check(VECTORS)
+    @check(ADVICE_VECTORS)
     def rotation(self) -> None:
-        self.turn(1, "rotation")
+        self.rotate(1, "rotation")
 
     @check("Mirror images have one energy: use distances and angles, no triple products")
     def reflection(self) -> None:
-        self.turn(-1, "reflection")
+        self.rotate(-1, "reflection")
 
     @check("Do not use the index of an atom")
     def renumbering(self) -> None:
@@ -54,36 +56,36 @@ class PhysicsChecks(PotentialSubject):
         split = self.prediction.forces.split([order.numel() for order in orders])
         forces = torch.cat([f[order] for f, order in zip(split, orders, strict=True)])
         expected = self.prediction._replace(forces=forces)
-        self.agree(self.predict(other), expected, "renumbering the atoms")
+        self.assert_close(self.predict(other), expected, "renumbering the atoms")
 
-    @check(VECTORS)
+    @check(ADVICE_VECTORS)
     def atom_without_edges(self) -> None:
         energy, forces, _ = self.predict([self.atom])
         expect_tensor("the energy of an atom without edges", energy, (1,), torch.float64)
         what = "the force on an atom without edges differs from zero"
-        agree(forces, torch.zeros_like(forces), what, tolerance=0.0)
+        assert_close(forces, torch.zeros_like(forces), what, tolerance=0.0)
 
-    @check(ALONE)
+    @check(ADVICE_ALONE)
     def batch_and_singles(self) -> None:
         singles = [self.predict([data]) for data in self.structures]
         together = Prediction(*(torch.cat(parts) for parts in zip(*singles, strict=True)))
-        self.agree(self.prediction, together, "putting structures into one batch")
+        self.assert_close(self.prediction, together, "putting structures into one batch")
 
-    @check(DERIVED)
+    @check(ADVICE_DERIVED)
     def forces(self) -> None:
         batch = self.connected(margin=1e-3)  # so that no step takes an edge across the cutoff
         forces = self.module(batch).forces
         for along in normal(3, *batch.pos.shape):
 
             def energy(step: float, along=along) -> Tensor:
-                moved = changed(batch, pos=batch.pos + step * along)
-                return self.module(moved, forces=False).energy
+                translated = changed(batch, pos=batch.pos + step * along)
+                return self.module(translated, forces=False).energy
 
             work = sum_atoms((forces * along).sum(1), batch.batch, batch.num_graphs)
             what = "forces differ from −∂E/∂pos by differences"
-            agree(work, -slope(energy), what, SLOPE, self.floor)
+            assert_close(work, -central_difference(energy), what, SLOPE, self.floor)
 
-    @check(DERIVED)
+    @check(ADVICE_DERIVED)
     def stress(self) -> None:
         batch = self.connected(margin=1e-3)
         strain = 0.1 * normal(*batch.cell.shape)
@@ -95,7 +97,7 @@ class PhysicsChecks(PotentialSubject):
         work = (self.module(batch, stress=True).stress * strain).sum((1, 2))
         work = work * torch.linalg.det(batch.cell).abs()
         what = "stress · volume differs from ∂E/∂strain by differences"
-        agree(work, slope(energy), what, SLOPE, self.floor)
+        assert_close(work, central_difference(energy), what, SLOPE, self.floor)
 
     @check("Multiply what an edge does by a function that ends there flat, as CosineCutoff does")
     def smooth_at_the_cutoff(self) -> str | None:
@@ -115,21 +117,23 @@ class PhysicsChecks(PotentialSubject):
 
         wide, narrow = (zip(predict(-gap), predict(gap), strict=True) for gap in (1e-3, SMALL))
         for name in ("energy", "forces"):
-            before, after = (largest(a - b) for a, b in (next(wide), next(narrow)))
+            before, after = (max_abs(a - b) for a, b in (next(wide), next(narrow)))
             if not after <= 0.1 * before + self.floor:  # a smooth change shrinks with the gap
                 where = f"where a distance crosses the cutoff of {self.cutoff} Å"
                 raise CheckFailed(f"{name} jumps by {after:.2g} {where}")
         return None
 
-    @check(ALONE)
+    @check(ADVICE_ALONE)
     def extensive(self) -> str | None:
         if type(getattr(self.model, "readout", None)) is not SumReadout or self.cutoff is None:
             return "only asked of models that have a cutoff and whose readout is SumReadout"
-        far = 2 * self.cutoff + 2 * max(largest(data.pos) for data in self.molecules)
+        far = 2 * self.cutoff + 2 * max(max_abs(data.pos) for data in self.molecules)
         doubled = [
             changed(data, z=data.z.repeat(2), pos=torch.cat([data.pos, data.pos + far]))
             for data in self.molecules
         ]
         actual, expected = self.predict(doubled).energy, 2 * self.predict(self.molecules).energy
-        agree(actual, expected, "the energy of two far copies differs from twice that of one")
+        assert_close(
+            actual, expected, "the energy of two far copies differs from twice that of one"
+        )
         return None

@@ -13,16 +13,16 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
+    ADVICE_SAME,
+    ADVICE_STEADY,
     EXACT,
     ROUNDING,
-    SAME,
-    STEADY,
     CheckFailed,
     Checks,
-    agree,
+    assert_close,
     check,
     expect_tensor,
-    largest,
+    max_abs,
 )
 from schnetgeo.testing.structures import changed, examples, plain
 
@@ -53,7 +53,7 @@ class PotentialSubject(Checks):
 
     @cached_property
     def floor(self) -> float:
-        return ROUNDING * largest(self.prediction.energy)
+        return ROUNDING * max_abs(self.prediction.energy)
 
     def connected(self, margin: float = 0.0) -> Data:
         """All structures with edges shorter than the cutoff minus a margin."""
@@ -65,11 +65,11 @@ class PotentialSubject(Checks):
         batch.edge_cutoff = edge_cutoff(batch.num_graphs, self.cutoff)
         return batch
 
-    def agree(
+    def assert_close(
         self, actual: Prediction, expected: Prediction, change: str, tolerance: float = EXACT
     ) -> None:
         for name, a, b in zip(Prediction._fields, actual, expected, strict=True):
-            agree(a, b, f"{change} changed the {name}", tolerance, self.floor)
+            assert_close(a, b, f"{change} changed the {name}", tolerance, self.floor)
 
     @check("Return one energy per structure, in the type of data.pos")
     def output(self) -> None:
@@ -91,13 +91,13 @@ class PotentialSubject(Checks):
                 if name not in before or (torch.is_tensor(value) and not value.equal(before[name])):
                     raise CheckFailed(f"{name} of the batch was added or modified in place")
 
-    @check(SAME)
+    @check(ADVICE_SAME)
     def repetition(self) -> None:
         again = self.predict(self.structures)
-        self.agree(again, self.prediction, "computing the same structures again")
+        self.assert_close(again, self.prediction, "computing the same structures again")
 
-    @check(STEADY)
+    @check(ADVICE_STEADY)
     def training_mode(self) -> None:
         batch = Batch.from_data_list(self.structures)
         trained = copy.deepcopy(self.module).train()(batch, stress=True)
-        self.agree(trained, self.prediction, "training mode")
+        self.assert_close(trained, self.prediction, "training mode")

@@ -186,7 +186,7 @@ def test_user_class_does_not_replace_one_of_the_package(path):
             "names schnetgeo.potential.model_file.import",
         ),
         ("schnetgeo.nn.schnet.PaiNN", "names schnetgeo.nn.schnet.PaiNN, which this version does"),
-        ("schnetgeo.nn.painn.PaiNN", "names schnetgeo.nn.painn.PaiNN, which this version does not"),
+        ("schnetgeo.nn.dimenet.Net", "names schnetgeo.nn.dimenet.Net, which this version does not"),
         ("torch.nn.modules.module.Tensor", "names torch.nn.modules.module.Tensor"),
     ],
 )
@@ -498,7 +498,6 @@ HEADER = {
         {"num_basis": 10**9},
         {"readout_channels": 10**9},
         {"spacing": 1e-9},
-        {"gamma": 1e30},
     ],
     ids=str,
 )
