@@ -33,7 +33,7 @@ class Calculator(calculator.Calculator):
     the cutoff or longer has the weight 0.
 
     Args:
-        potential: model file, a `Potential`, which is set to evaluation mode, or a frozen one,
+        potential: model file, a `Potential`, which is set to evaluation mode, or a tabulated one,
             fastest for small systems: `Calculator(sg.load(file).tabulate())`.
         device: where to compute; `None` is the CPU for a file, and where a `Potential` is.
         skin: Å; 0 builds the list anew for every step.
@@ -60,7 +60,7 @@ class Calculator(calculator.Calculator):
             source, potential = os.fspath(potential), load(potential, classes)
         if isinstance(potential, nn.Module) and not isinstance(potential, Potential):
             raise InputError(
-                f"potential must be a model file, a Potential or a frozen one, got the model "
+                f"potential must be a model file, a Potential or a tabulated one, got the model "
                 f"{type(potential).__name__}; pass Potential(model)"
             )
         self._device = torch.device("cpu")
@@ -69,8 +69,8 @@ class Calculator(calculator.Calculator):
             potential = potential.to(self._device).eval()
         elif device is not None and torch.device(device).type != "cpu":
             raise InputError(
-                f"a frozen potential runs on the CPU, got device={str(device)!r}; leave device "
-                "out, or pass the potential that is not frozen"
+                f"a tabulated potential runs on the CPU, got device={str(device)!r}; leave device "
+                "out, or pass the potential itself"
             )
         self.potential = potential
         self.parameters = calculator.Parameters(  # databases and trajectories keep them
@@ -146,4 +146,4 @@ def _checked_skin(skin: float) -> float:
 def _model_name(potential: "Potential | TabulatedPotential") -> str:
     if isinstance(potential, Potential):
         return type(potential.model).__name__
-    return f"{potential.model_name}, frozen"
+    return f"{potential.model_name}, tabulated"

@@ -76,11 +76,11 @@ def test_a_file_and_its_potential_agree(tmp_path):
 
 
 @pytest.mark.parametrize("atoms", [molecule("CH3CONH2"), silicon()], ids=["molecule", "crystal"])
-def test_frozen_potentials(atoms):
-    frozen = potential().tabulate(1e-6)
-    atoms.calc = sg.Calculator(frozen, skin=0.6)
+def test_tabulated_potentials(atoms):
+    tabulated = potential().tabulate(1e-6)
+    atoms.calc = sg.Calculator(tabulated, skin=0.6)
     for _ in range(2):
-        assert_as_potential(atoms, frozen)
+        assert_as_potential(atoms, tabulated)
         atoms.rattle(0.02, seed=3)
 
 
@@ -235,10 +235,10 @@ def test_databases_say_what_computed_a_row(tmp_path):
     assert repr(atoms.calc) == expected
 
 
-def test_a_frozen_potential_is_written_by_its_model():
+def test_a_tabulated_potential_is_written_by_its_model():
     calc = sg.Calculator(potential().tabulate())
-    assert calc.parameters.model == "SchNet, frozen"
-    assert repr(calc).startswith("Calculator(SchNet, frozen, cutoff=4.0")
+    assert calc.parameters.model == "SchNet, tabulated"
+    assert repr(calc).startswith("Calculator(SchNet, tabulated, cutoff=4.0")
 
 
 def test_a_model_alone_is_refused():
@@ -260,7 +260,7 @@ def test_another_skin_counts_and_is_written(built):
     assert atoms.calc.skin == 0.5
 
 
-def test_frozen_potentials_stay_on_the_cpu():
+def test_tabulated_potentials_stay_on_the_cpu():
     with pytest.raises(sg.InputError, match="runs on the CPU, got device='cuda:0'; leave device"):
         sg.Calculator(potential().tabulate(), device="cuda:0")
 
