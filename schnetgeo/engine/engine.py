@@ -142,10 +142,6 @@ class Engine:
 def _refused(model: AtomisticModel) -> str | None:
     """Why a program of a model's atomic values is not enough."""
     name = type(model).__name__
-    for function in ("forward", "edge_features"):
-        usual = getattr(type(model), function) is getattr(AtomisticModel, function)
-        if not usual or function in vars(model):
-            return f"{name} has a {function} of its own"
     if type(model.readout).atom_weights not in _ATOM_WEIGHTS or "atom_weights" in vars(
         model.readout
     ):

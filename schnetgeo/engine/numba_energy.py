@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from schnetgeo.engine import threads
 from schnetgeo.engine.edges import KnotWeights
 from schnetgeo.engine.first_order import first_order
 from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs
+from schnetgeo.ops import threads
 
 
 class Atoms(NamedTuple):

@@ -5,14 +5,13 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-from schnetgeo.engine import threads
 from schnetgeo.engine.blocks import partition
 from schnetgeo.engine.edge_kernels import EdgeArrays
 from schnetgeo.engine.interpreter import Model
 from schnetgeo.engine.numba_executor import Assembled, pack
 from schnetgeo.engine.prediction import Results, Scales, Structures, predict_blocks
 from schnetgeo.engine.program import Direction, FilterConv, ModelProgram
-from schnetgeo.ops import memory
+from schnetgeo.ops import memory, threads
 
 _SERIAL = 96  # atoms, up to which other threads would come too late
 

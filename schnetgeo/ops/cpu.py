@@ -12,7 +12,7 @@ from numba import prange
 from torch import Tensor
 
 from schnetgeo.errors import InputError
-from schnetgeo.ops import reference
+from schnetgeo.ops import reference, threads
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
@@ -25,6 +25,7 @@ from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
 from schnetgeo.ops.reference import SMALLEST, copy_padded  # noqa: F401
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
+_EDGES = 2048  # that another thread is worth
 _CHUNK = 2048  # numbers that one thread takes through an activation
 
 
@@ -61,7 +62,13 @@ def along(y, vectors, distance, source, target, out):
 
 
 def cosine(distance, cutoff: float, f, df):
-    _cosine(prepare(distance), cutoff, *_arrays(f, df))
+    arrays, count = _arrays(distance, f, df), distance.numel()
+    tasks = min(threads.num_threads(), 1 + count // _EDGES)
+
+    def run(task: int) -> None:
+        _cosine(cutoff, *(a[task * count // tasks : (task + 1) * count // tasks] for a in arrays))
+
+    threads.run(run, tasks)
 
 
 def place(distance, f, df, grid: Grid, interval, weights, slopes):
@@ -157,11 +164,11 @@ def _along(y, vectors, distance, source, target, out):
         out[e] = product / max(distance[e], y.dtype.type(SMALLEST))
 
 
-@parallel
-def _cosine(distance, cutoff, f, df):
+@serial
+def _cosine(cutoff, distance, f, df):
     number = distance.dtype.type
     scale, half = number(math.pi / cutoff), number(0.5)
-    for e in prange(distance.shape[0]):
+    for e in range(distance.shape[0]):
         r = distance[e]
         if r < cutoff:
             f[e], df[e] = half * (np.cos(scale * r) + 1), -half * scale * np.sin(scale * r)
