@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn import CosineCutoff, GaussianBasis, SchNet, StepCutoff
+from schnetgeo.nn import (
+    BesselBasis,
+    CosineCutoff,
+    GaussianBasis,
+    PolynomialCutoff,
+    SchNet,
+    StepCutoff,
+)
 
 # preset: number of centers, last center in Å, γ in Å⁻²
 PUBLISHED = {
@@ -102,3 +109,53 @@ def test_derivatives_of_basis_and_envelope(preset):
     distance = torch.cat([inside, double(5.0 + 1e-5, 5.001, 6.0)]).requires_grad_()
     assert torch.autograd.gradcheck(filters, distance)
     assert torch.autograd.gradgradcheck(filters, distance)
+
+
+def test_bessel_functions_are_orthonormal():
+    """∫ e_n e_m r² dr = δ_nm from 0 to the cutoff, which is what their factor is for."""
+    r = torch.linspace(0, 4.0, 4001, dtype=torch.float64)
+    e = BesselBasis(6, 4.0)(r)
+    gram = torch.trapezoid(e[:, :, None] * e[:, None] * (r**2)[:, None, None], r, dim=0)
+    torch.testing.assert_close(gram, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-5)
+    assert BesselBasis(6, 4.0)(r[-1:]).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("r", [0.0, 1e-12, 1e-3, 0.05, 0.6, 3.9])
+def test_bessel_functions_are_smooth_at_the_origin(r):
+    """Against the power series of sin(k r) / r and its first two derivatives, k = n π / r_c."""
+    point = torch.tensor([r], dtype=torch.float64, requires_grad=True)
+    value = BesselBasis(3, 4.0)(point)[0, 2]
+    (first,) = torch.autograd.grad(value, point, create_graph=True)
+    (second,) = torch.autograd.grad(first, point, create_graph=True)
+    k, scale = 3 * math.pi / 4.0, math.sqrt(2 / 4.0)
+    expected = [0.0, 0.0, 0.0]
+    for m in range(30):  # (−1)^m k^(2m+1) r^(2m) / (2m + 1)!
+        factor = scale * (-1) ** m * k ** (2 * m + 1) / math.factorial(2 * m + 1)
+        expected[0] += factor * r ** (2 * m)
+        if m:
+            expected[1] += factor * 2 * m * r ** (2 * m - 1)
+            expected[2] += factor * 2 * m * (2 * m - 1) * r ** (2 * m - 2)
+    for found, want in zip((value, first, second), expected, strict=True):
+        assert float(found) == pytest.approx(want, rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.parametrize("exponent", [2, 6, 9])
+def test_polynomial_cutoff_ends_flat(exponent):
+    f = PolynomialCutoff(5.0, exponent)
+    ends = torch.tensor([1e-9, 5.0 - 1e-9], dtype=torch.float64, requires_grad=True)
+    value = f(ends)
+    (first,) = torch.autograd.grad(value.sum(), ends, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), ends)
+    torch.testing.assert_close(value.detach(), torch.tensor([1.0, 0.0]).double(), atol=1e-7, rtol=0)
+    assert first.abs().max() < 1e-7
+    assert abs(float(second[1])) < 1e-6
+    assert f(torch.tensor([5.0, 6.0])).tolist() == [0, 0]
+    middle = 1 - 28 * 0.5**6 + 48 * 0.5**7 - 21 * 0.5**8  # p = 6, equation 8 of the paper
+    assert float(PolynomialCutoff(5.0)(torch.tensor(2.5))) == pytest.approx(middle)
+
+
+def test_basis_and_cutoff_refuse_arguments():
+    with pytest.raises(InputError, match="num_basis must be at least 1, got 0"):
+        BesselBasis(0, 5.0)
+    with pytest.raises(InputError, match="exponent must be at least 2"):
+        PolynomialCutoff(5.0, 1)

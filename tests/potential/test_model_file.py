@@ -4,6 +4,7 @@ import math
 import pickle
 import resource
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,15 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
+from schnetgeo.nn import (
+    Baseline,
+    BesselBasis,
+    CFConv,
+    MeanReadout,
+    PolynomialCutoff,
+    RadialConv,
+    SchNet,
+)
 from schnetgeo.potential import Potential, load, model_file
 from schnetgeo.potential.model_file import read_model, write_model
 from tests.nn.weights import randomize
@@ -550,3 +559,50 @@ def test_numbers_of_numpy(path):
     model = SchNet(channels=np.int64(4), num_layers=np.int32(1), cutoff=np.float64(4.0))
     Potential(model).save(path)
     assert load(path).model.hyperparameters["cutoff"] == 4.0
+
+
+class Heads(CFConv):
+    def __init__(self, channels, num_basis, heads=1):
+        super().__init__(channels, num_basis)
+        self.heads = heads
+
+    def message(self, x_j, W):
+        return self.heads * x_j * W
+
+
+def test_parts_keep_arguments_of_their_own(path):
+    model = SchNet(
+        channels=4, num_layers=1, basis=BesselBasis(5, 4.0), conv=partial(Heads, heads=3),
+        cutoff_fn=PolynomialCutoff(4.0, 7), activation=partial(nn.GELU, approximate="tanh"),
+    )  # fmt: skip
+    Potential(model, filters="exact", spacing=0.02).save(path)
+    loaded = load(path, classes=[Heads])
+    assert (loaded.filters, loaded.spacing) == ("exact", 0.02)
+    assert loaded.model.interactions[0].conv.heads == 3
+    assert loaded.model.interactions[0].activation.approximate == "tanh"
+    assert (loaded.model.basis.num_basis, loaded.model.cutoff_fn.exponent) == (5, 7)
+    with pytest.raises(InputError, match="needs the class .*Heads"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"class": "os.system", "arguments": {}},
+        {"class": "schnetgeo.nn.conv.CFConv", "arguments": [1]},
+        {"class": "schnetgeo.nn.conv.CFConv", "arguments": {}, "hyperparameters": {}},
+        {"class": "schnetgeo.nn.basis.GaussianBasis", "hyperparameters": {"num_basis": []}},
+        {"class": "schnetgeo.nn.conv.CFConv", "arguments": {"activation": {"class": "os.system"}}},
+        {"class": "torch.nn.modules.linear.Linear",
+         "hyperparameters": {"in_features": 2**20, "out_features": 2**20}},
+        {"hyperparameters": {}},
+    ],
+)  # fmt: skip
+def test_parts_of_a_changed_header(path, value):
+    Potential(SchNet(channels=4, num_layers=1)).save(path)
+    header, tensors = read_model(path)
+    for name in ("conv", "basis"):
+        values = {**header["hyperparameters"], name: value}
+        write_model(path, {**header, "hyperparameters": values}, tensors)
+        with pytest.raises(InputError, match=str(path)):
+            load(path)
