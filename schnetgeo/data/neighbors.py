@@ -25,7 +25,7 @@ from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_geometry, check_type, fractional
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_vectors, num_structures
-from schnetgeo.ops.backend import kernels_on
+from schnetgeo.ops.backend import get_backend
 
 BACKENDS = ("torch_cluster", "torch", "vesin")
 _CAPACITY = 64  # neighbors per atom to begin with; grows until no atom is full
@@ -168,10 +168,10 @@ def sorted_edges(data: Data) -> Data:
     if target.device.type != "cpu":
         return data
     reverse = data.get("edge_reverse")
-    if reverse is not None and kernels_on(target.device).ascending(target):
+    if reverse is not None and get_backend(target).is_sorted(target):
         return data
     key = edge_key(source, target, shift_or_zero(data), data.z.numel())
-    if reverse is None and kernels_on(key.device).ascending(key):
+    if reverse is None and get_backend(key).is_sorted(key):
         return data
     data = select_edges(data, key.argsort())
     if reverse is not None:

@@ -97,7 +97,7 @@ class CudaGraphCache:
     def _can_capture(self, inputs: StaticInputs, parameters: tuple[Tensor, ...]) -> bool:
         if not inputs.distance.is_cuda or type(self._cutoff_fn) not in _WITHOUT_WAITING:
             return False
-        if ops.kernels(inputs.distance).__name__ != "schnetgeo.ops.cuda":
+        if ops.get_backend(inputs.distance).__name__ != "schnetgeo.ops.triton_backend":
             return False
         if torch.cuda.is_current_stream_capturing() or torch.is_anomaly_enabled():
             return False

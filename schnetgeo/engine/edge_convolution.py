@@ -46,8 +46,8 @@ class EdgeConvolution:
     """
 
     def __init__(self, edges: KnotWeights, tables: list[Tensor | None], directed: bool):
-        self._kernels = ops.kernels(edges.weights)
-        prepare = self._kernels.prepare
+        self._kernels = ops.get_backend(edges.weights)
+        prepare = self._kernels.as_array
         self._knots, self._by_interval = edges, None
         self._interval, self._edges = prepare(edges.interval), ops.Edges(*map(prepare, edges.edges))
         self._weights = {None: prepare(edges.weights)}  # by component of the unit vector
@@ -61,29 +61,29 @@ class EdgeConvolution:
     def conv(self, x: Tensor, filter: int, axis: int | None, out: Float[Tensor, "N F"]) -> None:
         """out_i = Σ_j w_e x_j."""
         placed = self._interval, self._weight(axis), self._edges
-        self._kernels.conv(x, self.tables[filter], *placed, out)
+        self._kernels.spline_conv(x, self.tables[filter], *placed, out)
 
     def conv_moved(self, x: Tensor, filter: int, axis: int | None, out: Tensor) -> None:
         """out_i = Σ_j ẇ_e x_j."""
         placed = self._interval, self._tangents[axis], self._edges
-        self._kernels.conv(x, self.tables[filter], *placed, out)
+        self._kernels.spline_conv(x, self.tables[filter], *placed, out)
 
     def conv_tangent(
         self, x: Tensor, dx: Tensor, filter: int, axis: int | None, out: Tensor
     ) -> None:
         """out_i = Σ_j w_e ẋ_j + ẇ_e x_j."""
         placed = self._interval, self._weight(axis), self._tangents[axis], self._edges
-        self._kernels.conv_tangent(x, dx, self.tables[filter], *placed, out)
+        self._kernels.spline_conv_tangent(x, dx, self.tables[filter], *placed, out)
 
     def add_edge_gradient(self, x: Tensor, y: Tensor, filter: int, axis: int | None) -> None:
         """Add ∂/∂r_e and ∂/∂u_e of Σ_i ⟨y_i, Σ_j w_e x_j⟩."""
         arguments, derivatives = (x, y, self.tables[filter]), self._knots.derivatives
         if axis is None:
-            placed = self._interval, self._kernels.prepare(derivatives), self._edges
-            self._kernels.slope(*arguments, *placed, self.radial)
+            placed = self._interval, self._kernels.as_array(derivatives), self._edges
+            self._kernels.edge_gradient(*arguments, *placed, self.radial)
             return
         dot = torch.empty_like(derivatives)
-        self._kernels.dot(*arguments, self._interval, self._edges, dot)
+        self._kernels.spline_conv_grad_weights(*arguments, self._interval, self._edges, dot)
         self.radial.addcmul_(self._knots.unit[:, axis], (dot * derivatives).sum(1))
         self.angular[:, axis] += (dot * self._knots.weights).sum(1)
 
@@ -92,17 +92,17 @@ class EdgeConvolution:
     ) -> None:
         """Let edges change by ṙ and u̇, which for an edge's reverse are the same and −u̇."""
         scalar = self._knots.derivatives * radial.unsqueeze(1)
-        self._tangents = {None: self._kernels.prepare(scalar)}
+        self._tangents = {None: self._kernels.as_array(scalar)}
         for axis in range(3 if angular is not None else 0):
             moved = scalar * self._knots.unit[:, axis : axis + 1]
             moved.addcmul_(self._knots.weights, angular[:, axis : axis + 1])
-            self._tangents[axis] = self._kernels.prepare(moved)
+            self._tangents[axis] = self._kernels.as_array(moved)
 
     def add_table_gradient(self, x: Tensor, y: Tensor, filter: int, axis: int | None) -> None:
         """Add ∂/∂c of Σ_i ⟨y_i, Σ_j w_e x_j⟩."""
         out = torch.empty_like(self.tables[filter])
         placed = self._sorted(), self._weight(axis), self._edges
-        self._kernels.table(x, y, *placed, out)
+        self._kernels.spline_conv_grad_table(x, y, *placed, out)
         self._add_to_table(filter, out)
 
     def add_table_gradient_tangent(
@@ -111,7 +111,7 @@ class EdgeConvolution:
         """Add ∂/∂c of Σ_i ⟨y_i, Σ_j w_e x_j⟩ + ⟨dy_i, Σ_j w_e dx_j + ẇ_e x_j⟩."""
         out = torch.empty_like(self.tables[filter])
         placed = self._sorted(), self._weight(axis), self._tangents[axis], self._edges
-        self._kernels.table_tangent(x, y, dx, dy, *placed, out)
+        self._kernels.spline_conv_grad_table_tangent(x, y, dx, dy, *placed, out)
         self._add_to_table(filter, out)
 
     def _add_to_table(self, filter: int, term: Tensor) -> None:
@@ -121,11 +121,11 @@ class EdgeConvolution:
     def _weight(self, axis: int | None):
         if axis not in self._weights:
             weights = self._knots.weights * self._knots.unit[:, axis : axis + 1]
-            self._weights[axis] = self._kernels.prepare(weights)
+            self._weights[axis] = self._kernels.as_array(weights)
         return self._weights[axis]
 
     def _sorted(self):
         if self._by_interval is None:
             count = len(self._knots.coefficients)
-            self._by_interval = self._kernels.by_interval(self._interval, count)
+            self._by_interval = self._kernels.sort_by_interval(self._interval, count)
         return self._by_interval

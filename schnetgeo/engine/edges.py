@@ -50,7 +50,7 @@ def knot_weights(
     f, df = value_and_derivative(cutoff_fn, distance)
     interval = torch.empty_like(distance, dtype=torch.long)
     weights, derivatives = distance.new_empty(2, distance.numel(), 4)
-    ops.kernels(distance).place(distance, f, df, grid, interval, weights, derivatives)
+    ops.get_backend(distance).knot_weights(distance, f, df, grid, interval, weights, derivatives)
     return KnotWeights(coefficients, interval, weights, derivatives, edges, unit)
 
 
@@ -74,7 +74,7 @@ def value_and_derivative(
     """f(r) and f′(r), without a graph."""
     if type(cutoff_fn) is CosineCutoff:  # a subclass may be another function
         f, df = torch.empty_like(distance), torch.empty_like(distance)
-        ops.kernels(distance).cosine(distance, float(cutoff_fn.cutoff), f, df)
+        ops.get_backend(distance).cosine_cutoff(distance, float(cutoff_fn.cutoff), f, df)
         return f, df
     with torch.enable_grad():
         r = distance.detach().requires_grad_()

@@ -28,7 +28,7 @@ def derivatives(function: Function, h: Tensor) -> Derivatives:
 def _shifted_softplus(h: Tensor) -> Derivatives:
     h = h.contiguous()
     result = Derivatives(torch.empty_like(h), torch.empty_like(h), torch.empty_like(h))
-    ops.kernels(h).softplus(h, *result)
+    ops.get_backend(h).shifted_softplus(h, *result)
     return result
 
 

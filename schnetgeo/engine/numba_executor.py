@@ -16,8 +16,8 @@ from schnetgeo.engine.interpreter import Model, forward_block, numbers_of, rows_
 from schnetgeo.engine.program import ModelProgram, without_dead_operations
 from schnetgeo.engine.rows import fill
 from schnetgeo.ops import memory
-from schnetgeo.ops.cpu import add_coefficient_adjoint, coefficient
 from schnetgeo.ops.jit import inner, serial
+from schnetgeo.ops.numba_backend import add_coefficient_adjoint, coefficient
 from schnetgeo.ops.threads import run
 
 _KNOTS = 46  # coefficients that a thread makes at once, from two samples more: rows of eight tiles

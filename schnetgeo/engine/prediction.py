@@ -7,8 +7,8 @@ import numpy as np
 from schnetgeo.engine.blocks import Blocks
 from schnetgeo.engine.interpreter import forward_block, numbers_of, transpose_block
 from schnetgeo.engine.views import view
-from schnetgeo.ops.cpu import add_b_spline_slope, b_spline
 from schnetgeo.ops.jit import inner, serial, standalone
+from schnetgeo.ops.numba_backend import add_b_spline_slope, b_spline
 
 _SMALLEST = 1e-10  # Å, below which an edge has no direction
 

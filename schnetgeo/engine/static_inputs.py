@@ -54,7 +54,7 @@ class StaticInputs(NamedTuple):
 
     def copy_to(self, longer: "StaticInputs", cutoff: float) -> None:
         """Write a batch into the arrays of a graph."""
-        ops.kernels(self.distance).copy_padded(self[:6], longer[:6], cutoff)
+        ops.get_backend(self.distance).copy_padded(self[:6], longer[:6], cutoff)
         if longer.unit is not None:
             longer.unit[: len(self.unit)].copy_(self.unit)  # others stay those of older batches
 

@@ -149,7 +149,7 @@ class TorchExecutor:
         for number in self._used:
             samples = filters.value(self.program.filters.outputs[number])[0]
             tables[number] = samples.new_empty(len(samples) - 2, samples.size(1))
-            ops.kernels(samples).coefficients(samples, tables[number])
+            ops.get_backend(samples).spline_coefficients(samples, tables[number])
         return tables
 
     def _transpose(self, tape: Tape, output: int, atom_weights: Tensor) -> None:
@@ -187,5 +187,5 @@ class TorchExecutor:
         ):
             if table is not None:
                 bar = table.new_empty(len(table) + 2, table.size(1))
-                ops.kernels(table).coefficients_adjoint(table, bar)
+                ops.get_backend(table).spline_coefficients_transpose(table, bar)
                 filters.add(Part.VALUE, register, bar)

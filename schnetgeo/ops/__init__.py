@@ -1,7 +1,13 @@
 """Spline-filter operators: convolutions whose filters are never formed edge by edge."""
 
-from schnetgeo.ops.backend import kernels
+from schnetgeo.ops.backend import get_backend
 from schnetgeo.ops.edges import Edges
-from schnetgeo.ops.operators import conv, dot, table
+from schnetgeo.ops.operators import spline_conv, spline_conv_grad_table, spline_conv_grad_weights
 
-__all__ = ["Edges", "conv", "dot", "kernels", "table"]
+__all__ = [
+    "Edges",
+    "get_backend",
+    "spline_conv",
+    "spline_conv_grad_table",
+    "spline_conv_grad_weights",
+]

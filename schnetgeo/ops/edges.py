@@ -5,7 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Int
 from torch import Tensor
 
-from schnetgeo.ops.backend import kernels_on
+from schnetgeo.ops.backend import get_backend
 
 
 class Edges(NamedTuple):
@@ -40,5 +40,5 @@ class Edges(NamedTuple):
             InputError: for edges that are not sorted by target or lack their reverse.
         """
         source, target = edge_index.contiguous()
-        start = kernels_on(source.device).starts(source, target, reverse, shift, num)
+        start = get_backend(source).row_pointers(source, target, reverse, shift, num)
         return cls(source, target, start, reverse)

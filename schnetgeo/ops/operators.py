@@ -1,4 +1,4 @@
-"""conv, dot and table as torch operators with derivatives of any order.
+"""A spline convolution and its gradients as torch operators with derivatives of any order.
 
 They are the three partial derivatives of one form that is linear in each of its arguments,
 
@@ -11,11 +11,13 @@ and a scalar for each edge live in the weights: w_eq = a_e B_q^(p)(t_e).
 import torch
 from torch import Tensor
 
-from schnetgeo.ops.backend import kernels
+from schnetgeo.ops.backend import get_backend
 from schnetgeo.ops.edges import Edges
 
 
-def conv(x: Tensor, table: Tensor, interval: Tensor, weights: Tensor, edges: Edges) -> Tensor:
+def spline_conv(
+    x: Tensor, table: Tensor, interval: Tensor, weights: Tensor, edges: Edges
+) -> Tensor:
     """y_i = Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k_e + q}, the continuous-filter convolution.
 
     Args:
@@ -28,69 +30,73 @@ def conv(x: Tensor, table: Tensor, interval: Tensor, weights: Tensor, edges: Edg
     Raises:
         RuntimeError: if shapes, types or devices do not fit together.
     """
-    return torch.ops.schnetgeo.conv(x, table, interval, weights, *edges)
+    return torch.ops.schnetgeo.spline_conv(x, table, interval, weights, *edges)
 
 
-def dot(x: Tensor, y: Tensor, table: Tensor, interval: Tensor, edges: Edges) -> Tensor:
-    """d_eq = ⟨x_j ⊙ y_i, c_{k_e + q}⟩, (E, 4): the gradient of ⟨y, conv(x)⟩ for the weights."""
-    return torch.ops.schnetgeo.dot(x, y, table, interval, *edges)
+def spline_conv_grad_weights(
+    x: Tensor, y: Tensor, table: Tensor, interval: Tensor, edges: Edges
+) -> Tensor:
+    """d_eq = ⟨x_j ⊙ y_i, c_{k_e + q}⟩, (E, 4): ∂⟨y, spline_conv(x)⟩/∂w_eq."""
+    return torch.ops.schnetgeo.spline_conv_grad_weights(x, y, table, interval, *edges)
 
 
-def table(
+def spline_conv_grad_table(
     x: Tensor, y: Tensor, interval: Tensor, weights: Tensor, edges: Edges, num_knots: int
 ) -> Tensor:
     """g_m = Σ_{e, q: k_e + q = m} w_eq x_j ⊙ y_i, (M, F): the gradient for the coefficients."""
-    return torch.ops.schnetgeo.table(x, y, interval, weights, *edges, num_knots)
+    return torch.ops.schnetgeo.spline_conv_grad_table(x, y, interval, weights, *edges, num_knots)
 
 
-@torch.library.custom_op("schnetgeo::conv", mutates_args=())
-def _conv(
+@torch.library.custom_op("schnetgeo::spline_conv", mutates_args=())
+def _spline_conv(
     x: Tensor, table: Tensor, interval: Tensor, weights: Tensor,
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, table.size(0), x, table=table, weights=weights)
     out = x.new_empty(x.shape)  # empty_like keeps strides that kernels do not write through
-    kernels(x).conv(x, table, interval, weights, edges, out)
+    get_backend(x).spline_conv(x, table, interval, weights, edges, out)
     return out
 
 
-@torch.library.custom_op("schnetgeo::dot", mutates_args=())
-def _dot(
+@torch.library.custom_op("schnetgeo::spline_conv_grad_weights", mutates_args=())
+def _spline_conv_grad_weights(
     x: Tensor, y: Tensor, table: Tensor, interval: Tensor,
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, table.size(0), x, y=y, table=table)
     out = x.new_empty(interval.numel(), 4)
-    kernels(x).dot(x, y, table, interval, edges, out)
+    get_backend(x).spline_conv_grad_weights(x, y, table, interval, edges, out)
     return out
 
 
-@torch.library.custom_op("schnetgeo::table", mutates_args=())
-def _table(
+@torch.library.custom_op("schnetgeo::spline_conv_grad_table", mutates_args=())
+def _spline_conv_grad_table(
     x: Tensor, y: Tensor, interval: Tensor, weights: Tensor,
     source: Tensor, target: Tensor, start: Tensor, reverse: Tensor, num_knots: int,
 ) -> Tensor:  # fmt: skip
     edges = Edges(source, target, start, reverse)
     _check(interval, edges, num_knots, x, y=y, weights=weights)
     out = x.new_empty(num_knots, x.size(1))
-    module = kernels(x)
-    module.table(x, y, module.by_interval(interval, num_knots), weights, edges, out)
+    module = get_backend(x)
+    module.spline_conv_grad_table(
+        x, y, module.sort_by_interval(interval, num_knots), weights, edges, out
+    )
     return out
 
 
-@_conv.register_fake
+@_spline_conv.register_fake
 def _(x, table, interval, weights, source, target, start, reverse):
     return x.new_empty(x.shape)
 
 
-@_dot.register_fake
+@_spline_conv_grad_weights.register_fake
 def _(x, y, table, interval, source, target, start, reverse):
     return x.new_empty(interval.size(0), 4)
 
 
-@_table.register_fake
+@_spline_conv_grad_table.register_fake
 def _(x, y, interval, weights, source, target, start, reverse, num_knots):
     return x.new_empty(num_knots, x.size(1))
 
@@ -105,10 +111,12 @@ def _conv_backward(ctx, grad):
     need_x, need_table, _, need_weights = ctx.needs_input_grad[:4]
     back = interval.index_select(0, edges.reverse), weights.index_select(0, edges.reverse)
     return (
-        conv(grad, table_, *back, edges) if need_x else None,
-        table(x, grad, interval, weights, edges, table_.size(0)) if need_table else None,
+        spline_conv(grad, table_, *back, edges) if need_x else None,
+        spline_conv_grad_table(x, grad, interval, weights, edges, table_.size(0))
+        if need_table
+        else None,
         None,
-        dot(x, grad, table_, interval, edges) if need_weights else None,
+        spline_conv_grad_weights(x, grad, table_, interval, edges) if need_weights else None,
         *[None] * 4,
     )
 
@@ -119,9 +127,9 @@ def _dot_backward(ctx, grad):
     need_x, need_y, need_table = ctx.needs_input_grad[:3]
     back = interval.index_select(0, edges.reverse), grad.index_select(0, edges.reverse)
     return (
-        conv(y, table_, *back, edges) if need_x else None,
-        conv(x, table_, interval, grad, edges) if need_y else None,
-        table(x, y, interval, grad, edges, table_.size(0)) if need_table else None,
+        spline_conv(y, table_, *back, edges) if need_x else None,
+        spline_conv(x, table_, interval, grad, edges) if need_y else None,
+        spline_conv_grad_table(x, y, interval, grad, edges, table_.size(0)) if need_table else None,
         *[None] * 5,
     )
 
@@ -136,17 +144,17 @@ def _table_backward(ctx, grad):
     need_x, need_y, _, need_weights = ctx.needs_input_grad[:4]
     back = interval.index_select(0, edges.reverse), weights.index_select(0, edges.reverse)
     return (
-        conv(y, grad, *back, edges) if need_x else None,
-        conv(x, grad, interval, weights, edges) if need_y else None,
+        spline_conv(y, grad, *back, edges) if need_x else None,
+        spline_conv(x, grad, interval, weights, edges) if need_y else None,
         None,
-        dot(x, y, grad, interval, edges) if need_weights else None,
+        spline_conv_grad_weights(x, y, grad, interval, edges) if need_weights else None,
         *[None] * 5,
     )
 
 
-_conv.register_autograd(_conv_backward, setup_context=_keep_conv)
-_dot.register_autograd(_dot_backward, setup_context=_keep_conv)
-_table.register_autograd(_table_backward, setup_context=_keep_table)
+_spline_conv.register_autograd(_conv_backward, setup_context=_keep_conv)
+_spline_conv_grad_weights.register_autograd(_dot_backward, setup_context=_keep_conv)
+_spline_conv_grad_table.register_autograd(_table_backward, setup_context=_keep_table)
 
 
 def _check(interval: Tensor, edges: Edges, num_knots: int, x: Tensor, **others: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from schnetgeo import ops
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
-from schnetgeo.ops.reference import SMALLEST
+from schnetgeo.ops.torch_backend import SMALLEST
 
 
 class EdgeGradient(NamedTuple):
@@ -46,7 +46,7 @@ def edge_lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], 
     vectors = pos.new_empty(source.numel(), 3, dtype=dtype)
     distance = vectors.new_empty(source.numel())
     offset = lattice_offsets(data, pos.dtype)
-    ops.kernels(vectors).measure(pos, source, target, offset, vectors, distance)
+    ops.get_backend(vectors).edge_lengths(pos, source, target, offset, vectors, distance)
     return vectors, distance
 
 
@@ -86,12 +86,12 @@ class EdgeForces(torch.autograd.Function):
     def forward(ctx, radial: Tensor, vectors: Tensor, distance: Tensor, edge_index: Tensor, num):
         ctx.edges = vectors, distance, *edge_index
         forces = radial.new_zeros(num, 3)
-        ops.kernels(radial).add_forces(radial, *ctx.edges, forces)
+        ops.get_backend(radial).add_forces(radial, *ctx.edges, forces)
         return forces
 
     @staticmethod
     @once_differentiable
     def backward(ctx, force_bar: Tensor):
         radial_bar = torch.empty_like(ctx.edges[1])
-        ops.kernels(force_bar).along(force_bar, *ctx.edges, radial_bar)
+        ops.get_backend(force_bar).add_forces_vjp(force_bar, *ctx.edges, radial_bar)
         return radial_bar, None, None, None, None

@@ -15,7 +15,7 @@ from schnetgeo.engine.tables import Filters, build_tables
 from schnetgeo.engine.tabulated import TabulatedEnergy
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
-from schnetgeo.ops.cpu import first_edges
+from schnetgeo.ops.numba_backend import first_edges
 from schnetgeo.potential.prediction import Prediction, cell_volumes
 
 _NO_SHIFT, _NO_OFFSET = np.empty((0, 3), np.int64), np.empty((0, 3))

@@ -12,7 +12,7 @@ import torch  # noqa: E402
 
 from schnetgeo.data import from_ase  # noqa: E402
 from schnetgeo.nn import SchNet
-from schnetgeo.ops import cpu  # noqa: E402
+from schnetgeo.ops import numba_backend  # noqa: E402
 from schnetgeo.potential import Potential
 from tests.ops.graphs import random_case  # noqa: E402
 from tests.structures import random_cluster  # noqa: E402
@@ -22,19 +22,22 @@ def digest(case, threads: int) -> str:
     numba.set_num_threads(threads)
     x, y, table, interval, weights, edges = case
     dx, dy, dweights = x.flip(0), y.flip(0), weights.flip(1)
-    by_interval = cpu.by_interval(interval, table.size(0))
+    by_interval = numba_backend.sort_by_interval(interval, table.size(0))
     found = hashlib.sha256()
     calls = {
-        "conv": (x.shape, (x, table, interval, weights)),
-        "conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
-        "slope": (interval.shape, (x, y, table, interval, weights)),
-        "dot": (weights.shape, (x, y, table, interval)),
-        "table": (table.shape, (x, y, by_interval, weights)),
-        "table_tangent": (table.shape, (x, y, dx, dy, by_interval, weights, dweights)),
+        "spline_conv": (x.shape, (x, table, interval, weights)),
+        "spline_conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
+        "edge_gradient": (interval.shape, (x, y, table, interval, weights)),
+        "spline_conv_grad_weights": (weights.shape, (x, y, table, interval)),
+        "spline_conv_grad_table": (table.shape, (x, y, by_interval, weights)),
+        "spline_conv_grad_table_tangent": (
+            table.shape,
+            (x, y, dx, dy, by_interval, weights, dweights),
+        ),
     }
     for name, (shape, arguments) in calls.items():
         out = x.new_zeros(shape)
-        getattr(cpu, name)(*arguments, edges, out)
+        getattr(numba_backend, name)(*arguments, edges, out)
         found.update(out.numpy().tobytes())
     return found.hexdigest()
 

@@ -1,6 +1,7 @@
 """Which implementation of the operators runs, and what it is given."""
 
 import importlib.util
+import inspect
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ import torch
 from schnetgeo import ops
 from schnetgeo.errors import InputError
 from schnetgeo.ops import backend, bspline
+from schnetgeo.ops.protocol import Backend
 
 RING = torch.tensor([[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]])
 BACK = torch.tensor([2, 4, 0, 5, 1, 3])
@@ -19,29 +21,49 @@ BACK = torch.tensor([2, 4, 0, 5, 1, 3])
 
 @pytest.fixture
 def _afresh():
-    backend._kernels.cache_clear()
+    backend._load.cache_clear()
     yield
-    backend._kernels.cache_clear()
+    backend._load.cache_clear()
 
 
 def tensor_on(device: str, dtype: torch.dtype = torch.float32):
-    """What `kernels` looks at; a device that this machine need not have."""
+    """What `get_backend` looks at; a device that this machine need not have."""
     return SimpleNamespace(device=torch.device(device), dtype=dtype)
 
 
 @pytest.mark.usefixtures("_afresh")
 @pytest.mark.parametrize(
-    ("device", "name"), [("cpu", "cpu"), ("cuda", "cuda"), ("mps", "reference")]
+    ("device", "name"), [("cpu", "numba"), ("cuda", "triton"), ("mps", "torch")]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_each_device_has_its_kernels(device, name, dtype):
+def test_each_device_has_its_backend(device, name, dtype):
     if device == "cuda":
         pytest.importorskip("triton")
-    assert ops.kernels(tensor_on(device, dtype)).__name__ == f"schnetgeo.ops.{name}"
+    assert ops.get_backend(tensor_on(device, dtype)).__name__ == f"schnetgeo.ops.{name}_backend"
+
+
+def functions(module) -> dict[str, list[str]]:
+    """Names of the arguments of a module's public functions in Python."""
+    return {
+        name: [argument for argument in inspect.signature(f).parameters if argument != "self"]
+        for name, f in inspect.getmembers(module, inspect.isfunction)
+        if f.__module__.startswith("schnetgeo.ops") and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("name", ["torch", "numba", "triton"])
+def test_a_backend_has_the_functions_of_the_protocol_and_no_other(name):
+    pytest.importorskip(name)
+    found = functions(importlib.import_module(f"schnetgeo.ops.{name}_backend"))
+    for helper in ("parallel", "serial", "standalone", "match_threads"):
+        found.pop(helper, None)
+    assert found == functions(Backend)
 
 
 def test_half_precision_runs_in_plain_torch():
-    assert ops.kernels(tensor_on("cpu", torch.bfloat16)).__name__ == "schnetgeo.ops.reference"
+    assert (
+        ops.get_backend(tensor_on("cpu", torch.bfloat16)).__name__ == "schnetgeo.ops.torch_backend"
+    )
 
 
 @pytest.mark.usefixtures("_afresh")
@@ -52,11 +74,11 @@ def test_a_missing_compiler_is_told_once(device, package, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
     )
     with pytest.warns(UserWarning, match=f"{package} is not installed.* on {device}; install"):
-        found = ops.kernels(tensor_on(device))
-    assert found.__name__ == "schnetgeo.ops.reference"
+        found = ops.get_backend(tensor_on(device))
+    assert found.__name__ == "schnetgeo.ops.torch_backend"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert ops.kernels(tensor_on(device)) is found
+        assert ops.get_backend(tensor_on(device)) is found
 
 
 def test_features_stored_by_columns():
@@ -70,9 +92,9 @@ def test_features_stored_by_columns():
 
     def results(x, y, table, weights):
         return (
-            ops.conv(x, table, interval, weights, edges),
-            ops.dot(x, y, table, interval, edges),
-            ops.table(x, y, interval, weights, edges, 9),
+            ops.spline_conv(x, table, interval, weights, edges),
+            ops.spline_conv_grad_weights(x, y, table, interval, edges),
+            ops.spline_conv_grad_table(x, y, interval, weights, edges, 9),
         )
 
     for found, expected in zip(results(*columns), results(*rows), strict=True):
@@ -93,7 +115,7 @@ def test_edges_of_atoms_that_are_not_there(shift, message):
 
 def test_importing_the_kernels_leaves_the_number_of_threads():
     program = (
-        "import torch; torch.set_num_threads(1); from schnetgeo.ops import cpu, jit; "
+        "import torch; torch.set_num_threads(1); from schnetgeo.ops import numba_backend, jit; "
         "jit.match_threads(); import numba; print(torch.get_num_threads(), numba.get_num_threads())"
     )
     ran = subprocess.run(

@@ -11,32 +11,42 @@ from torch import nn
 
 from schnetgeo import ops
 from schnetgeo.errors import InputError
-from schnetgeo.ops import Edges, backend, cpu, operators, reference
+from schnetgeo.ops import Edges, backend, numba_backend, operators, torch_backend
 from tests.ops.graphs import random_case
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
+FUNCTIONS = (
+    "spline_conv",
+    "spline_conv_tangent",
+    "edge_gradient",
+    "spline_conv_grad_weights",
+    "spline_conv_grad_table",
+    "spline_conv_grad_table_tangent",
+)
 
 
 def arguments(module, name, case):
     """What a function of a backend takes, and the shape of what it gives."""
     x, y, table, interval, weights, edges = case
     dx, dy, dweights = y.flip(0), x.flip(0), weights.flip(1)
-    by_interval = module.by_interval(interval, table.size(0))
+    by_interval = module.sort_by_interval(interval, table.size(0))
     return {
-        "conv": (x.shape, (x, table, interval, weights)),
-        "conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
-        "slope": (interval.shape, (x, y, table, interval, weights)),
-        "dot": (weights.shape, (x, y, table, interval)),
-        "table": (table.shape, (x, y, by_interval, weights)),
-        "table_tangent": (table.shape, (x, y, dx, dy, by_interval, weights, dweights)),
+        "spline_conv": (x.shape, (x, table, interval, weights)),
+        "spline_conv_tangent": (x.shape, (x, dx, table, interval, weights, dweights)),
+        "edge_gradient": (interval.shape, (x, y, table, interval, weights)),
+        "spline_conv_grad_weights": (weights.shape, (x, y, table, interval)),
+        "spline_conv_grad_table": (table.shape, (x, y, by_interval, weights)),
+        "spline_conv_grad_table_tangent": (
+            table.shape,
+            (x, y, dx, dy, by_interval, weights, dweights),
+        ),
     }[name]
 
 
 def run(module, name, case):
     shape, tensors = arguments(module, name, case)
     # slope adds; the others must write everything
-    out = torch.full(shape, 0.5 if name == "slope" else torch.nan, dtype=case.x.dtype)
+    out = torch.full(shape, 0.5 if name == "edge_gradient" else torch.nan, dtype=case.x.dtype)
     getattr(module, name)(*tensors, case.edges, out)
     return out
 
@@ -59,7 +69,7 @@ def by_hand(case):
        channels=st.integers(1, 9), knots=st.integers(4, 200))  # fmt: skip
 def test_backends_agree(name, dtype, seed, atoms, pairs, channels, knots):
     case = random_case(seed, atoms, pairs, channels, knots, dtype)
-    found, expected = run(cpu, name, case), run(reference, name, case)
+    found, expected = run(numba_backend, name, case), run(torch_backend, name, case)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-13
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=10 * tolerance)
 
@@ -71,30 +81,42 @@ def test_operators_are_derivatives_of_one_form():
         tensor.requires_grad_()
     x_bar, y_bar, table_bar, weights_bar = torch.autograd.grad(by_hand(case), floats)
     x, y, table, interval, weights, edges = case
-    torch.testing.assert_close(ops.conv(x, table, interval, weights, edges), y_bar)
-    torch.testing.assert_close(ops.dot(x, y, table, interval, edges), weights_bar)
-    torch.testing.assert_close(ops.table(x, y, interval, weights, edges, table.size(0)), table_bar)
+    torch.testing.assert_close(ops.spline_conv(x, table, interval, weights, edges), y_bar)
+    torch.testing.assert_close(
+        ops.spline_conv_grad_weights(x, y, table, interval, edges), weights_bar
+    )
+    torch.testing.assert_close(
+        ops.spline_conv_grad_table(x, y, interval, weights, edges, table.size(0)), table_bar
+    )
     back = interval[edges.reverse], weights[edges.reverse]
-    torch.testing.assert_close(ops.conv(y, table, *back, edges), x_bar)
+    torch.testing.assert_close(ops.spline_conv(y, table, *back, edges), x_bar)
 
 
 def functions(case):
     """Each operator as a function of its float arguments alone."""
     x, y, table, interval, weights, edges = case
     return {
-        "conv": (lambda x, c, w: ops.conv(x, c, interval, w, edges), (x, table, weights)),
-        "dot": (lambda x, y, c: ops.dot(x, y, c, interval, edges), (x, y, table)),
-        "table": (
-            lambda x, y, w: ops.table(x, y, interval, w, edges, table.size(0)),
+        "spline_conv": (
+            lambda x, c, w: ops.spline_conv(x, c, interval, w, edges),
+            (x, table, weights),
+        ),
+        "spline_conv_grad_weights": (
+            lambda x, y, c: ops.spline_conv_grad_weights(x, y, c, interval, edges),
+            (x, y, table),
+        ),
+        "spline_conv_grad_table": (
+            lambda x, y, w: ops.spline_conv_grad_table(x, y, interval, w, edges, table.size(0)),
             (x, y, weights),
         ),
     }
 
 
-@pytest.mark.parametrize("name", ["conv", "dot", "table"])
-@pytest.mark.parametrize("module", [cpu, reference])
+@pytest.mark.parametrize(
+    "name", ["spline_conv", "spline_conv_grad_weights", "spline_conv_grad_table"]
+)
+@pytest.mark.parametrize("module", [numba_backend, torch_backend])
 def test_first_and_second_derivatives(monkeypatch, module, name):
-    monkeypatch.setattr("schnetgeo.ops.operators.kernels", lambda like: module)
+    monkeypatch.setattr("schnetgeo.ops.operators.get_backend", lambda like: module)
     # each edge has weights of its own: w and k need not be those of the reverse edge
     case = random_case(atoms=4, pairs=5, channels=2, knots=6)
     random = torch.Generator().manual_seed(1)
@@ -108,7 +130,9 @@ def test_first_and_second_derivatives(monkeypatch, module, name):
     assert torch.autograd.gradgradcheck(function, tensors)
 
 
-@pytest.mark.parametrize("name", ["conv", "dot", "table"])
+@pytest.mark.parametrize(
+    "name", ["spline_conv", "spline_conv_grad_weights", "spline_conv_grad_table"]
+)
 def test_only_what_is_asked_for_is_differentiated(name):
     function, tensors = functions(random_case())[name]
     for index in range(3):
@@ -150,9 +174,9 @@ def test_any_strides():
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_same_bits_again(name):
     case = random_case(atoms=100, pairs=2000, channels=17, knots=300, dtype=torch.float32)
-    first = run(cpu, name, case)
+    first = run(numba_backend, name, case)
     for _ in range(3):
-        assert torch.equal(run(cpu, name, case), first)
+        assert torch.equal(run(numba_backend, name, case), first)
 
 
 def test_the_same_bits_for_any_number_of_threads():
@@ -171,7 +195,10 @@ def test_the_same_bits_for_any_number_of_threads():
         ),
         ({"weights": lambda w: w[:, :3]}, r"weights must have shape \(30, 4\), got \(30, 3\)"),
         ({"weights": lambda w: w[:-1]}, r"weights must have shape \(30, 4\), got \(29, 4\)"),
-        ({"table": lambda c: c[:, :-1]}, r"table must have shape \(12, 5\), got \(12, 4\)"),
+        (
+            {"table": lambda c: c[:, :-1]},
+            r"table must have shape \(12, 5\), got \(12, 4\)",
+        ),
         ({"x": lambda x: x[:-1]}, r"features \(6, 5\), but edges of 7 atoms"),
         ({"x": lambda x: x.float()}, "share type and device, got torch.float32"),
     ],
@@ -183,7 +210,7 @@ def test_bad_arguments(change, message):
         **{name: function(getattr(case, name)) for name, function in change.items()}
     )
     with pytest.raises(RuntimeError, match=message):
-        ops.conv(case.x, case.table, case.interval, case.weights, case.edges)
+        ops.spline_conv(case.x, case.table, case.interval, case.weights, case.edges)
 
 
 def test_devices_must_agree():
@@ -191,7 +218,11 @@ def test_devices_must_agree():
     for tensors in ((table.to("meta"), weights), (table, weights.to("meta"))):
         with pytest.raises(RuntimeError, match="share type and device, got .* and .* on meta"):
             operators._check(
-                interval, edges, 12, x, **dict(zip(("table", "weights"), tensors, strict=True))
+                interval,
+                edges,
+                12,
+                x,
+                **dict(zip(("table", "weights"), tensors, strict=True)),
             )
     with pytest.raises(RuntimeError, match="edges must be on the device of the features, cpu"):
         operators._check(interval.to("meta"), edges, 12, x)
@@ -200,11 +231,11 @@ def test_devices_must_agree():
 def test_features_that_do_not_fit_each_other():
     x, y, table, interval, weights, edges = random_case()
     with pytest.raises(RuntimeError, match=r"y must have shape \(7, 5\), got \(7, 4\)"):
-        ops.dot(x, y[:, :4], table, interval, edges)
+        ops.spline_conv_grad_weights(x, y[:, :4], table, interval, edges)
     with pytest.raises(RuntimeError, match=r"y must have shape \(7, 5\), got \(5, 5\)"):
-        ops.table(x, y[:5], interval, weights, edges, 12)
+        ops.spline_conv_grad_table(x, y[:5], interval, weights, edges, 12)
     with pytest.raises(RuntimeError, match="interval .* of a table with 2"):
-        ops.table(x, y, interval, weights, edges, 5)
+        ops.spline_conv_grad_table(x, y, interval, weights, edges, 5)
 
 
 @pytest.mark.parametrize(
@@ -233,13 +264,15 @@ def test_images_need_their_reverse():
         Edges.of(loops, reverse, 1, torch.tensor([[0, 1, 0], [1, 0, 0]]))
 
 
-@pytest.mark.parametrize("name", ["conv", "dot", "table"])
+@pytest.mark.parametrize(
+    "name", ["spline_conv", "spline_conv_grad_weights", "spline_conv_grad_table"]
+)
 def test_torch_accepts_the_operators(name):
     x, y, table, interval, weights, edges = random_case(atoms=4, pairs=5, channels=2, knots=6)
     given = {
-        "conv": (x, table, interval, weights, *edges),
-        "dot": (x, y, table, interval, *edges),
-        "table": (x, y, interval, weights, *edges, 6),
+        "spline_conv": (x, table, interval, weights, *edges),
+        "spline_conv_grad_weights": (x, y, table, interval, *edges),
+        "spline_conv_grad_table": (x, y, interval, weights, *edges, 6),
     }[name]
     given = [
         t.clone().requires_grad_() if torch.is_tensor(t) and t.is_floating_point() else t
@@ -251,7 +284,7 @@ def test_torch_accepts_the_operators(name):
 class Layer(nn.Module):
     def forward(self, x, table, interval, weights, source, target, start, reverse):
         edges = Edges(source, target, start, reverse)
-        return ops.conv(torch.tanh(x), table, interval, weights, edges).square()
+        return ops.spline_conv(torch.tanh(x), table, interval, weights, edges).square()
 
 
 def test_compile_sees_through_conv():
@@ -272,15 +305,15 @@ def test_export_sees_through_conv():
     x, _, table, interval, weights, edges = random_case()
     given = x, table, interval, weights, *edges
     program = torch.export.export(Layer(), given)
-    assert any("schnetgeo.conv" in str(node.target) for node in program.graph.nodes)
+    assert any("schnetgeo.spline_conv" in str(node.target) for node in program.graph.nodes)
     torch.testing.assert_close(program.module()(*given), Layer()(*given))
 
 
 @pytest.fixture
 def fresh_backends():
-    backend._kernels.cache_clear()
+    backend._load.cache_clear()
     yield
-    backend._kernels.cache_clear()
+    backend._load.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_backends")
@@ -291,16 +324,16 @@ def test_without_numba_torch_computes_after_one_warning(monkeypatch):
     )
     with pytest.warns(UserWarning, match="numba is not installed, so spline filters run several"):
         case = random_case()
-    assert ops.kernels(case.x) is reference
+    assert ops.get_backend(case.x) is torch_backend
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ops.conv(case.x, case.table, case.interval, case.weights, case.edges)
+        found = ops.spline_conv(case.x, case.table, case.interval, case.weights, case.edges)
     expected = torch.zeros_like(found)
-    reference.conv(case.x, case.table, case.interval, case.weights, case.edges, expected)
+    torch_backend.spline_conv(case.x, case.table, case.interval, case.weights, case.edges, expected)
     assert torch.equal(found, expected)
 
 
 def test_which_backend_computes():
-    assert ops.kernels(torch.zeros(1)) is cpu
-    assert ops.kernels(torch.zeros(1, dtype=torch.float64)) is cpu
-    assert ops.kernels(torch.zeros(1, dtype=torch.float16)) is reference
+    assert ops.get_backend(torch.zeros(1)) is numba_backend
+    assert ops.get_backend(torch.zeros(1, dtype=torch.float64)) is numba_backend
+    assert ops.get_backend(torch.zeros(1, dtype=torch.float16)) is torch_backend

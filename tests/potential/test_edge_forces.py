@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.errors import InputError
-from schnetgeo.ops import bspline, cpu, reference
+from schnetgeo.ops import bspline, numba_backend, torch_backend
 from schnetgeo.potential.edge_forces import EdgeForces
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -26,7 +26,7 @@ def edges_of(seed, atoms, count, dtype):
 def measured(module, pos, source, target, offset):
     count = source.numel()
     vectors, distance = pos.new_full((count, 3), torch.nan), pos.new_full((count,), torch.nan)
-    module.measure(pos, source, target, offset, vectors, distance)
+    module.edge_lengths(pos, source, target, offset, vectors, distance)
     return vectors, distance
 
 
@@ -37,16 +37,16 @@ def measured(module, pos, source, target, offset):
 def test_lengths_and_forces(dtype, periodic, seed, atoms, count):
     pos, source, target, offset = edges_of(seed, atoms, count, dtype)
     offset = offset if periodic else None
-    found = measured(cpu, pos, source, target, offset)
-    expected = measured(reference, pos, source, target, offset)
+    found = measured(numba_backend, pos, source, target, offset)
+    expected = measured(torch_backend, pos, source, target, offset)
     torch.testing.assert_close(found, expected)
     slope = torch.randn(count, generator=torch.Generator().manual_seed(seed)).to(dtype)
     y = torch.randn(atoms, 3, generator=torch.Generator().manual_seed(seed)).to(dtype)
     outs = []
-    for module in (cpu, reference):
+    for module in (numba_backend, torch_backend):
         forces, along = torch.ones_like(pos), torch.full_like(slope, torch.nan)
         module.add_forces(slope, *expected, source, target, forces)
-        module.along(y, *expected, source, target, along)
+        module.add_forces_vjp(y, *expected, source, target, along)
         outs.append((forces, along))
     torch.testing.assert_close(*outs)
     forces, along = outs[0]
@@ -60,7 +60,7 @@ def test_forces_are_minus_the_gradient(dtype):
     random = torch.Generator().manual_seed(1)
     pos = torch.randn(6, 3, generator=random).to(dtype).requires_grad_()
     source, target = torch.tensor([0, 1, 2, 5, 3, 3]), torch.tensor([1, 0, 4, 2, 5, 4])
-    vectors, distance = measured(cpu, pos.detach(), source, target, None)
+    vectors, distance = measured(numba_backend, pos.detach(), source, target, None)
     lengths = (pos[source] - pos[target]).norm(dim=1)
     (gradient,) = torch.autograd.grad(lengths.pow(3).sum(), pos)
     slope = 3 * distance.square()
@@ -69,7 +69,7 @@ def test_forces_are_minus_the_gradient(dtype):
     torch.testing.assert_close(forces, -gradient)
 
 
-@pytest.mark.parametrize("module", [cpu, reference])
+@pytest.mark.parametrize("module", [numba_backend, torch_backend])
 @pytest.mark.parametrize("wrong", [-1, 5])
 def test_edges_to_atoms_that_are_not_there(module, wrong):
     pos, index = torch.zeros(5, 3), torch.tensor([0, 1, wrong])
@@ -86,12 +86,12 @@ def test_places_and_the_envelope(dtype):
     tail = torch.tensor([0.0, 5.0, 5.1, 1e9, math.nan])
     distance = torch.cat([torch.linspace(0.31, 4.999, 400), tail]).to(dtype)
     outs = []
-    for module in (cpu, reference):
+    for module in (numba_backend, torch_backend):
         f, df = torch.empty_like(distance), torch.empty_like(distance)
-        module.cosine(distance, 5.0, f, df)
+        module.cosine_cutoff(distance, 5.0, f, df)
         interval = torch.full((len(distance),), -9)
         weights, slopes = distance.new_full((2, len(distance), 4), torch.nan)
-        module.place(distance, f, df, grid, interval, weights, slopes)
+        module.knot_weights(distance, f, df, grid, interval, weights, slopes)
         assert ((interval >= 0) & (interval <= grid.count - 4)).all()
         knots = torch.arange(grid.count).to(dtype)
         values = (weights * knots[interval.unsqueeze(1) + torch.arange(4)]).sum(1)
@@ -111,4 +111,8 @@ def test_places_and_the_envelope(dtype):
 @pytest.mark.parametrize("numbers", [[], [3], [1, 1, 2], [1, 2, 1], [2, 1]])
 def test_order(numbers):
     tensor = torch.tensor(numbers, dtype=torch.long)
-    assert cpu.ascending(tensor) == reference.ascending(tensor) == (numbers == sorted(numbers))
+    assert (
+        numba_backend.is_sorted(tensor)
+        == torch_backend.is_sorted(tensor)
+        == (numbers == sorted(numbers))
+    )

@@ -12,7 +12,7 @@ from numba import prange
 from torch import Tensor
 
 from schnetgeo.errors import InputError
-from schnetgeo.ops import reference, threads
+from schnetgeo.ops import threads, torch_backend
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
@@ -22,34 +22,33 @@ from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
     serial,
     standalone,
 )
-from schnetgeo.ops.reference import SMALLEST, copy_padded  # noqa: F401
+from schnetgeo.ops.torch_backend import SMALLEST, copy_padded  # noqa: F401
 
 _BLOCKS = 64  # of neighboring knots, each summed by one thread
 _EDGES = 2048  # that another thread is worth
 _CHUNK = 2048  # numbers that one thread takes through an activation
 
 
-def prepare(tensor: Tensor) -> np.ndarray:
-    """What the functions below take for a tensor: converting once saves microseconds a call."""
+def as_array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def ascending(numbers) -> bool:
-    return _ascending(prepare(numbers))
+def is_sorted(numbers) -> bool:
+    return _is_sorted(as_array(numbers))
 
 
-def starts(source, target, reverse, shift, num):
+def row_pointers(source, target, reverse, shift, num):
     crossed = shift.numpy() if shift is not None else np.empty((0, 3), np.int64)
     start = first_edges(*_arrays(source, target, reverse), crossed, num)
     if start[0] < 0:
-        return reference.starts(source, target, reverse, shift, num)
+        return torch_backend.row_pointers(source, target, reverse, shift, num)
     return torch.from_numpy(start)
 
 
-def measure(pos, source, target, offset, vectors, distance):
+def edge_lengths(pos, source, target, offset, vectors, distance):
     offset = pos[:0] if offset is None else offset
     arrays = _arrays(pos, source, target, offset, vectors, distance)
-    if _measure(*arrays):
+    if _edge_lengths(*arrays):
         raise InputError(f"edge_index must lie in 0 … {len(pos) - 1}; build edges with with_edges")
 
 
@@ -57,78 +56,77 @@ def add_forces(slope, vectors, distance, source, target, out):
     _add_forces(*_arrays(slope, vectors, distance, source, target, out))
 
 
-def along(y, vectors, distance, source, target, out):
-    _along(*_arrays(y, vectors, distance, source, target, out))
+def add_forces_vjp(y, vectors, distance, source, target, out):
+    _add_forces_vjp(*_arrays(y, vectors, distance, source, target, out))
 
 
-def cosine(distance, cutoff: float, f, df):
+def cosine_cutoff(distance, cutoff: float, f, df):
     arrays, count = _arrays(distance, f, df), distance.numel()
     tasks = min(threads.num_threads(), 1 + count // _EDGES)
 
     def run(task: int) -> None:
-        _cosine(cutoff, *(a[task * count // tasks : (task + 1) * count // tasks] for a in arrays))
+        part = (a[task * count // tasks : (task + 1) * count // tasks] for a in arrays)
+        _cosine_cutoff(cutoff, *part)
 
     threads.run(run, tasks)
 
 
-def place(distance, f, df, grid: Grid, interval, weights, slopes):
-    _place(*_arrays(distance, f, df), grid, *_arrays(interval, weights, slopes))
+def knot_weights(distance, f, df, grid: Grid, interval, weights, slopes):
+    _knot_weights(*_arrays(distance, f, df), grid, *_arrays(interval, weights, slopes))
 
 
-def conv(x, table, interval, weights, edges: Edges, out):
-    _conv(*_arrays(x, table, interval, weights, edges.source, edges.start, out))
+def spline_conv(x, table, interval, weights, edges: Edges, out):
+    _spline_conv(*_arrays(x, table, interval, weights, edges.source, edges.start, out))
 
 
-def conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
+def spline_conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
     graph = edges.source, edges.start
-    _conv_tangent(*_arrays(x, dx, table, interval, weights, dweights, *graph, out))
+    _spline_conv_tangent(*_arrays(x, dx, table, interval, weights, dweights, *graph, out))
 
 
-def slope(x, y, table, interval, slopes, edges: Edges, out):
-    _slope(*_arrays(x, y, table, interval, slopes, edges.source, edges.start, out))
+def edge_gradient(x, y, table, interval, slopes, edges: Edges, out):
+    _edge_gradient(*_arrays(x, y, table, interval, slopes, edges.source, edges.start, out))
 
 
-def dot(x, y, table, interval, edges: Edges, out):
-    _dot(*_arrays(x, y, table, interval, edges.source, edges.start, out))
+def spline_conv_grad_weights(x, y, table, interval, edges: Edges, out):
+    _spline_conv_grad_weights(*_arrays(x, y, table, interval, edges.source, edges.start, out))
 
 
-def by_interval(interval, num_knots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges ordered by interval, stably, and where each interval begins."""
-    return _by_interval(*_arrays(interval), num_knots)
+def sort_by_interval(interval, num_knots: int) -> tuple[np.ndarray, np.ndarray]:
+    return _sort_by_interval(*_arrays(interval), num_knots)
 
 
-def table(x, y, sorted_edges, weights, edges: Edges, out):
+def spline_conv_grad_table(x, y, sorted_edges, weights, edges: Edges, out):
     graph = edges.source, edges.target
-    _table(*_arrays(x, y), *sorted_edges, *_arrays(weights, *graph, out))
+    _spline_conv_grad_table(*_arrays(x, y), *sorted_edges, *_arrays(weights, *graph, out))
 
 
-def table_tangent(x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out):
+def spline_conv_grad_table_tangent(
+    x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out
+):
     arrays = _arrays(weights, dweights, edges.source, edges.target, out)
-    _table_tangent(*_arrays(x, y, dx, dy), *sorted_edges, *arrays)
+    _spline_conv_grad_table_tangent(*_arrays(x, y, dx, dy), *sorted_edges, *arrays)
 
 
-def softplus(h, value, first, second):
-    """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
+def shifted_softplus(h, value, first, second):
     h, *out = (t.reshape(-1) for t in _arrays(h, value, first, second))
-    _softplus(h, *out)
+    _shifted_softplus(h, *out)
 
 
-def coefficients(samples, out):
-    """As `bspline.coefficients`."""
-    _coefficients(*_arrays(samples, out))
+def spline_coefficients(samples, out):
+    _spline_coefficients(*_arrays(samples, out))
 
 
-def coefficients_adjoint(bar, out):
-    """As `bspline.coefficients_adjoint`."""
-    _coefficients_adjoint(*_arrays(bar, out))
+def spline_coefficients_transpose(bar, out):
+    _spline_coefficients_transpose(*_arrays(bar, out))
 
 
 def _arrays(*tensors) -> list[np.ndarray]:
-    return [t if isinstance(t, np.ndarray) else prepare(t) for t in tensors]
+    return [t if isinstance(t, np.ndarray) else as_array(t) for t in tensors]
 
 
 @serial
-def _measure(pos, source, target, offset, vectors, distance):
+def _edge_lengths(pos, source, target, offset, vectors, distance):
     """The number of edges that name no atoms."""
     wrong, atoms = 0, pos.shape[0]
     for e in range(source.shape[0]):
@@ -156,7 +154,7 @@ def _add_forces(slope, vectors, distance, source, target, out):
 
 
 @serial
-def _along(y, vectors, distance, source, target, out):
+def _add_forces_vjp(y, vectors, distance, source, target, out):
     for e in range(out.shape[0]):
         i, j, r = target[e], source[e], vectors[e]
         product = (y[i, 0] - y[j, 0]) * r[0] + (y[i, 1] - y[j, 1]) * r[1]
@@ -165,7 +163,7 @@ def _along(y, vectors, distance, source, target, out):
 
 
 @serial
-def _cosine(cutoff, distance, f, df):
+def _cosine_cutoff(cutoff, distance, f, df):
     number = distance.dtype.type
     scale, half = number(math.pi / cutoff), number(0.5)
     for e in range(distance.shape[0]):
@@ -177,7 +175,7 @@ def _cosine(cutoff, distance, f, df):
 
 
 @serial
-def _place(distance, f, df, grid, interval, weights, slopes):
+def _knot_weights(distance, f, df, grid, interval, weights, slopes):
     number = distance.dtype.type
     for e in range(distance.shape[0]):
         u = distance[e] / grid.spacing - grid.first if distance[e] < grid.cutoff else 0.0
@@ -189,7 +187,7 @@ def _place(distance, f, df, grid, interval, weights, slopes):
 
 
 @parallel
-def _conv(x, table, interval, weights, source, start, out):
+def _spline_conv(x, table, interval, weights, source, start, out):
     for i in prange(x.shape[0]):
         out[i] = 0
         for e in range(start[i], start[i + 1]):
@@ -201,7 +199,7 @@ def _conv(x, table, interval, weights, source, start, out):
 
 
 @parallel
-def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out):
+def _spline_conv_tangent(x, dx, table, interval, weights, dweights, source, start, out):
     for i in prange(x.shape[0]):
         out[i] = 0
         for e in range(start[i], start[i + 1]):
@@ -215,13 +213,13 @@ def _conv_tangent(x, dx, table, interval, weights, dweights, source, start, out)
 
 
 @parallel
-def _slope(x, y, table, interval, slopes, source, start, out):
+def _edge_gradient(x, y, table, interval, slopes, source, start, out):
     for i in prange(x.shape[0]):
-        _add_slopes(x, y, table, interval, slopes, source, i, (start[i], start[i + 1]), out)
+        _add_edge_gradients(x, y, table, interval, slopes, source, i, (start[i], start[i + 1]), out)
 
 
 @standalone  # compiled once, so that sums have the same bits with and without threads
-def _add_slopes(x, y, table, interval, slopes, source, i, edges, out):
+def _add_edge_gradients(x, y, table, interval, slopes, source, i, edges, out):
     for e in range(edges[0], edges[1]):
         j, k, total = source[e], interval[e], x.dtype.type(0)
         d0, d1, d2, d3 = slopes[e, 0], slopes[e, 1], slopes[e, 2], slopes[e, 3]
@@ -232,7 +230,7 @@ def _add_slopes(x, y, table, interval, slopes, source, i, edges, out):
 
 
 @parallel
-def _dot(x, y, table, interval, source, start, out):
+def _spline_conv_grad_weights(x, y, table, interval, source, start, out):
     zero = x.dtype.type(0)
     for i in prange(x.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -248,7 +246,7 @@ def _dot(x, y, table, interval, source, start, out):
 
 
 @parallel
-def _table(x, y, order, first, weights, source, target, out):
+def _spline_conv_grad_table(x, y, order, first, weights, source, target, out):
     out[:] = 0
     # a block writes three rows into the next one: even blocks first, then odd ones
     size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
@@ -277,7 +275,9 @@ def _table(x, y, order, first, weights, source, target, out):
 
 
 @parallel
-def _table_tangent(x, y, dx, dy, order, first, weights, dweights, source, target, out):
+def _spline_conv_grad_table_tangent(
+    x, y, dx, dy, order, first, weights, dweights, source, target, out
+):
     out[:] = 0
     size = max(4, (out.shape[0] + _BLOCKS - 1) // _BLOCKS)
     blocks = (out.shape[0] + size - 1) // size
@@ -307,7 +307,7 @@ def _table_tangent(x, y, dx, dy, order, first, weights, dweights, source, target
 
 
 @parallel
-def _softplus(h, value, first, second):
+def _shifted_softplus(h, value, first, second):
     for chunk in prange((h.shape[0] + _CHUNK - 1) // _CHUNK):
         part = slice(chunk * _CHUNK, min((chunk + 1) * _CHUNK, h.shape[0]))
         value[part] = h[part]
@@ -316,20 +316,20 @@ def _softplus(h, value, first, second):
 
 
 @parallel
-def _coefficients(samples, out):
+def _spline_coefficients(samples, out):
     for m in prange(out.shape[0]):
         coefficient(samples, m, out[m])
 
 
 @parallel
-def _coefficients_adjoint(bar, out):
+def _spline_coefficients_transpose(bar, out):
     for m in prange(out.shape[0]):
         out[m] = 0
         add_coefficient_adjoint(bar, m, out[m])
 
 
 @serial
-def _ascending(numbers):
+def _is_sorted(numbers):
     falls = 0
     for e in range(1, numbers.shape[0]):
         falls += numbers[e] < numbers[e - 1]
@@ -411,7 +411,7 @@ def add_coefficient_adjoint(bar, m, out):
 
 
 @serial
-def _by_interval(interval, num_knots):
+def _sort_by_interval(interval, num_knots):
     """A counting sort."""
     first = np.zeros(num_knots + 1, np.int64)
     for k in interval:

@@ -1,7 +1,7 @@
 """The Triton kernels against plain torch: on a GPU, and on the CPU under Triton's interpreter.
 
 Triton decides on import whether it interprets, so `test_under_the_interpreter` runs this file
-again in a process of its own, as does TRITON_INTERPRET=1 python -m pytest tests/ops/test_cuda.py.
+again in a process of its own, as does TRITON_INTERPRET=1 python -m pytest on this file.
 """
 
 import os
@@ -18,20 +18,39 @@ from torch_geometric.data import Batch
 import schnetgeo as sg
 from schnetgeo.data.neighbors import with_edges
 from schnetgeo.engine.engine import Reading
-from schnetgeo.ops import backend, reference
+from schnetgeo.ops import backend, torch_backend
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
 
 triton = pytest.importorskip("triton")
 
-from schnetgeo.ops import cuda  # noqa: E402
+from schnetgeo.ops import triton_backend  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
-FUNCTIONS = ("conv", "conv_tangent", "slope", "dot", "table", "table_tangent")
+FUNCTIONS = (
+    "spline_conv",
+    "spline_conv_tangent",
+    "edge_gradient",
+    "spline_conv_grad_weights",
+    "spline_conv_grad_table",
+    "spline_conv_grad_table_tangent",
+)
 KERNELS = (
-    *("_conv", "_slope", "_dot", "_table", "_merge"),
-    *("_copy_padded", "_place", "_softplus", "_coefficients", "_coefficients_adjoint"),
+    *(
+        "_spline_conv",
+        "_edge_gradient",
+        "_spline_conv_grad_weights",
+        "_spline_conv_grad_table",
+        "_merge",
+    ),
+    *(
+        "_copy_padded",
+        "_knot_weights",
+        "_shifted_softplus",
+        "_spline_coefficients",
+        "_spline_coefficients_transpose",
+    ),
 )
 KNOTS = 12
 
@@ -70,32 +89,32 @@ class Problem:
     def run(self, kernels, name: str, dtype=torch.float64, device="cpu") -> torch.Tensor:
         """What a function makes of ones: most overwrite them, `slope` adds to them."""
         arguments, shape = {
-            "conv": ((self.x, self.c, self.interval, self.w), self.x.shape),
-            "conv_tangent": (
+            "spline_conv": ((self.x, self.c, self.interval, self.w), self.x.shape),
+            "spline_conv_tangent": (
                 (self.x, self.dx, self.c, self.interval, self.w, self.dw),
                 self.x.shape,
             ),
-            "slope": ((self.x, self.y, self.c, self.interval, self.w), self.interval.shape),
-            "dot": ((self.x, self.y, self.c, self.interval), self.w.shape),
-            "table": ((self.x, self.y, self.interval, self.w), self.c.shape),
-            "table_tangent": (
+            "edge_gradient": ((self.x, self.y, self.c, self.interval, self.w), self.interval.shape),
+            "spline_conv_grad_weights": ((self.x, self.y, self.c, self.interval), self.w.shape),
+            "spline_conv_grad_table": ((self.x, self.y, self.interval, self.w), self.c.shape),
+            "spline_conv_grad_table_tangent": (
                 (self.x, self.y, self.dx, self.dy, self.interval, self.w, self.dw),
                 self.c.shape,
             ),
         }[name]
         arguments = [t.to(device, dtype if t.is_floating_point() else None) for t in arguments]
-        if name.startswith("table"):
-            at = 2 if name == "table" else 4
-            arguments[at] = kernels.by_interval(arguments[at], KNOTS)
-        edges = Edges(*(kernels.prepare(t.to(device)) for t in self.edges))
+        if name.startswith("spline_conv_grad_table"):
+            at = 2 if name == "spline_conv_grad_table" else 4
+            arguments[at] = kernels.sort_by_interval(arguments[at], KNOTS)
+        edges = Edges(*(kernels.as_array(t.to(device)) for t in self.edges))
         out = torch.ones(shape, dtype=dtype, device=device)
         getattr(kernels, name)(*arguments, edges, out)
         return out.cpu()
 
 
 def assert_agree(problem: Problem, name: str, dtype: torch.dtype):
-    found = problem.run(cuda, name, dtype, DEVICE)
-    expected = problem.run(reference, name)
+    found = problem.run(triton_backend, name, dtype, DEVICE)
+    expected = problem.run(torch_backend, name)
     assert found.dtype == dtype
     scale = float(expected.abs().max()) if expected.numel() else 1.0
     tolerance = {torch.float32: 1e-6, torch.float64: 1e-14}[dtype] * scale
@@ -114,9 +133,9 @@ def test_agrees_with_plain_torch(name, channels, dtype):
 
 @runs
 @pytest.mark.parametrize("edges", [1, 3, 7, 1000])
-@pytest.mark.parametrize("name", ["table", "table_tangent"])
+@pytest.mark.parametrize("name", ["spline_conv_grad_table", "spline_conv_grad_table_tangent"])
 def test_programs_share_the_edges_of_intervals(monkeypatch, name, edges):
-    monkeypatch.setattr(cuda, "_FEWEST", edges)
+    monkeypatch.setattr(triton_backend, "_FEWEST", edges)
     assert_agree(Problem(9, 5), name, torch.float64)
 
 
@@ -133,7 +152,7 @@ def test_places_on_the_knots(count, dtype):
         interval = torch.zeros(count, dtype=torch.long, device=device)
         weights, slopes = torch.zeros(2, count, 4, dtype=dtype, device=device)
         arguments = (t.to(device) for t in (r, f, df))
-        kernels.place(*arguments, grid, interval, weights, slopes)
+        kernels.knot_weights(*arguments, grid, interval, weights, slopes)
         places = interval.unsqueeze(1) + torch.arange(4, device=device)
         rows = [torch.zeros(count, grid.count, dtype=dtype, device=device) for _ in range(2)]
         # a place may belong to either of two intervals, whose splines agree there
@@ -142,8 +161,8 @@ def test_places_on_the_knots(count, dtype):
         return [t.cpu() for t in rows]
 
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
-    expected = run(reference, "cpu")
-    torch.testing.assert_close(run(cuda, DEVICE), expected, rtol=0, atol=tolerance)
+    expected = run(torch_backend, "cpu")
+    torch.testing.assert_close(run(triton_backend, DEVICE), expected, rtol=0, atol=tolerance)
 
 
 @runs
@@ -155,14 +174,16 @@ def test_softplus_and_coefficients(dtype):
     def run(kernels, device):
         like = h.to(device)
         softplus = [torch.zeros_like(like) for _ in range(3)]
-        kernels.softplus(like, *softplus)
+        kernels.shifted_softplus(like, *softplus)
         smaller, larger = like.new_zeros(35, 45), like.new_zeros(39, 45)
-        kernels.coefficients(like, smaller)
-        kernels.coefficients_adjoint(like, larger)
+        kernels.spline_coefficients(like, smaller)
+        kernels.spline_coefficients_transpose(like, larger)
         return [t.cpu() for t in (*softplus, smaller, larger)]
 
-    expected = run(reference, "cpu")
-    torch.testing.assert_close(run(cuda, DEVICE), expected, rtol=tolerance, atol=10 * tolerance)
+    expected = run(torch_backend, "cpu")
+    torch.testing.assert_close(
+        run(triton_backend, DEVICE), expected, rtol=tolerance, atol=10 * tolerance
+    )
 
 
 @runs
@@ -179,7 +200,10 @@ def test_rows_may_lie_anywhere_in_memory(name):
     for key in ("x", "y", "dx", "dy", "c", "w", "dw"):
         setattr(spread, key, getattr(spread, key).t().contiguous().t())
     spread.interval = spread.interval.repeat_interleave(2)[::2]
-    expected, found = problem.run(cuda, name, device=DEVICE), spread.run(cuda, name, device=DEVICE)
+    expected, found = (
+        problem.run(triton_backend, name, device=DEVICE),
+        spread.run(triton_backend, name, device=DEVICE),
+    )
     assert torch.equal(found, expected)
 
 
@@ -191,10 +215,10 @@ def test_an_edge_beyond_the_table_gives_nan(interval):
     there = torch.arange(problem.interval.numel()) == 5
     atom = torch.arange(11) == problem.edges.target[5]
     for name in FUNCTIONS:
-        wrong = problem.run(cuda, name, device=DEVICE).isnan()
-        if name.startswith("conv"):
+        wrong = problem.run(triton_backend, name, device=DEVICE).isnan()
+        if name in ("spline_conv", "spline_conv_tangent"):
             assert torch.equal(wrong, atom.unsqueeze(1).expand_as(wrong))
-        elif name.startswith("table"):
+        elif name.startswith("spline_conv_grad_table"):
             assert wrong.all()
         else:
             assert torch.equal(wrong.reshape(there.numel(), -1).all(1), there)
@@ -218,7 +242,7 @@ def test_a_training_step(monkeypatch, architecture):
 
     expected = step("cpu")
     if INTERPRETED:
-        monkeypatch.setattr(backend, "_kernels", lambda device_type: cuda)
+        monkeypatch.setattr(backend, "_load", lambda device_type: triton_backend)
         monkeypatch.setattr(Reading, "_compiled", lambda *arguments: None)
     torch.testing.assert_close(step(DEVICE), expected, rtol=1e-9, atol=1e-11)
 
@@ -241,15 +265,15 @@ def test_copies_with_padding(atoms, edges, dtype):
         kernels.copy_padded(tuple(t.to(device) for t in batch), longer, 5.0)
         return [t.cpu() for t in longer]
 
-    torch.testing.assert_close(run(cuda, DEVICE), run(reference, "cpu"))
+    torch.testing.assert_close(run(triton_backend, DEVICE), run(torch_backend, "cpu"))
 
 
 @compiles
 @runs
-@pytest.mark.parametrize("name", ["conv_tangent", "table_tangent"])
+@pytest.mark.parametrize("name", ["spline_conv_tangent", "spline_conv_grad_table_tangent"])
 def test_the_same_bits_on_every_run(name):
     problem = Problem(100, 64)
-    first, *others = (problem.run(cuda, name, torch.float32, DEVICE) for _ in range(3))
+    first, *others = (problem.run(triton_backend, name, torch.float32, DEVICE) for _ in range(3))
     assert all(torch.equal(other, first) for other in others)
 
 
@@ -261,7 +285,7 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     from triton.compiler import ASTSource
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = getattr(cuda, kernel)
+    function = getattr(triton_backend, kernel)
     constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     whole = "interval source target start order first z to_z to_start to_source to_target"

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
-from schnetgeo.ops.reference import (  # noqa: F401
+from schnetgeo.ops.torch_backend import (  # noqa: F401
     add_forces,
-    along,
-    ascending,
-    cosine,
-    measure,
-    starts,
+    add_forces_vjp,
+    cosine_cutoff,
+    edge_lengths,
+    is_sorted,
+    row_pointers,
 )
 
 
@@ -42,80 +42,88 @@ _PROGRAMS = 4096  # that share the edges for a table
 _FEWEST = 32  # edges that one of them takes
 
 
-def prepare(tensor: Tensor) -> Tensor:
-    """What the functions below take for a tensor that many calls share."""
+def as_array(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous()
 
 
 def copy_padded(batch: tuple[Tensor, ...], arrays: tuple[Tensor, ...], cutoff: float):
-    """As `reference.copy_padded`."""
     sizes = batch[0].numel(), batch[3].numel(), arrays[0].numel(), arrays[3].numel()
     grid = (triton.cdiv(max(sizes[2:]) + 1, _ELEMENTS),)
     with torch.cuda.device_of(batch[0]):
         _copy_padded[grid](*batch, *arrays, *sizes, cutoff, BLOCK=_ELEMENTS)
 
 
-def conv(x, table, interval, weights, edges: Edges, out):
-    _run_conv(x, x, table, interval, weights, weights, edges, out, tangent=False)
+def spline_conv(x, table, interval, weights, edges: Edges, out):
+    _run_spline_conv(x, x, table, interval, weights, weights, edges, out, tangent=False)
 
 
-def conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
-    _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent=True)
+def spline_conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
+    _run_spline_conv(x, dx, table, interval, weights, dweights, edges, out, tangent=True)
 
 
-def slope(x, y, table, interval, slopes, edges: Edges, out):
+def edge_gradient(x, y, table, interval, slopes, edges: Edges, out):
     tensors = x, y, table, interval, slopes, edges.source, edges.start
-    _launch(_slope, _SLOPE, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+    _launch(_edge_gradient, _SLOPE, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
 
 
-def dot(x, y, table, interval, edges: Edges, out):
+def spline_conv_grad_weights(x, y, table, interval, edges: Edges, out):
     tensors = x, y, table, interval, edges.source, edges.start
-    _launch(_dot, _DOT, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
+    _launch(
+        _spline_conv_grad_weights,
+        _DOT,
+        (x.size(0),),
+        tensors,
+        out,
+        x.size(1),
+        last=table.size(0) - 4,
+    )
 
 
-def by_interval(interval, num_knots: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Intervals in order, the edges they belong to, and where each interval begins."""
+def sort_by_interval(interval, num_knots: int) -> tuple[Tensor, Tensor, Tensor]:
     key, order = interval.int().sort(stable=True)
     numbers = torch.arange(max(num_knots - 2, 1), dtype=key.dtype, device=key.device)
     return key, order, torch.searchsorted(key, numbers)
 
 
-def table(x, y, sorted_edges, weights, edges: Edges, out):
-    _run_table(x, y, x, y, sorted_edges, weights, weights, edges, out, tangent=False)
+def spline_conv_grad_table(x, y, sorted_edges, weights, edges: Edges, out):
+    _run_grad_table(x, y, x, y, sorted_edges, weights, weights, edges, out, tangent=False)
 
 
-def table_tangent(x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out):
-    _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent=True)
+def spline_conv_grad_table_tangent(
+    x, y, dx, dy, sorted_edges, weights, dweights, edges: Edges, out
+):
+    _run_grad_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent=True)
 
 
-def place(distance, f, df, grid: Grid, interval, weights, slopes):
+def knot_weights(distance, f, df, grid: Grid, interval, weights, slopes):
     tensors = distance, f, df, interval, weights, slopes
     scalars = distance.numel(), grid.first, grid.count - 4
-    _elementwise(_place, tensors, scalars, SPACING=grid.spacing, CUTOFF=grid.cutoff)
+    _elementwise(_knot_weights, tensors, scalars, SPACING=grid.spacing, CUTOFF=grid.cutoff)
 
 
-def softplus(h, value, first, second):
-    """ln(½ eʰ + ½) and its derivatives, σ and σ (1 − σ)."""
-    _elementwise(_softplus, (h, value, first, second), (h.numel(),))
+def shifted_softplus(h, value, first, second):
+    _elementwise(_shifted_softplus, (h, value, first, second), (h.numel(),))
 
 
-def coefficients(samples, out):
-    """As `bspline.coefficients`."""
-    _elementwise(_coefficients, (samples, out), (out.numel(), out.size(1)))
+def spline_coefficients(samples, out):
+    _elementwise(_spline_coefficients, (samples, out), (out.numel(), out.size(1)))
 
 
-def coefficients_adjoint(bar, out):
-    """As `bspline.coefficients_adjoint`."""
-    _elementwise(_coefficients_adjoint, (bar, out), (out.numel(), bar.numel(), bar.size(1)))
+def spline_coefficients_transpose(bar, out):
+    _elementwise(
+        _spline_coefficients_transpose, (bar, out), (out.numel(), bar.numel(), bar.size(1))
+    )
 
 
-def _run_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
+def _run_spline_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
     tensors = x, dx, table, interval, weights, dweights, edges.source, edges.start
     grid = x.size(0), triton.cdiv(x.size(1), _CONV.channels)
-    _launch(_conv, _CONV, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent)
+    _launch(
+        _spline_conv, _CONV, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent
+    )
 
 
-def _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent):
+def _run_grad_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangent):
     channels, intervals = x.size(1), max(out.size(0) - 3, 0)
     key, order, first = sorted_edges
     chunk = max(_FEWEST, triton.cdiv(order.numel(), _PROGRAMS))
@@ -126,7 +134,14 @@ def _run_table(x, y, dx, dy, sorted_edges, weights, dweights, edges, out, tangen
     if chunks:
         tensors = x, y, dx, dy, weights, dweights, edges.source, edges.target, key, order, first
         _launch(
-            _table, _TABLE, (chunks, blocks), tensors, parts, channels, **sizes, TANGENT=tangent
+            _spline_conv_grad_table,
+            _TABLE,
+            (chunks, blocks),
+            tensors,
+            parts,
+            channels,
+            **sizes,
+            TANGENT=tangent,
         )
     _launch(_merge, _TABLE, (out.size(0), blocks), (parts, first), out, channels, **sizes)
 
@@ -175,7 +190,7 @@ def _copy_padded(
 
 
 @triton.jit
-def _place(
+def _knot_weights(
     distance, f, df, interval, weights, slopes, size, begin, last,
     SPACING: tl.constexpr, CUTOFF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -201,7 +216,7 @@ def _place(
 
 
 @triton.jit
-def _softplus(h, value, first, second, size, BLOCK: tl.constexpr):
+def _shifted_softplus(h, value, first, second, size, BLOCK: tl.constexpr):
     n = _numbers(BLOCK)
     x = tl.load(h + n, mask=n < size, other=0)
     small = tl.exp(-tl.abs(x))
@@ -212,7 +227,7 @@ def _softplus(h, value, first, second, size, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _coefficients(samples, out, size, channels, BLOCK: tl.constexpr):
+def _spline_coefficients(samples, out, size, channels, BLOCK: tl.constexpr):
     n = _numbers(BLOCK)
     near = tl.load(samples + channels + n, mask=n < size, other=0)
     before = tl.load(samples + n, mask=n < size, other=0)
@@ -221,7 +236,7 @@ def _coefficients(samples, out, size, channels, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _coefficients_adjoint(bar, out, size, inner, channels, BLOCK: tl.constexpr):
+def _spline_coefficients_transpose(bar, out, size, inner, channels, BLOCK: tl.constexpr):
     n = _numbers(BLOCK)
     m = n - channels
     near = tl.load(bar + m, mask=(m >= 0) & (m < inner), other=0)
@@ -241,7 +256,7 @@ def _weight(weights, e, q, real):
 
 
 @triton.jit
-def _conv(
+def _spline_conv(
     x, dx, table, interval, weights, dweights, source, start, out, channels, last,
     TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -271,7 +286,7 @@ def _conv(
 
 
 @triton.jit
-def _slope(
+def _edge_gradient(
     x, y, table, interval, slopes, source, start, out, channels, last,
     EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -296,7 +311,7 @@ def _slope(
 
 
 @triton.jit
-def _dot(
+def _spline_conv_grad_weights(
     x, y, table, interval, source, start, out, channels, last,
     EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -320,7 +335,7 @@ def _dot(
 
 
 @triton.jit(do_not_specialize=["edges", "chunk"])
-def _table(
+def _spline_conv_grad_table(
     x, y, dx, dy, weights, dweights, source, target, key, order, first, parts, channels,
     intervals, edges, chunk,
     TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
