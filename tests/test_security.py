@@ -225,7 +225,7 @@ def small_model(path, **header):
 
 def test_7_a_model_file_names_classes_and_calls_nothing(here, capsys):
     for name in ("os.mkdir", "subprocess.Popen", "schnetgeo.datasets.demo.Demo", "builtins.exec"):
-        small_model("a.safetensors", **{"class": name, "arguments": {"path": "made"}})
+        small_model("a.safetensors", **{"class": name, "hyperparameters": {"path": "made"}})
         refusal(capsys, "evaluate", "a.safetensors", "none.xyz")
         if not name.startswith("schnetgeo"):
             refusal(capsys, "evaluate", "a.safetensors", "none.xyz", "--classes", name)
@@ -233,7 +233,7 @@ def test_7_a_model_file_names_classes_and_calls_nothing(here, capsys):
 
 
 def test_8_a_model_is_no_larger_than_its_file(here):
-    small_model("a.safetensors", arguments={"channels": 9000})
+    small_model("a.safetensors", hyperparameters={"channels": 9000})
     with pytest.raises(InputError, match="asks for a model far larger"):
         sg.load("a.safetensors")
 
