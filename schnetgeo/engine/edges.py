@@ -13,6 +13,8 @@ from schnetgeo.engine.knots import Knots
 from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.ops import bspline
 
+_COSINE = CosineCutoff.forward  # whose derivative the kernels know
+
 
 class KnotWeights(NamedTuple):
     """f(r_e) W(r_e) = Σ_q w_eq c_{k_e + q} for the edges e: j → i, with w_eq = f(r_e) B_q(t_e)."""
@@ -72,7 +74,7 @@ def value_and_derivative(
     cutoff_fn: nn.Module, distance: Float[Tensor, "E"]
 ) -> tuple[Float[Tensor, "E"], Float[Tensor, "E"]]:
     """f(r) and f′(r), without a graph."""
-    if type(cutoff_fn) is CosineCutoff:  # a subclass may be another function
+    if type(cutoff_fn) is CosineCutoff and getattr(cutoff_fn.forward, "__func__", 0) is _COSINE:
         f, df = torch.empty_like(distance), torch.empty_like(distance)
         ops.get_backend(distance).cosine_cutoff(distance, float(cutoff_fn.cutoff), f, df)
         return f, df

@@ -42,7 +42,8 @@ class Refusal(NamedTuple):
 def lower(model: AtomisticModel) -> Lowered | Refusal:
     """The program of what `model.atomic_values` computes, or why there is none.
 
-    The method runs twice, on small tensors whose numbers nobody reads. The model stays as it is.
+    The method runs twice, on small tensors whose numbers nobody reads. The model stays as it is,
+    and so does torch's generator of random numbers.
 
     Args:
         model: any; one that is no AtomisticModel is refused.
@@ -52,7 +53,8 @@ def lower(model: AtomisticModel) -> Lowered | Refusal:
     if reason:
         return Refusal(f"{reason}; {REMEDY}", watch)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        random = torch.random.fork_rng(_gpus(model))
+        with random, torch.inference_mode(False), torch.enable_grad():
             first, second = (_traced(model, rows) for rows in _ROWS)
     except Exception as error:  # whatever the user's code raises for such tensors
         return _refusal(reason_of(model, error), watch)
@@ -66,6 +68,10 @@ def lower(model: AtomisticModel) -> Lowered | Refusal:
             watch,
         )
     return Lowered(*first, watch)
+
+
+def _gpus(model: AtomisticModel) -> list[torch.device]:
+    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
 
 
 def _refusal(reason: str, watch: Watch) -> Refusal:

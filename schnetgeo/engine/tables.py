@@ -71,7 +71,7 @@ def build_tables(filters: Filters, tolerance: float, dtype: torch.dtype) -> Filt
             break  # rounding, which finer knots do not mend
         best, number = min(best, error), 2 * number
     raise InputError(
-        f"tolerance={tolerance} cannot be held: the best table errs by {min(best, error):.1e} in "
+        f"tolerance={tolerance} cannot be held: the best table errs by {min(error, best):.1e} in "
         f"{dtype}; raise it, or tabulate potential.double()"
     )
 

@@ -72,7 +72,7 @@ class Watch:
                 live.update(before)
 
     def _hooked(self) -> bool:
-        return any(self._hooks) or _has_any_global_hook()
+        return any(self._hooks) or bool(_has_any_global_hook())  # which gives a dictionary
 
     def _current_formats(self) -> list[list]:
         return [list(map(read, self._tensors)) for read in _FORMAT]

@@ -456,6 +456,23 @@ def test_a_function_put_on_a_class_counts(cls, name, conv, training, monkeypatch
     assert torch.equal(potential(methanol()).forces, before)
 
 
+def test_a_cutoff_function_of_an_instance_counts():
+    potential = potential_of(spacing=FINE)
+    before = potential(methanol()).energy
+    potential.model.cutoff_fn.forward = SquaredCutoff(4.0).forward
+    assert_as_exact(potential)
+    assert not torch.equal(potential(methanol()).energy, before)
+
+
+@pytest.mark.parametrize("activation", [nn.Dropout, nn.RReLU, nn.SiLU])
+def test_reading_a_model_draws_no_random_numbers(activation):
+    potential = potential_of(activation=activation)
+    torch.manual_seed(0)
+    potential.reading()
+    drawn = torch.rand(3)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(0)))
+
+
 def test_a_function_put_on_a_subclass_of_the_model_counts(monkeypatch):
     potential = Potential(randomize(MineOfSchNet(**SIZES).double(), seed=1)).eval()
     before = potential(methanol()).forces
