@@ -55,7 +55,10 @@ class _Function(torch.autograd.Function):
         radial, angular = result.radial, result.angular
         if radial is None:
             radial = result.y.new_zeros(edges.interval.numel())
-        return result.y, radial, radial.new_empty(0, 3) if angular is None else angular
+        if angular is None:
+            angular = radial.new_empty(0, 3)
+        # the tapes hold these tensors: returned as they are they would hold the tapes in turn
+        return result.y.detach(), radial.detach(), angular.detach()
 
     @staticmethod
     @first_order
