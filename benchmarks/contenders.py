@@ -19,7 +19,7 @@ from schnetgeo.potential import Potential
 
 Step = Callable[[], object]
 PEERS = ("PyG", "SchNetPack")
-OURS = ("schnetgeo", "schnetgeo, exact filters", "schnetgeo, frozen")
+OURS = ("schnetgeo", "schnetgeo, exact filters", "schnetgeo, tabulated")
 
 
 class Case(NamedTuple):
@@ -37,8 +37,8 @@ class Case(NamedTuple):
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        frozen = () if self.train else ("schnetgeo, frozen",)
-        return ("schnetgeo", *frozen, "schnetgeo, exact filters", *PEERS)
+        tabulated = () if self.train else ("schnetgeo, tabulated",)
+        return ("schnetgeo", *tabulated, "schnetgeo, exact filters", *PEERS)
 
 
 def molecules(count: int, size: int | None = None) -> Batch:
@@ -118,9 +118,9 @@ def step(case: Case, contender: str, data: Data) -> Step:
     if contender in OURS:
         filters = "exact" if "exact" in contender else "spline"
         model = Potential(SchNet(**settings), filters=filters).to(data.z.device)
-        if contender == "schnetgeo, frozen":
-            frozen = model.tabulate()
-            return lambda: frozen(data)
+        if contender == "schnetgeo, tabulated":
+            tabulated = model.tabulate()
+            return lambda: tabulated(data)
     else:
         model = (pyg_schnet if contender == "PyG" else schnetpack_schnet)(**settings)
         model = model.to(data.z.device)

@@ -87,7 +87,7 @@ def measure(case: Case, device: str, seconds: float, memory: bool) -> dict:
     }
     on_gpu, steps, peaks = device == "cuda", {}, {}
     for name in case.contenders:
-        if on_gpu and name == "schnetgeo, frozen":  # which is for the CPU
+        if on_gpu and name == "schnetgeo, tabulated":  # which is for the CPU
             continue
         try:
             steps[name] = step(case, name, data)
@@ -147,7 +147,7 @@ def growth(seconds: float) -> dict[int, float]:
     for atoms in _GROWTH:
         cells = max(8, round((atoms / 16) ** (1 / 3)) ** 3 * 2)
         data = prepare(case._replace(data=lambda cells=cells: box(cells)))
-        run = step(case, "schnetgeo, frozen", data)
+        run = step(case, "schnetgeo, tabulated", data)
         found[data.z.numel()] = 1e3 * interleaved({"": run}, seconds)[""] / data.z.numel()
     return found
 
@@ -214,7 +214,7 @@ def _peak(case: str, contender: str) -> float:
 def _measure_peak(case: str, contender: str) -> float:
     case = next(c for c in CASES if c.name == case)
     run = step(case, contender, prepare(case))
-    if contender == "schnetgeo, frozen":
+    if contender == "schnetgeo, tabulated":
         run()  # the compiler's memory is not the model's
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -240,7 +240,7 @@ def markdown(results: dict) -> str:
     lines = [_line(header), _line(["---"] * len(header))]
     for row in results["cases"]:
         ms = row["milliseconds"]
-        ours = min(v for k, v in ms.items() if k in ("schnetgeo", "schnetgeo, frozen"))
+        ours = min(v for k, v in ms.items() if k in ("schnetgeo", "schnetgeo, tabulated"))
         pyg, pack = ms.get("PyG"), ms.get("SchNetPack")
         ratio = f"{pyg / ours:.1f}" if pyg else "–"
         cells = [row["title"], _ms(ours), _ms(pyg), _ms(pack), ratio]

@@ -28,10 +28,10 @@ class Calculators(NamedTuple):
 
 
 def calculators(potential: Potential) -> Calculators:
-    """The fast one is frozen where the model can be."""
+    """The fast one is tabulated where the model can be."""
     exact = Calculator(copy.deepcopy(potential).double())
     try:
-        return Calculators(exact, Calculator(potential.tabulate()), "frozen potential")
+        return Calculators(exact, Calculator(potential.tabulate()), "tabulated potential")
     except InputError:  # not a SchNet of CFConv layers
         return Calculators(exact, Calculator(potential), "potential as it is")
 

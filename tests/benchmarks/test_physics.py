@@ -357,7 +357,7 @@ def test_one_command_makes_table_file_and_picture(models, tmp_path, capsys):
     assert (tmp_path / "out" / "physics.png").read_bytes().startswith(b"\x89PNG")
     table = capsys.readouterr().out
     assert table.count("\n| ") == len(rows) + 1
-    assert "frozen potential" in table
+    assert "tabulated potential" in table
 
 
 def test_own_structures_and_crystals(models, tmp_path):

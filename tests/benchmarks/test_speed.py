@@ -37,7 +37,7 @@ def test_writes_rows_and_the_table_of_a_readme(tmp_path, small, capsys):
     for row in rows:
         assert {"schnetgeo", "PyG", "matrix products"} <= row["milliseconds"].keys()
         assert all(time > 0 for time in row["milliseconds"].values())
-    assert "schnetgeo, frozen" in rows[2]["milliseconds"]
+    assert "schnetgeo, tabulated" in rows[2]["milliseconds"]
     text = readme.read_text()
     assert text.startswith("before\n<!-- speed -->\n| case |")
     assert text.endswith("<!-- /speed -->\nafter\n")
