@@ -27,7 +27,7 @@ def potential_of(filters="spline", **options):
 
 
 SPLINE, EXACT = potential_of(), potential_of(filters="exact")
-FROZEN = SPLINE.tabulate(1e-6)
+TABULATED = SPLINE.tabulate(1e-6)
 
 
 def with_own_edges(data, change=lambda index, shift: (index, shift), reach=CUTOFF):
@@ -86,7 +86,9 @@ METHANE, SALT = from_ase(molecule("CH4")), from_ase(bulk("NaCl", "rocksalt", a=4
 PAIR = Atoms("H2", [[0, 0, 2.9], [0, 0, 0.1]], cell=[9, 9, 3], pbc=[True, True, False])
 
 
-@pytest.mark.parametrize("potential", [SPLINE, EXACT, FROZEN], ids=["spline", "exact", "frozen"])
+@pytest.mark.parametrize(
+    "potential", [SPLINE, EXACT, TABULATED], ids=["spline", "exact", "tabulated"]
+)
 @pytest.mark.parametrize(
     ("data", "change", "message"),
     [
@@ -145,7 +147,9 @@ def edges_of(data):
     return data.edge_index, data.get("edge_shift")
 
 
-@pytest.mark.parametrize("potential", [SPLINE, EXACT, FROZEN], ids=["spline", "exact", "frozen"])
+@pytest.mark.parametrize(
+    "potential", [SPLINE, EXACT, TABULATED], ids=["spline", "exact", "tabulated"]
+)
 @settings(deadline=None, max_examples=25)
 @given(atoms=clusters(8) | crystals(4), seed=st.integers(0, 99), reach=st.sampled_from([3, 4.1]))
 def test_edges_in_any_order_are_right(potential, atoms, seed, reach):
@@ -203,7 +207,7 @@ def test_plain_data_batch_rightly(change):
     """PyG counts no edges of plain data, so that they carry nothing that would need it."""
     singles = [Data(z=d.z, pos=d.pos) for d in (METHANE, from_ase(molecule("H2O")))]
     expected = torch.cat([SPLINE(d).energy for d in singles])
-    for potential in (SPLINE, EXACT, FROZEN):
+    for potential in (SPLINE, EXACT, TABULATED):
         found = potential(Batch.from_data_list([change(d) for d in singles])).energy
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -223,7 +227,9 @@ def test_plain_data_batch_rightly(change):
         ({"pos": METHANE.pos * torch.nan}, r"pos\[0, 0\] is nan, but must be finite"),
     ],
 )
-@pytest.mark.parametrize("potential", [SPLINE, EXACT, FROZEN], ids=["spline", "exact", "frozen"])
+@pytest.mark.parametrize(
+    "potential", [SPLINE, EXACT, TABULATED], ids=["spline", "exact", "tabulated"]
+)
 def test_edges_of_another_form_are_refused(potential, fields, message):
     index = edges_of(METHANE)[0]
     data = Structure(z=METHANE.z, pos=METHANE.pos, edge_index=index).update(fields)
@@ -273,9 +279,9 @@ class Unmasked(torch.nn.Module):
         potential_of(cutoff_fn=Unmasked, filters="exact"),
         SPLINE,
         EXACT,
-        FROZEN,
+        TABULATED,
     ],
-    ids=["own model", "unmasked spline", "unmasked exact", "spline", "exact", "frozen"],
+    ids=["own model", "unmasked spline", "unmasked exact", "spline", "exact", "tabulated"],
 )
 @settings(deadline=None, max_examples=10)
 @given(atoms=clusters(8) | crystals(3))

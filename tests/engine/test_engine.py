@@ -413,6 +413,21 @@ def test_what_was_changed_after_a_call_counts(change, training):
     assert not same or change in unchanged
 
 
+RUN = [
+    message_of_instance, update_of_instance, forward_of_conv, forward_of_layer, forward_in_filter,
+    other_gamma, other_basis, longer_cutoff, mean, weights_in_place, new_layer, pruned,
+    parametrized_for_a_while, narrow_filter, deep_filter, linear_filter, wide_layers,
+    readout_without_bias, doubled_readout, other_shape, shared_layers, of_activation(Normalized),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", RUN)
+def test_these_changes_are_run_by_the_engine_too(change):
+    potential = potential_of()
+    change(potential.model)
+    assert potential.reading() is not None
+
+
 @pytest.mark.parametrize("change", [trained_gamma, trained_cutoff, trained_basis])
 def test_trained_parts_get_their_gradient(change):
     potential = potential_of()
