@@ -1,13 +1,14 @@
 """Results of structures and edge gradients on the CPU, with gradients for parameters."""
 
 import importlib.util
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch._utils import _unflatten_dense_tensors
 
 from schnetgeo.engine.edges import KnotWeights
 from schnetgeo.engine.first_order import first_order
@@ -86,12 +87,20 @@ def edges_as_arrays(edges: KnotWeights) -> tuple[np.ndarray, ...]:
     return *csr, edges.interval.numpy(), weights, edges.derivatives.numpy(), unit
 
 
+def flattened(tensors: Sequence[Tensor]) -> np.ndarray:
+    """All numbers, one tensor after the other.
+
+    By NumPy: the threads of `torch.cat` would still spin when others begin.
+    """
+    return np.concatenate([tensor.detach().numpy().reshape(-1) for tensor in tensors])
+
+
 class _Function(torch.autograd.Function):
     """Bits of gradients depend on the number of threads, but not on the run."""
 
     @staticmethod
     def forward(ctx, executor, code, batch, basis, gradients: bool, *parameters: Tensor):
-        flat = _flatten_dense_tensors(parameters).numpy()
+        flat = flattened(parameters)
         tape, *results = executor.forward(code, flat, basis.numpy(), batch, gradients)
         ctx.tape, ctx.batch, ctx.code, ctx.executor = tape, batch, code, executor
         ctx.gradients, ctx.parameters = gradients, parameters

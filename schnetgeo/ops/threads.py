@@ -1,4 +1,4 @@
-"""Compiled functions on several threads that sleep while they wait.
+"""Compiled functions on several threads that sleep while they wait for work.
 
 The functions release Python's lock, so Python's threads run them side by side. OpenMP's threads
 would spin until the last one is done, which takes long where another process holds its core.
@@ -6,10 +6,13 @@ would spin until the last one is done, which takes long where another process ho
 
 import functools
 import os
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
+
+_PATIENCE = 1e-3  # s, for which a thread that is done first asks again and again
 
 
 def num_threads() -> int:
@@ -23,9 +26,21 @@ def run(task: Callable[[int], None], count: int) -> None:
         task(0)
         return
     others = [_pool().submit(task, k) for k in range(1, count)]
-    task(0)
+    try:
+        task(0)
+    finally:
+        for other in others:
+            _wait(other)
     for other in others:
         other.result()
+
+
+def _wait(future: Future) -> None:
+    """Until it is done: to be woken would take longer than most tasks of a small batch."""
+    end = time.perf_counter() + _PATIENCE
+    while not future.done() and time.perf_counter() < end:
+        time.sleep(0)
+    future.exception()
 
 
 def _pool() -> ThreadPoolExecutor:
