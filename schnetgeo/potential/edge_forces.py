@@ -45,9 +45,18 @@ def edge_lengths(data: Data, dtype: torch.dtype) -> tuple[Float[Tensor, "E 3"], 
     pos, (source, target) = data.pos.detach().double(), data.edge_index
     vectors = pos.new_empty(source.numel(), 3, dtype=dtype)
     distance = vectors.new_empty(source.numel())
-    offset = lattice_offsets(data, pos.dtype)
+    offset = lattice_offsets(data, pos.dtype) if _crosses_cells(data) else None
     ops.get_backend(vectors).edge_lengths(pos, source, target, offset, vectors, distance)
     return vectors, distance
+
+
+def _crosses_cells(data: Data) -> bool:
+    """Whether an edge may lead to another cell; a GPU is not waited for."""
+    shift = data.get("edge_shift")
+    if shift is None:
+        return False
+    known = shift.device.type == "cpu" and shift.shape == (data.edge_index.size(1), 3)
+    return not known or bool(shift.numpy().any())
 
 
 def unit_vectors(
