@@ -12,6 +12,7 @@ _LATER = {
     "Calculator": "schnetgeo.calculator",
     "animate": "schnetgeo.viz",
     "datasets": "schnetgeo",
+    "engine": "schnetgeo",
     "load_data": "schnetgeo.datasets",
     "show": "schnetgeo.viz",
     "testing": "schnetgeo",

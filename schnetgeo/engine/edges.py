@@ -67,7 +67,7 @@ def csr_edges(data: Data) -> ops.Edges:
         none = data.edge_index.new_zeros(data.edge_index.size(1), 3)
         shifts = none if shift is None else shift
         reverse = reverse_edges(data.edge_index, shifts, data.z.numel())
-    return ops.Edges.of(data.edge_index, reverse, data.z.numel(), shift)
+    return ops.edges_from_index(data.edge_index, reverse, data.z.numel(), shift)
 
 
 def value_and_derivative(

@@ -89,6 +89,13 @@ class Reading:
         energy, radial, angular = result
         return EdgeEnergy(energy, radial, angular if self.is_directed else None)
 
+    def is_compiled_for(self, data: Data, distance: Float[Tensor, "E"]) -> bool:
+        """Whether compiled code runs a batch on the CPU: threads can share its structures."""
+        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr_edges(data))
+        batch = batch_index(data), num_structures(data)
+        atom_weights = self._readout.atom_weights(*batch).to(distance.dtype)
+        return self._compiled(data, atom_weights, edges) is not None
+
     def _compiled(self, data: Data, atom_weights: Tensor, edges: KnotWeights) -> tuple | None:
         """The batch as compiled code takes it; `None` where it does not serve."""
         on_cpu = atom_weights.device.type == "cpu"

@@ -5,15 +5,13 @@ function writes or, where stated, adds to `out`. Arguments are tensors, or what 
 them: that is done once for tensors that many calls share.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from schnetgeo.ops.bspline import Grid
-
-if TYPE_CHECKING:
-    from schnetgeo.ops.edges import Edges  # which asks for a backend
+from schnetgeo.ops.edges import Edges
 
 
 class Backend(Protocol):
@@ -107,7 +105,7 @@ class Backend(Protocol):
         table: Float[Tensor, "M F"],
         interval: Int[Tensor, "E"],
         weights: Float[Tensor, "E 4"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "N F"],
     ) -> None:
         """out_i = Σ_{e: j→i} x_j ⊙ Σ_q w_eq c_{k+q}."""
@@ -121,7 +119,7 @@ class Backend(Protocol):
         interval: Int[Tensor, "E"],
         weights: Float[Tensor, "E 4"],
         dweights: Float[Tensor, "E 4"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "N F"],
     ) -> None:
         """The change of `spline_conv` when x changes by dx and the weights by dweights."""
@@ -134,7 +132,7 @@ class Backend(Protocol):
         table: Float[Tensor, "M F"],
         interval: Int[Tensor, "E"],
         slopes: Float[Tensor, "E 4"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "E"],
     ) -> None:
         """out_e += ⟨x_j ⊙ y_i, Σ_q slopes_eq c_{k+q}⟩."""
@@ -146,7 +144,7 @@ class Backend(Protocol):
         y: Float[Tensor, "N F"],
         table: Float[Tensor, "M F"],
         interval: Int[Tensor, "E"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "E 4"],
     ) -> None:
         """out_eq = ⟨x_j ⊙ y_i, c_{k+q}⟩."""
@@ -162,7 +160,7 @@ class Backend(Protocol):
         y: Float[Tensor, "N F"],
         sorted_edges: object,
         weights: Float[Tensor, "E 4"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "M F"],
     ) -> None:
         """out_m = Σ_{e, q: k+q = m} w_eq x_j ⊙ y_i."""
@@ -177,7 +175,7 @@ class Backend(Protocol):
         sorted_edges: object,
         weights: Float[Tensor, "E 4"],
         dweights: Float[Tensor, "E 4"],
-        edges: "Edges",
+        edges: Edges,
         out: Float[Tensor, "M F"],
     ) -> None:
         """out_m = Σ w_eq (x_j ⊙ y_i + dx_j ⊙ dy_i) + dw_eq x_j ⊙ dy_i."""

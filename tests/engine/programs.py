@@ -12,7 +12,7 @@ from schnetgeo.engine.edges import KnotWeights, knot_weights
 from schnetgeo.engine.knots import Knots
 from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.cutoff import CosineCutoff
-from schnetgeo.ops import Edges, bspline
+from schnetgeo.ops import bspline, edges_from_index
 from tests.engine import differentiable
 
 ELEMENTS = 4
@@ -263,7 +263,7 @@ def random_case(model: RandomModel, seed: int, num_atoms: int = 5, num_pairs: in
     target, order = target.sort(stable=True)
     position = order.argsort()
     reverse = torch.cat([position[backward], position[forward]])[order]
-    edges = Edges.of(torch.stack([source[order], target]), reverse, num_atoms)
+    edges = edges_from_index(torch.stack([source[order], target]), reverse, num_atoms)
 
     def of_pairs(values, sign):
         return torch.cat([values, sign * values])[order]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from schnetgeo.ops import Edges, bspline
+from schnetgeo.ops import Edges, bspline, edges_from_index
 
 
 class Case(NamedTuple):
@@ -40,5 +40,5 @@ def random_case(seed=0, atoms=7, pairs=15, channels=5, knots=12, dtype=torch.flo
         normal(knots, channels),
         interval[pair],
         weights[pair].to(dtype),
-        Edges.of(edge_index, reverse, atoms),
+        edges_from_index(edge_index, reverse, atoms),
     )

@@ -84,7 +84,7 @@ def test_a_missing_compiler_is_told_once(device, package, monkeypatch):
 def test_features_stored_by_columns():
     generator = torch.Generator().manual_seed(0)
     x, y, table = (torch.randn(n, 5, generator=generator) for n in (3, 3, 9))
-    edges = ops.Edges.of(RING, BACK, 3)
+    edges = ops.edges_from_index(RING, BACK, 3)
     interval = torch.tensor([0, 5, 0, 3, 5, 3])
     weights = bspline.weights(torch.rand(6, generator=generator))
     rows = x, y, table, weights
@@ -102,15 +102,15 @@ def test_features_stored_by_columns():
 
 
 def test_edges_of_each_atom():
-    edges = ops.Edges.of(RING, BACK, 5)
+    edges = ops.edges_from_index(RING, BACK, 5)
     assert edges.start.tolist() == [0, 2, 4, 6, 6, 6]
-    assert ops.Edges.of(RING[:, :0], BACK[:0], 2).start.tolist() == [0, 0, 0]
+    assert ops.edges_from_index(RING[:, :0], BACK[:0], 2).start.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("shift", "message"), [(0, r"0 … 1, got targets 0 … 2"), (-1, "-1")])
 def test_edges_of_atoms_that_are_not_there(shift, message):
     with pytest.raises(InputError, match=message):
-        ops.Edges.of(RING + shift, BACK, 2)
+        ops.edges_from_index(RING + shift, BACK, 2)
 
 
 def test_importing_the_kernels_leaves_the_number_of_threads():

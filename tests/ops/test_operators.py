@@ -11,7 +11,7 @@ from torch import nn
 
 from schnetgeo import ops
 from schnetgeo.errors import InputError
-from schnetgeo.ops import Edges, backend, numba_backend, operators, torch_backend
+from schnetgeo.ops import Edges, backend, edges_from_index, numba_backend, operators, torch_backend
 from tests.ops.graphs import random_case
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -253,15 +253,15 @@ def test_features_that_do_not_fit_each_other():
 )
 def test_bad_edges(edge_index, reverse, message):
     with pytest.raises(InputError, match=message):
-        Edges.of(torch.tensor(edge_index), torch.tensor(reverse), 3)
+        edges_from_index(torch.tensor(edge_index), torch.tensor(reverse), 3)
 
 
 def test_images_need_their_reverse():
     """Two images of one atom, without those on the other side."""
     loops, reverse = torch.zeros(2, 2, dtype=torch.long), torch.tensor([1, 0])
-    Edges.of(loops, reverse, 1, torch.tensor([[-1, 0, 0], [1, 0, 0]]))
+    edges_from_index(loops, reverse, 1, torch.tensor([[-1, 0, 0], [1, 0, 0]]))
     with pytest.raises(InputError, match="give every edge its reverse"):
-        Edges.of(loops, reverse, 1, torch.tensor([[0, 1, 0], [1, 0, 0]]))
+        edges_from_index(loops, reverse, 1, torch.tensor([[0, 1, 0], [1, 0, 0]]))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from schnetgeo.data.neighbors import with_edges
 from schnetgeo.engine.engine import Reading
 from schnetgeo.ops import backend, torch_backend
 from schnetgeo.ops.bspline import Grid
+from schnetgeo.ops.csr import edges_from_index
 from schnetgeo.ops.edges import Edges
 
 triton = pytest.importorskip("triton")
@@ -72,7 +73,7 @@ class Problem:
         target, source = (near | near.T).nonzero().T
         edge = torch.zeros(num, num, dtype=torch.long)
         edge[target, source] = torch.arange(target.numel())
-        self.edges = Edges.of(torch.stack([source, target]), edge[source, target], num)
+        self.edges = edges_from_index(torch.stack([source, target]), edge[source, target], num)
         count = target.numel()
 
         def random(*shape):
