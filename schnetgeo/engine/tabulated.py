@@ -8,7 +8,8 @@ from torch._utils import _flatten_dense_tensors
 from schnetgeo.engine.blocks import partition
 from schnetgeo.engine.edge_kernels import EdgeArrays
 from schnetgeo.engine.interpreter import Model
-from schnetgeo.engine.numba_executor import Assembled, pack
+from schnetgeo.engine.numba_executor import Assembled
+from schnetgeo.engine.passes import pack
 from schnetgeo.engine.prediction import Results, Scales, Structures, predict_blocks
 from schnetgeo.engine.program import Direction, FilterConv, ModelProgram
 from schnetgeo.ops import memory, threads
