@@ -11,8 +11,11 @@ import numpy as np
 from schnetgeo.ops.jit import serial
 
 _BLOCK = 192  # atoms
+_ATOM = 8  # work of an atom, in edges
 _MAX_IMBALANCE = 1.25  # of the mean share of the work that one thread may have
 _SMALL = 1000  # work that one thread may have anyway, as much as a few molecules
+# below which one thread is faster: OpenMP's of torch's optimizer still spin on the other cores
+_WORK_OF_THREAD = 5000
 
 
 class Blocks(NamedTuple):
@@ -26,7 +29,9 @@ class Blocks(NamedTuple):
 
 def partition(ptr: np.ndarray, row_pointers: np.ndarray, threads: int) -> Blocks | None:
     """Blocks of about equal work; `None` where threads cannot share it, as for a large crystal."""
-    first, tasks, max_atoms = _partition(ptr, row_pointers, threads)
+    work = int(_ATOM * ptr[-1] + row_pointers[-1])
+    useful = min(threads, 1 + work // _WORK_OF_THREAD)
+    first, tasks, max_atoms = _partition(ptr, row_pointers, useful)
     return Blocks(ptr, first, tasks, max_atoms) if first[0] == 0 else None
 
 
@@ -84,4 +89,4 @@ def _partition(ptr, row_pointers, threads):
 @serial
 def _work(ptr, row_pointers, structures):
     """Measure of the work for so many structures."""
-    return 8 * ptr[structures] + row_pointers[ptr[structures]]
+    return _ATOM * ptr[structures] + row_pointers[ptr[structures]]

@@ -14,8 +14,6 @@ from schnetgeo.engine.prediction import Results, Scales, Structures, predict_blo
 from schnetgeo.engine.program import Direction, FilterConv, ModelProgram
 from schnetgeo.ops import memory, threads
 
-_SERIAL = 96  # atoms, up to which other threads would come too late
-
 
 class TabulatedEnergy:
     """Energies, forces and ∂E/∂strain of structures from their positions.
@@ -69,7 +67,7 @@ class TabulatedEnergy:
             stress: whether ∂E/∂strain is wanted.
         """
         dtype, count = self._model.flat.dtype, len(graph[0])
-        blocks = partition(ptr, graph[1], threads.num_threads() if len(z) > _SERIAL else 1)
+        blocks = partition(ptr, graph[1], threads.num_threads())
         if blocks is None:
             blocks = partition(ptr, graph[1], 1)
         interval, weights = np.empty(count, np.int64), np.empty((2, count, 4), dtype)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.engine import numba_energy
+from schnetgeo.engine import blocks, numba_energy
 from schnetgeo.engine.blocks import _BLOCK, partition
 from schnetgeo.errors import InputError
 from schnetgeo.ops import memory, threads
@@ -62,6 +62,7 @@ def compiled_batches(monkeypatch):
 
 def use_threads(number, monkeypatch):
     monkeypatch.setattr(threads, "num_threads", lambda: number)
+    monkeypatch.setattr(blocks, "_WORK_OF_THREAD", 1)  # so that small batches are shared too
 
 
 def context_of_engine(node):
@@ -162,8 +163,9 @@ def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_torch(wrong, compiled_batc
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("sizes", [[1], [3, 3], [0, 5, 0], [9] * 10, [18] * 100, [1, 70, 2, 3] * 9])
-def test_blocks_cover_all_structures_and_share_the_work(sizes, number):
+def test_blocks_cover_all_structures_and_share_the_work(sizes, number, monkeypatch):
     ptr = np.concatenate([[0], np.cumsum(sizes)])
+    monkeypatch.setattr("schnetgeo.engine.blocks._WORK_OF_THREAD", 1)
     blocks = partition(ptr, np.arange(ptr[-1] + 1) * 5, number)
     first, tasks = blocks.first, blocks.tasks
     assert len(tasks) == number + 1
@@ -269,3 +271,11 @@ def test_one_large_cluster_and_methanol_agree_with_exact_filters():
     data = from_ase(random_cluster(np.random.default_rng(0), 300))
     for one in (data, methanol()):
         assert_near(potential(one).forces, exact(potential)(one).forces, 1e-4)
+
+
+def test_small_batches_have_one_thread():
+    """Where others would come too late; the rule does not depend on the run."""
+    for count, expected in ((10, 1), (35, 2), (200, 3)):
+        ptr = np.arange(count + 1) * 9
+        shared = partition(ptr, np.arange(ptr[-1] + 1) * 8, 3)
+        assert len(shared.tasks) - 1 == expected
