@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from schnetgeo.engine.cuda_graph_cache import CudaGraphCache
+from schnetgeo.engine.cuda.cache import CudaGraphCache
+from schnetgeo.engine.cuda.static_inputs import StaticInputs
 from schnetgeo.engine.edges import KnotWeights, csr_edges, knot_weights, vanishes_beyond
 from schnetgeo.engine.knots import Knots
-from schnetgeo.engine.lowering import Lowered, Refusal, lower
-from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
-from schnetgeo.engine.refusal import REMEDY
-from schnetgeo.engine.static_inputs import StaticInputs
-from schnetgeo.engine.torch_energy import TorchEnergy
-from schnetgeo.engine.watch import Watch
+from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
+from schnetgeo.engine.lowering.refusal import REMEDY
+from schnetgeo.engine.lowering.watch import Watch
+from schnetgeo.engine.numba.energy import Atoms, NumbaEnergy, refusal
+from schnetgeo.engine.torch.energy import TorchEnergy
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.readout import MeanReadout, SumReadout, sum_atoms

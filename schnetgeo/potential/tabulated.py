@@ -10,9 +10,9 @@ from torch_geometric.data import Data
 from schnetgeo.data.neighbors import reverse_edges, sorted_edges, with_edges
 from schnetgeo.data.validate import check_input
 from schnetgeo.engine.engine import Reading
-from schnetgeo.engine.prediction import Scales
-from schnetgeo.engine.tables import Filters, build_tables
-from schnetgeo.engine.tabulated import TabulatedEnergy
+from schnetgeo.engine.numba.prediction import Scales
+from schnetgeo.engine.numba.tables import Filters, build_tables
+from schnetgeo.engine.numba.tabulated import TabulatedEnergy
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.ops.numba_backend import first_edges

@@ -7,7 +7,7 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import with_edges
-from schnetgeo.engine.lowering import Refusal
+from schnetgeo.engine.lowering.lower import Refusal
 from schnetgeo.potential import Potential, Prediction
 from schnetgeo.testing.checks import (
     ADVICE_FAST,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schnetgeo.engine.lowering import Lowered
+from schnetgeo.engine.lowering.lower import Lowered
 from schnetgeo.engine.program import (
     Activation,
     Add,

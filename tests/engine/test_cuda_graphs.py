@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from schnetgeo.engine import cuda_graph, cuda_graph_cache
-from schnetgeo.engine.cuda_graph_cache import CudaGraphCache
+from schnetgeo.engine.cuda import cache, graph
+from schnetgeo.engine.cuda.cache import CudaGraphCache
+from schnetgeo.engine.cuda.static_inputs import StaticInputs, padded_size
 from schnetgeo.engine.knots import Knots
-from schnetgeo.engine.static_inputs import StaticInputs, padded_size
-from schnetgeo.engine.torch_executor import TorchExecutor
+from schnetgeo.engine.torch.executor import TorchExecutor
 from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.cutoff import CosineCutoff
 from tests.engine import operations
@@ -42,7 +42,7 @@ def graphs(monkeypatch):
         graph = Repeated(run)
         return graph, graph.result
 
-    monkeypatch.setattr(cuda_graph, "capture", capture)
+    monkeypatch.setattr(graph, "capture", capture)
     monkeypatch.setattr(CudaGraphCache, "_can_capture", lambda *arguments: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
@@ -78,7 +78,7 @@ class Model:
 
     def first_graph(self, gradients=True):
         """After as many batches as it takes."""
-        for _ in range(cuda_graph_cache._CAPTURE_AFTER - 1):
+        for _ in range(cache._CAPTURE_AFTER - 1):
             assert self.graph(self.cases[0], gradients) is None
         return self.graph(self.cases[0], gradients)
 
@@ -117,13 +117,13 @@ def test_a_graph_with_more_room_than_the_batch_needs(name, gradients):
 
 @pytest.mark.parametrize("wrong", ["_forward", "_backward"])
 def test_a_graph_that_errs_is_not_used(monkeypatch, wrong):
-    record = cuda_graph.CudaGraph._capture
+    record = graph.CudaGraph._capture
 
     def capture_wrongly(graph):
         record(graph)
         getattr(graph, wrong).replay = lambda: None  # its results are those of no atoms
 
-    monkeypatch.setattr(cuda_graph.CudaGraph, "_capture", capture_wrongly)
+    monkeypatch.setattr(graph.CudaGraph, "_capture", capture_wrongly)
     model = Model("Linear scalar")
     with pytest.warns(UserWarning, match="CUDA graphs err on this system; goes on without"):
         assert model.first_graph() is None
@@ -155,8 +155,8 @@ def test_weights_that_moved_get_another_graph():
 
 
 def test_graphs_that_were_not_used_for_long_are_dropped(monkeypatch):
-    monkeypatch.setattr(cuda_graph_cache, "_MAX_GRAPHS", 1)
-    monkeypatch.setattr(cuda_graph_cache, "_CAPTURE_AFTER_WHEN_FULL", 5)
+    monkeypatch.setattr(cache, "_MAX_GRAPHS", 1)
+    monkeypatch.setattr(cache, "_CAPTURE_AFTER_WHEN_FULL", 5)
     model = Model("Linear scalar", (9, 100))
     small, large = model.cases
     graph = model.first_graph()
@@ -171,7 +171,7 @@ def test_without_memory_the_program_goes_on(monkeypatch):
     def no_memory(*arguments):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(cuda_graph.CudaGraph, "_capture", no_memory)
+    monkeypatch.setattr(graph.CudaGraph, "_capture", no_memory)
     model = Model("Linear scalar")
     with pytest.warns(UserWarning, match="no memory for a CUDA graph of 64 atoms"):
         assert model.first_graph() is None

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import schnetgeo as sg
-from schnetgeo.engine.lowering import Lowered, Refusal, lower
+from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
 from schnetgeo.engine.program import Add, FilterConv, Linear
 from tests.engine import reference
 from tests.engine.models import F, K, Model, batch, cfconv, interaction, of_conv

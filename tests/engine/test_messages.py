@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch_geometric.nn import MessagePassing
 
-from schnetgeo.engine.lowering import Refusal, lower
+from schnetgeo.engine.lowering.lower import Refusal, lower
 from schnetgeo.engine.program import FilterConv
 from tests.engine.models import F, K, Model, RadialConv, of_conv
 from tests.engine.test_lowering import check, count

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from schnetgeo.engine.numba_energy import Atoms, NumbaEnergy, refusal
+from schnetgeo.engine.numba.energy import Atoms, NumbaEnergy, refusal
 from tests.engine import operations
 from tests.engine.programs import Case, expected, random_case, random_models
 

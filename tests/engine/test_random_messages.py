@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from schnetgeo.engine.lowering import Lowered, lower
+from schnetgeo.engine.lowering.lower import Lowered, lower
 from schnetgeo.nn.conv import RadialConv
 from tests.engine import reference
 from tests.engine.models import F, K, Model, batch

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.engine import blocks, numba_energy
-from schnetgeo.engine.blocks import _BLOCK, partition
+from schnetgeo.engine.numba import blocks, energy
+from schnetgeo.engine.numba.blocks import _BLOCK, partition
 from schnetgeo.errors import InputError
 from schnetgeo.ops import memory, threads
 from tests.engine.potentials import (
@@ -44,7 +44,7 @@ def compiled_batches(monkeypatch):
 
     Memory that it reads before it writes it is not a number here.
     """
-    batches, prepare, empty = [], numba_energy.NumbaEnergy.prepare, memory.empty
+    batches, prepare, empty = [], energy.NumbaEnergy.prepare, memory.empty
 
     def spoiled(shape, dtype):
         array = empty(shape, dtype)
@@ -56,7 +56,7 @@ def compiled_batches(monkeypatch):
         return batches[-1]
 
     monkeypatch.setattr(memory, "empty", spoiled)
-    monkeypatch.setattr(numba_energy.NumbaEnergy, "prepare", watched)
+    monkeypatch.setattr(energy.NumbaEnergy, "prepare", watched)
     return batches
 
 
@@ -165,7 +165,7 @@ def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_torch(wrong, compiled_batc
 @pytest.mark.parametrize("sizes", [[1], [3, 3], [0, 5, 0], [9] * 10, [18] * 100, [1, 70, 2, 3] * 9])
 def test_blocks_cover_all_structures_and_share_the_work(sizes, number, monkeypatch):
     ptr = np.concatenate([[0], np.cumsum(sizes)])
-    monkeypatch.setattr("schnetgeo.engine.blocks._WORK_OF_THREAD", 1)
+    monkeypatch.setattr("schnetgeo.engine.numba.blocks._WORK_OF_THREAD", 1)
     blocks = partition(ptr, np.arange(ptr[-1] + 1) * 5, number)
     first, tasks = blocks.first, blocks.tasks
     assert len(tasks) == number + 1

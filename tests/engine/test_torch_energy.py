@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from schnetgeo.engine.torch_energy import TorchEnergy
+from schnetgeo.engine.torch.energy import TorchEnergy
 from schnetgeo.errors import InputError
 from tests.engine import operations
 from tests.engine.programs import expected, random_case

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schnetgeo.engine.torch_executor import TorchExecutor
+from schnetgeo.engine.torch.executor import TorchExecutor
 from tests.engine import operations
 from tests.engine.programs import Case, expected, random_case, random_models
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from schnetgeo.engine.lowering import Lowered, Refusal, lower
+from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
 from schnetgeo.nn.conv import RadialConv
 from tests.engine.models import F, K, Model, cfconv, interaction, of_conv
 from tests.engine.test_lowering import check

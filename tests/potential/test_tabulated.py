@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.engine import blocks, tabulated
-from schnetgeo.engine.tables import Filters, build_tables
+from schnetgeo.engine.numba import blocks, tabulated
+from schnetgeo.engine.numba.tables import Filters, build_tables
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, MeanReadout, RadialConv, SchNet
 from schnetgeo.ops.activations import curvature, sigmoid_of, silu_of, softplus_of

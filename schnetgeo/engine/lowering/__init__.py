@@ -1,0 +1,1 @@
+"""From a model's own forward to a program, by running it on symbols."""

@@ -1,0 +1,1 @@
+"""Programs on the CPU: tables of instructions that one compiled interpreter runs."""

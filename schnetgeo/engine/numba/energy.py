@@ -1,0 +1,116 @@
+"""Results of structures and edge gradients on the CPU, with gradients for parameters."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
+
+from schnetgeo.engine.edges import KnotWeights
+from schnetgeo.engine.first_order import first_order
+from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs
+from schnetgeo.ops import threads
+
+
+class Atoms(NamedTuple):
+    """The atoms of a batch, those of a structure in a row."""
+
+    z: Int[Tensor, "N"]
+    ptr: Int[Tensor, "B+1"]  # first atom of each structure
+    atom_weights: Float[Tensor, "N"]  # what an atom counts in the result of its structure
+
+
+def refusal(program: ModelProgram, basis: torch.nn.Module) -> str | None:
+    """Why compiled code cannot run a program; `None` if it can."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed"
+    if any(parameter.requires_grad for parameter in basis.parameters()):
+        return "the basis functions are trained"
+    for operation in program.filters.operations:
+        reads_basis = 0 in inputs(operation)
+        if reads_basis and not (isinstance(operation, Linear) and operation.residual != 0):
+            return f"a filter takes {type(operation).__name__} of the basis functions"
+    if any(register.components > 1 for register in program.filters.registers):
+        return "a filter has vectors"
+    return None
+
+
+class NumbaEnergy:
+    """A program for the CPU.
+
+    Args:
+        program: one without `refusal`.
+        parameters: the tensors that it reads.
+    """
+
+    def __init__(self, program: ModelProgram, parameters: tuple[Tensor, ...]):
+
+        self._executor = numba_executor
+        self._code = numba_executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
+        embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
+        self._max_z = min(len(parameters[o.weight]) for o in embeddings)
+
+    def prepare(self, atoms: Atoms, edges: KnotWeights) -> tuple | None:
+        """A batch as arrays; `None` where threads could not share the structures."""
+        return self._executor.batch(
+            atoms.z.numpy(), atoms.ptr.numpy(), atoms.atom_weights.numpy(),
+            edges_as_arrays(edges), self._max_z, threads.num_threads(),
+        )  # fmt: skip
+
+    def __call__(
+        self, batch: tuple, basis: Float[Tensor, "M+2 K"], gradients: bool,
+        *parameters: Tensor,
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"], Float[Tensor, "E 3"]]:  # fmt: skip
+        """Results Σ w_i y_i, and their gradients for lengths and directions of edges.
+
+        Those of a pair are at the first of its two edges, and 0 at the other.
+
+        Args:
+            batch: what `prepare` gave.
+            basis: functions on the knots.
+            gradients: whether edge gradients are wanted; they are 0 otherwise.
+            *parameters: the tensors that the program reads.
+        """
+        return _Function.apply(self._executor, self._code, batch, basis, gradients, *parameters)
+
+
+def edges_as_arrays(edges: KnotWeights) -> tuple[np.ndarray, ...]:
+    """`EdgeArrays` of a batch."""
+    weights = edges.weights.numpy()
+    unit = np.empty((0, 3), weights.dtype) if edges.unit is None else edges.unit.numpy()
+    csr = edges.edges.source.numpy(), edges.edges.start.numpy(), edges.edges.reverse.numpy()
+    return *csr, edges.interval.numpy(), weights, edges.derivatives.numpy(), unit
+
+
+def flattened(tensors: Sequence[Tensor]) -> np.ndarray:
+    """All numbers, one tensor after the other.
+
+    By NumPy: the threads of `torch.cat` would still spin when others begin.
+    """
+    return np.concatenate([tensor.detach().numpy().reshape(-1) for tensor in tensors])
+
+
+class _Function(torch.autograd.Function):
+    """Bits of gradients depend on the number of threads, but not on the run."""
+
+    @staticmethod
+    def forward(ctx, executor, code, batch, basis, gradients: bool, *parameters: Tensor):
+        flat = flattened(parameters)
+        tape, *results = executor.forward(code, flat, basis.numpy(), batch, gradients)
+        ctx.tape, ctx.batch, ctx.code, ctx.executor = tape, batch, code, executor
+        ctx.gradients, ctx.parameters = gradients, parameters
+        ctx.save_for_backward(*parameters)
+        return tuple(map(torch.from_numpy, results))
+
+    @staticmethod
+    @first_order
+    def backward(ctx, energy_bar: Tensor, radial_bar: Tensor, angular_bar: Tensor):
+        _ = ctx.saved_tensors  # an error, if a weight changed since
+        bars = [bar.contiguous().numpy() for bar in (energy_bar, radial_bar, angular_bar)]
+        flat = ctx.executor.backward(ctx.code, ctx.tape, ctx.batch, *bars, ctx.gradients)
+        parts = _unflatten_dense_tensors(torch.from_numpy(flat), ctx.parameters)
+        return *[None] * 5, *parts

@@ -1,0 +1,149 @@
+"""The compiled passes over blocks of atoms and over chunks of knots."""
+
+import numpy as np
+
+from schnetgeo.engine.numba.backward import Gradients, Tangents, gradient_block, tangent_block
+from schnetgeo.engine.numba.edge_kernels import EdgeArrays
+from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, rows_of, transpose_block
+from schnetgeo.engine.numba.rows import fill
+from schnetgeo.ops.jit import inner, serial
+from schnetgeo.ops.numba_backend import add_coefficient_adjoint, coefficient
+
+KNOTS = 46  # coefficients of a chunk, from two samples more: rows of eight tiles
+
+
+@serial
+def pack(flat, matrices, packed):
+    """Copy each weight (out, in) to where it lies as (in, out) and as (out, in)."""
+    for m in range(matrices.shape[0]):
+        first, rows, columns, weight, transposed = matrices[m]
+        for r in range(rows):
+            for c in range(columns):
+                packed[transposed + r * columns + c] = flat[first + r * columns + c]
+        for c in range(columns):
+            for r in range(rows):
+                packed[weight + c * rows + r] = flat[first + r * columns + c]
+
+
+@inner
+def _no_edges(like):
+    none, rows, units = np.empty(0, np.int64), np.empty((0, 4), like.dtype), _no_units(like)
+    return EdgeArrays(none, none, none, none, rows, rows, units)
+
+
+@inner
+def _no_units(like):
+    return np.empty((0, 3), like.dtype)
+
+
+@serial
+def build_tables(model, outputs, width, basis, values, first, last):
+    """Run the filters on some chunks of the knots, and write the coefficients of their tables."""
+    z, edges = np.empty(0, np.int64), _no_edges(basis)
+    knots = basis.shape[0] - 2
+    for chunk in range(first, last):
+        begin, end = chunk * KNOTS, min((chunk + 1) * KNOTS, knots)
+        n = end + 2 - begin
+        inputs = basis[begin : end + 2]
+        start = chunk * (KNOTS + 2) * width
+        tape = values[start : start + n * width]
+        forward_block(model, edges, z, inputs, tape, (0, n))
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            samples = rows_of(tape, register.value, register, n)
+            place = model.channels[q] * knots
+            for m in range(n - 2):
+                row = place + (begin + m) * register.channels
+                coefficient(samples, m, model.tables[row : row + register.channels])
+
+
+@serial
+def filter_gradients(model, outputs, width, basis, values, tables, workspace, flat, first, last):
+    """Add to the gradient of all parameters what comes through some chunks of the knots.
+
+    Args:
+        model, outputs, width, basis, values: as for `build_tables`, after it.
+        tables: gradients of the coefficients, one row for each thread.
+        workspace: memory for one chunk.
+        flat: the gradient.
+        first, last: chunks.
+    """
+    z, edges = np.empty(0, np.int64), _no_edges(basis)
+    tangents = Tangents(np.empty(0, basis.dtype), _no_units(basis))
+    knots = basis.shape[0] - 2
+    for chunk in range(first, last):
+        begin, end = chunk * KNOTS, min((chunk + 1) * KNOTS, knots)
+        n = end + 2 - begin
+        inputs = basis[begin : end + 2]
+        start = chunk * (KNOTS + 2) * width
+        tape = values[start : start + n * width]
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            fill(workspace.dtype.type(0), numbers_of(workspace, register.gradient, register, n))
+        for q in range(outputs.shape[0]):
+            register = model.registers[outputs[q]]
+            gradient = rows_of(workspace, register.gradient, register, n)
+            channels = register.channels
+            place = model.channels[q] * knots + begin * channels
+            for task in range(tables.shape[0]):
+                bar = tables[task, place : place + (n - 2) * channels].reshape(n - 2, channels)
+                for m in range(n):
+                    add_coefficient_adjoint(bar, m, gradient[m])
+        gradient_block(
+            model, edges, z, inputs, tangents, False, tape, workspace, (0, n),
+            Gradients(flat, tables[0]),
+        )  # fmt: skip
+
+
+@serial
+def forward_blocks(
+    model, output, batch, width, gradients, tape, energy, radial, angular, first, last
+):
+    """Results and edge gradients of some blocks."""
+    ptr, starts = batch.blocks.ptr, batch.blocks.first
+    inputs = np.empty((0, 0), tape.dtype)
+    for block in range(first, last):
+        atoms = ptr[starts[block]], ptr[starts[block + 1]]
+        n = atoms[1] - atoms[0]
+        own = tape[atoms[0] * width : atoms[1] * width]
+        forward_block(model, batch.edges, batch.z, inputs, own, atoms)
+        register = model.registers[output]
+        y = numbers_of(own, register.value, register, n)
+        for b in range(starts[block], starts[block + 1]):
+            total = tape.dtype.type(0)
+            for i in range(ptr[b], ptr[b + 1]):
+                total += batch.atom_weights[i] * y[i - atoms[0]]
+            energy[b] = total
+        if gradients and register.moves:
+            adjoint = numbers_of(own, register.adjoint, register, n)
+            for i in range(n):
+                adjoint[i] = batch.atom_weights[atoms[0] + i]
+            transpose_block(model, batch.edges, own, atoms, radial, angular)
+
+
+@serial
+def gradient_blocks(
+    model, output, batch, width, with_tangents, tape, energy_bar, tangents, workspace, gradients,
+    first, last,
+):  # fmt: skip
+    """Gradients of parameters and tables from some blocks."""
+    ptr, starts = batch.blocks.ptr, batch.blocks.first
+    inputs = np.empty((0, 0), tape.dtype)
+    fill(tape.dtype.type(0), gradients.flat)
+    fill(tape.dtype.type(0), gradients.tables)
+    for block in range(first, last):
+        atoms = ptr[starts[block]], ptr[starts[block + 1]]
+        n = atoms[1] - atoms[0]
+        own = tape[atoms[0] * width : atoms[1] * width]
+        register = model.registers[output]
+        with_tangents = with_tangents and register.moves != 0
+        if with_tangents:
+            tangent_block(model, batch.edges, tangents, own, workspace, atoms)
+        gradient = numbers_of(workspace, register.gradient, register, n)
+        for b in range(starts[block], starts[block + 1]):
+            for i in range(ptr[b], ptr[b + 1]):
+                gradient[i - atoms[0]] = batch.atom_weights[i] * energy_bar[b]
+        gradient_block(
+            model, batch.edges, batch.z, inputs, tangents, with_tangents, own, workspace, atoms,
+            gradients,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Programs on any device, by torch and the kernels of `ops`."""
