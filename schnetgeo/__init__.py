@@ -7,6 +7,7 @@ from schnetgeo.data import from_ase, neighbor_list, to_ase
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, BesselBasis, CFConv, PaiNN, RadialConv, SchNet
 from schnetgeo.potential import Potential, Prediction, load
+from schnetgeo.targets import Target
 
 _LATER = {
     "Calculator": "schnetgeo.calculator",
@@ -30,6 +31,7 @@ __all__ = [
     "Prediction",
     "RadialConv",
     "SchNet",
+    "Target",
     "__version__",
     "from_ase",
     "load",

@@ -49,8 +49,8 @@ class NumbaEnergy:
 
     def __init__(self, program: ModelProgram, parameters: tuple[Tensor, ...]):
 
-        self._executor = numba_executor
-        self._code = numba_executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
+        self._executor = executor
+        self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
         embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
         self._max_z = min(len(parameters[o.weight]) for o in embeddings)
 
