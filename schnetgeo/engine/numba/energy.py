@@ -48,6 +48,7 @@ class NumbaEnergy:
     """
 
     def __init__(self, program: ModelProgram, parameters: tuple[Tensor, ...]):
+        from schnetgeo.engine.numba import executor  # which needs Numba
 
         self._executor = executor
         self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
