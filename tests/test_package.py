@@ -24,8 +24,8 @@ TESTED = sorted(
 
 # a module imports only from rows above its own, and from its own folder
 RANKS = (
-    {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"}, {"geometry"},
-    {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"}, {"train"},
+    {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
+    {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"}, {"train"},
     {"interop", "calculator", "viz"}, {"doctor", "parser"}, {"data_options", "model_options"},
     {"data_cli"}, {"cli"},
 )  # fmt: skip
