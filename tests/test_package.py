@@ -25,9 +25,9 @@ TESTED = sorted(
 # a module imports only from rows above its own, and from its own folder
 RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
-    {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"}, {"train"},
-    {"interop", "calculator", "viz"}, {"doctor", "parser"}, {"data_options", "model_options"},
-    {"data_cli"}, {"cli"},
+    {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"},
+    {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
+    {"data_options", "model_options"}, {"data_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {
