@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.report import in_columns_unit, subject
+from benchmarks.published import in_columns_unit
+from benchmarks.report import subject
 
 QUANTITIES = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),
@@ -106,6 +107,6 @@ def _published(rows: list[dict], quantity: str) -> list[dict]:
     for row in rows:
         for n in row["published"]:
             if n["quantity"] == quantity and n["num_train"]:
-                name = f"published: {n['split'].partition(', ')[0]}"
+                name = f"published: {n['model']}"
                 found.setdefault(name, set()).add((n["num_train"], in_columns_unit(n)))
     return [{"name": name, "points": sorted(points)} for name, points in found.items()]

@@ -9,7 +9,8 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from benchmarks.learning_curve import QUANTITIES, FitResult, curves, fits, over_seeds
-from benchmarks.report import in_columns_unit, notes, subject, table
+from benchmarks.published import MARKS, in_columns_unit
+from benchmarks.report import notes, subject, table
 from schnetgeo.units import KCAL_MOL
 
 _STYLE = """
@@ -107,13 +108,14 @@ def _fits(found: list[FitResult]) -> str:
 
 
 def _published(rows: list[dict]) -> str:
-    header = ["subject", "split", "quantity", "value", "unit", "in the table", "source", "how sure"]
+    header = ["subject", "model", "split", "quantity", "value", "unit", "in the table", "source",
+              "how sure"]  # fmt: skip
     cells = {}
     for row in rows:
         for n in row["published"]:
             quantity, _ = QUANTITIES[n["quantity"]]
-            line = [subject(row), n["split"], quantity, f"{n['value']:g}", n["unit"]]
-            cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], n["confidence"]])] = None
+            line = [subject(row), n["model"], n["split"], quantity, f"{n['value']:g}", n["unit"]]
+            cells[tuple([*line, f"{in_columns_unit(n):.4g}", n["source"], MARKS[n["mark"]]])] = None
     return f"<h2>Published values</h2>\n{_table(header, list(cells))}\n" if cells else ""
 
 

@@ -10,6 +10,7 @@ import torch
 import torch_geometric
 
 import schnetgeo
+from benchmarks.published import MEV, beside, in_columns_unit
 
 _SUBJECTS = ("molecule", "target", "fold")
 _COLUMNS = {
@@ -28,7 +29,6 @@ _ERRORS = {
     "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
 }
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_MEV = 43.3641042418  # per kcal/mol
 
 
 def hardware() -> str:
@@ -57,7 +57,7 @@ def subject(row: dict) -> str:
 
 
 def table(rows: list[dict], short: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: errors in both units, marks of notes, published values below.
+    """Header and cells: errors in both units, marks of notes, then what `beside` keeps of papers.
 
     Args:
         rows: of `results.json`.
@@ -115,19 +115,15 @@ def aligned(header: list[str], cells: list[list[str]]) -> str:
 
 
 def _published(rows: list[dict]) -> list[tuple[str, str, dict]]:
-    grouped: dict[tuple[str, str], dict] = {}
+    grouped: dict[tuple[str, str, str], dict] = {}
     for row in rows:
-        for number in row["published"]:
-            name = number["split"].partition(";")[0]
-            group = grouped.setdefault((subject(row), f"published: {name}"), {})
+        for number in beside(row["published"]):
+            split = number["split"].partition(";")[0]
+            name = f"published: {number['model']}, {split} ({number['mark']})"
+            group = grouped.setdefault((subject(row), name, number["source"]), {})
             group[number["quantity"]] = in_columns_unit(number)
             group["unit"] = number["unit"]
-    return [(*key, values) for key, values in grouped.items()]
-
-
-def in_columns_unit(number: dict) -> float:
-    """A published value in the unit of its column: kcal/mol where it is printed in meV."""
-    return number["value"] / _MEV if number["unit"] == "meV" else number["value"]
+    return [(name, model, values) for (name, model, _), values in grouped.items()]
 
 
 def _error(key: str, values: dict) -> str:
@@ -135,7 +131,7 @@ def _error(key: str, values: dict) -> str:
         return ""
     if key == "mae":
         return f"{values[key]:.4g} {values['unit']}"
-    return f"{values[key]:.3f} ({values[key] * _MEV:.1f})"
+    return f"{values[key]:.3f} ({values[key] * MEV:.1f})"
 
 
 def _text(value) -> str:

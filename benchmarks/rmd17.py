@@ -1,4 +1,4 @@
-"""SchNet and simpler models on revised MD17, beside published errors of forces.
+"""SchNet and simpler models on revised MD17, beside published errors.
 
 `python -m benchmarks.rmd17 --molecules ethanol aspirin --split 1 --max-minutes 30 --out DIR`
 """
@@ -11,7 +11,6 @@ from jsonargparse import Namespace
 from benchmarks import published
 from benchmarks.cases import Subject
 from benchmarks.md17 import theory
-from benchmarks.published import Published
 from benchmarks.suite import command, suite_parser
 from schnetgeo.datasets import RevisedMD17
 from schnetgeo.datasets.rmd17 import THEORY
@@ -57,11 +56,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         labels = theory(file) if single else f"labels are {THEORY}"
         where = f"published split {split}" if split else "split at random"
         said = "; ".join(filter(None, (labels, where)))
-        yield Subject("RevisedMD17", "molecule", molecule, data, _published, note=said)
-
-
-def _published(molecule: str, task: str, num_train: int) -> list[Published]:
-    return published.rmd17(molecule, task)
+        yield Subject("RevisedMD17", "molecule", molecule, data, published.rmd17, note=said)
 
 
 if __name__ == "__main__":

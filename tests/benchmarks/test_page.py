@@ -94,7 +94,7 @@ def test_details_by_hand():
 
 MEV = {
     "quantity": "energy_mae_kcal_mol", "value": 43.3641042418, "unit": "meV", "num_train": 50_000,
-    "split": "SchNet, 50,000 training molecules",
+    "model": "SchNet",
 }  # fmt: skip
 
 

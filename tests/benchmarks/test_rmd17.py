@@ -40,7 +40,8 @@ def test_published_split(tmp_path, monkeypatch):
     ] * 2
     assert rows[0]["note"] == "labels are PBE/def2-SVP; published split 2"
     assert rows[0]["published"] == []
-    assert [(n["value"], n["unit"]) for n in rows[1]["published"]] == [(0.4471, "kcal/mol/Å")]
+    published = {(n["model"], n["value"], n["unit"]) for n in rows[1]["published"]}
+    assert ("MACE", 32.6, "meV/Å") in published  # of 50 frames, the nearest size
 
 
 def test_files_of_single_molecules_are_split_at_random(tmp_path):
