@@ -4,6 +4,7 @@ import pytest
 
 from schnetgeo import units
 from schnetgeo.errors import InputError
+from schnetgeo.targets import TARGETS
 
 AVOGADRO, ELEMENTARY_CHARGE = 6.02214076e23, 1.602176634e-19  # exact since 2019
 
@@ -116,3 +117,49 @@ def test_length_in_force():
 def test_unknown_units_are_named(function, unit, message):
     with pytest.raises(InputError, match=message):
         function(unit)
+
+
+@pytest.mark.parametrize(
+    ("unit", "target", "value"),
+    [
+        ("Debye", "e·Å", 1e-21 / 299792458 / ELEMENTARY_CHARGE * 1e10),
+        ("D", "Debye", 1),
+        ("e*Bohr", "e·Å", units.BOHR),
+        ("ea0", "Debye", 2.541746473),
+        ("a.u.", "e·Å", units.BOHR),
+        ("au", "e", 1),
+        ("Å^3", "Bohr³", units.BOHR**-3),
+        ("Angstrom**2", "Bohr^2", units.BOHR**-2),
+        ("cal mol^-1 K^-1", "cal/(mol K)", 1),
+        ("J/(mol K)", "cal/mol/K", 1 / 4.184),
+        ("Hartree/Bohr", "eV/Å", units.HARTREE / units.BOHR),
+        ("ppm", "ppm", 1),  # equal names need no meaning
+        ("1", "1", 1),
+    ],
+)
+def test_conversion(unit, target, value):
+    assert units.conversion(unit, target) == pytest.approx(value, rel=1e-9)
+
+
+def test_conversion_there_and_back():
+    pair = units.conversion("Debye", "e*Bohr"), units.conversion("e*Bohr", "Debye")
+    assert pair[0] * pair[1] == pytest.approx(1, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("unit", "target", "message"),
+    [
+        ("Debye", "eV", "'Debye' cannot be converted to 'eV': the dimensions differ"),
+        ("statvolt", "eV", "unknown unit 'statvolt'; known: eV, .*Debye.*Bohr.3"),
+        ("ppm", "1", "unknown unit 'ppm'"),
+        ("eV", "ppm", "unknown unit 'ppm', to which 'eV' cannot be converted"),
+    ],
+)
+def test_conversion_of_what_does_not_fit(unit, target, message):
+    with pytest.raises(InputError, match=message):
+        units.conversion(unit, target)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_units_of_targets_are_known(target):
+    assert units.conversion("1.0 " + target.unit, target.unit) == pytest.approx(1, rel=1e-15)
