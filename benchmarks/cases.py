@@ -9,8 +9,9 @@ from torch import Tensor
 
 from benchmarks.published import Published
 from schnetgeo.data.coverage import Coverage
+from schnetgeo.data.make_split import split_warning
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import Split, note
+from schnetgeo.data.split import Split
 from schnetgeo.datasets.published import sample_split
 from schnetgeo.errors import InputError
 from schnetgeo.train import TrainingConfig
@@ -99,6 +100,6 @@ def _case(
             )
     lost = sum(len(indices) - len(known[name]) for name, indices in tests.items())
     left_out = f"{lost} test structures have elements of no training structure" if lost else ""
-    notes = (options.note, subject.note, note("random", data), left_out)
+    notes = (options.note, subject.note, split_warning("random", data), left_out)
     said = "; ".join(filter(None, notes)) or None
     return Case(subject, split, train, val, known, training, folder, said)

@@ -9,12 +9,12 @@ from torch import nn
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
+from schnetgeo.data.structure import MAX_Z
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, Baseline, MeanReadout, PaiNN, RadialConv, SchNet
 from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.user_code import named_class
 
-_MAX_Z = 119
 _ARGUMENTS = frozenset(inspect.signature(SchNet).parameters)
 _SIZES = frozenset(("channels", "num_layers", "cutoff", "max_z"))
 
@@ -46,8 +46,8 @@ def mean_predictor(train: StructureDataset, test: StructureDataset) -> ClosedFor
 
 def composition_model(train: StructureDataset, test: StructureDataset) -> ClosedForm:
     """A least-squares energy for each element; what references alone explain."""
-    references = fit_atomic_references(element_counts(train, _MAX_Z), train.get_property("energy"))
-    energy = element_counts(test, _MAX_Z).double() @ references
+    references = fit_atomic_references(element_counts(train, MAX_Z), train.get_property("energy"))
+    energy = element_counts(test, MAX_Z).double() @ references
     return ClosedForm(energy, int((references != 0).sum()))
 
 

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
-from schnetgeo.data.structure import MASKS, Structure
+from schnetgeo.data.structure import MASKS, MAX_Z, Structure
 from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.units import KCAL_MOL
 
 _POINTS = 400  # of a parity plot
 _BINS = 41
 _WORST = 3
-_MAX_Z = 119
 
 
 def details(
@@ -40,7 +39,7 @@ def details(
     worst = torch.zeros(len(test), dtype=torch.float64)
     if _any("energy", test):
         known = test.mask("energy")
-        counts = element_counts(test, _MAX_Z)[known]
+        counts = element_counts(test, MAX_Z)[known]
         explained = counts.double() @ _explained(train)
         pair = [
             energy[known] - explained for energy in (test.get_property("energy"), predicted.energy)
@@ -83,7 +82,7 @@ def history(folder: Path) -> list[dict[str, float]]:
 def _explained(train: StructureDataset) -> Tensor:
     """Energy of each element; fewer structures tell it as well."""
     some = train[torch.linspace(0, len(train) - 1, min(len(train), 5000)).long()]
-    return fit_atomic_references(element_counts(some, _MAX_Z), some.get_property("energy"))
+    return fit_atomic_references(element_counts(some, MAX_Z), some.get_property("energy"))
 
 
 def _compared(reference: Tensor, predicted: Tensor) -> dict:

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from benchmarks.cases import Subject
 from benchmarks.protocol import Result
-from schnetgeo.data.describe import distribution
+from schnetgeo.data.distribution import distribution
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts
+from schnetgeo.data.structure import MAX_Z
 from schnetgeo.train import predict
 from schnetgeo.viz import show
 from schnetgeo.viz.distributions import draw_distributions
@@ -59,7 +60,8 @@ def _isomers(
 ) -> Iterator[tuple[str, str]]:
     drawn, what = reference, "of ISO17's fold reference, a normal and a pair of normals"
     if reference is None and qm9 is not None:
-        same = torch.stack([element_counts(qm9, 119)[:, z] == n for z, n in _ISOMER.items()]).all(0)
+        counts = element_counts(qm9, MAX_Z)
+        same = torch.stack([counts[:, z] == n for z, n in _ISOMER.items()]).all(0)
         drawn, what = qm9[same], "of C7O2H10 in QM9, for want of ISO17, which has other energies"
     if drawn is not None and len(drawn):
         draw_distributions({"energy, eV": distribution(drawn, "energy")}, out / "figure2.png")

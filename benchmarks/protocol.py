@@ -22,7 +22,8 @@ from benchmarks.published import milestone
 from benchmarks.report import hardware, versions
 from benchmarks.table5 import QUANTITIES, table
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import Split, random_split
+from schnetgeo.data.split import Split
+from schnetgeo.data.split_methods import random_split
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MASKS, Structure
 from schnetgeo.errors import InputError

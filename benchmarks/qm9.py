@@ -14,7 +14,7 @@ from benchmarks.suite import command, suite_parser
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets import QM9
-from schnetgeo.datasets.qm9 import TARGETS
+from schnetgeo.datasets.qm9_properties import TARGETS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser, flag
 

@@ -10,7 +10,7 @@ import argparse
 import ase.io
 
 import schnetgeo as sg
-from schnetgeo.data.split import random_split
+from schnetgeo.data import random_split
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 

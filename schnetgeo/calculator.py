@@ -14,7 +14,7 @@ from torch import nn
 
 from schnetgeo._version import __version__
 from schnetgeo.data.atoms import geometry
-from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.graph import with_edges
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, load

@@ -12,8 +12,8 @@ from jsonargparse.typing import PositiveInt
 from schnetgeo import doctor
 from schnetgeo._version import __version__
 from schnetgeo.data.copies import copies_across
+from schnetgeo.data.make_split import split_warning
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import note
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.data_cli import add_data, run_data
@@ -38,8 +38,7 @@ from schnetgeo.model_options import (
     scan_architecture,
 )
 from schnetgeo.nn import AtomisticModel, SchNet
-from schnetgeo.notes import note as data_note
-from schnetgeo.notes import notes_in_one_line
+from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.potential import Potential, load
 from schnetgeo.train import Metrics, TrainingConfig, evaluate, fit, new_potential, refit_references
@@ -160,10 +159,10 @@ def _train(options: Namespace) -> None:
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
     split = split_from_options(how, dataset, *counts, training.seed)
-    warning = note(how, dataset)
+    warning = split_warning(how, dataset)
     copies = copies_across(dataset, split)
     if copies:
-        data_note(copies)
+        note(copies)
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     potential = _start(options, train)
@@ -226,9 +225,9 @@ def _read_as_trained(options: Namespace, potential: Potential) -> StructureDatas
         dataset = read_files(options.files, Namespace(**vars(options) | before))
     except InputError as error:
         dataset = read_files(options.files, options)
-        data_note(f"{dataset.name}: not read with {words}, as the training's files ({error})")
+        note(f"{dataset.name}: not read with {words}, as the training's files ({error})")
     else:
-        data_note(f"{dataset.name}: read with {words}, as the training's files")
+        note(f"{dataset.name}: read with {words}, as the training's files")
     return dataset
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from schnetgeo.data.describe import Distribution, distribution, elements, fields, formulas, geometry
+from schnetgeo.data.describe import elements, fields, formulas
+from schnetgeo.data.distribution import Distribution, distribution
+from schnetgeo.data.geometry_summary import geometry_summary
+from schnetgeo.data.make_split import is_trajectory
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import is_trajectory
 from schnetgeo.data_options import (
     ROOT,
     TAKES,
@@ -240,7 +242,7 @@ def _stats(options: Namespace) -> None:
     if several and "energy" in labels:
         labels = {"residual": "energy less that of the elements (eV)"} | labels
     distributions = {name: distribution(dataset, name) for name in labels}
-    summary = geometry(dataset)
+    summary = geometry_summary(dataset)
     rows = [row for name, values in distributions.items() for row in _rows(labels[name], values)]
     lines = [f"{dataset.name}: {len(dataset):,} structures", "", *_table(rows), ""]
     lines += [
@@ -252,7 +254,7 @@ def _stats(options: Namespace) -> None:
         f"distances within a structure: {_format_value(summary.shortest)} to "
         f"{_format_value(summary.longest)} Å",
         f"exact copies of another structure: {summary.exact_copies}",
-        f"groups of turned, permuted or mirrored copies: {summary.alike}",
+        f"groups of turned, permuted or mirrored copies: {summary.duplicate_groups}",
     ]
     content = {name: _jsonable(values) for name, values in distributions.items()}
     _print_and_write(
@@ -269,7 +271,7 @@ def _stats(options: Namespace) -> None:
 
 
 def _rows(label: str, values: Distribution) -> list[dict]:
-    fits = [("one normal", values.normal), *(("one of two", part) for part in values.pair)]
+    fits = [("one normal", values.normal), *(("one of two", part) for part in values.mixture)]
     return [
         {"values": label if k == 0 else "", "fit": fit, **normal._asdict()}
         for k, (fit, normal) in enumerate(fits)
@@ -285,7 +287,7 @@ def _format_fit(values: Distribution) -> str:
 
 def _jsonable(values: Distribution) -> dict:
     content = values._asdict()
-    content |= {"normal": values.normal._asdict(), "pair": [p._asdict() for p in values.pair]}
+    content |= {"normal": values.normal._asdict(), "mixture": [p._asdict() for p in values.mixture]}
     return content | {"edges": values.edges.tolist(), "counts": values.counts.tolist()}
 
 

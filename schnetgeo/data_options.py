@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
+from schnetgeo.data.file_units import check_effect
 from schnetgeo.data.labels import Keys
+from schnetgeo.data.make_split import make_split
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import Split, make_split
-from schnetgeo.data.stated_units import Units, check_effect
+from schnetgeo.data.split import Split
+from schnetgeo.data.stated_units import Units
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.atoms_file import AtomsFile, iter_structures
 from schnetgeo.datasets.load_data import open_dataset

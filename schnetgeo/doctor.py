@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from schnetgeo._version import __version__
-from schnetgeo.data.neighbors import default_backend
+from schnetgeo.data.neighbors.search import default_backend
 
 _PACKAGES = (
     "torch", "torch-geometric", "torch-cluster", "torch-scatter", "vesin", "ase", "numpy",

@@ -78,7 +78,7 @@ def num_structures(data: Data) -> int:
     return 1 if batch is None else int(batch.max()) + 1
 
 
-def strained(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor]:
+def apply_strain(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor]:
     """Positions and cells under the symmetric part ε of `strain`: r → r + r·ε, a_k → a_k + a_k·ε.
 
     Only the symmetric part acts, so the derivative with respect to `strain` is symmetric. Where
@@ -91,3 +91,47 @@ def strained(data: Data, strain: Float[Tensor, "B 3 3"]) -> tuple[Tensor, Tensor
         pos = pos - pos.detach().index_select(0, first.index_select(0, batch))
     moved = torch.bmm(pos.unsqueeze(1), symmetric.index_select(0, batch)).squeeze(1)
     return data.pos + moved, data.cell + data.cell @ symmetric.to(data.cell.dtype)
+
+
+def fractional_coordinates(data: Data, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates (N, 3) along the vectors of completed cells, and 1 / height of these, (B, 3)."""
+    inverse = torch.linalg.inv(completed_cell(data.cell.detach().double(), data.pbc))
+    coordinates = torch.bmm(pos.unsqueeze(1), inverse.index_select(0, batch)).squeeze(1)
+    return coordinates, torch.linalg.vector_norm(inverse, dim=1)
+
+
+def completed_cell(cell: Tensor, pbc: Tensor) -> Tensor:
+    """Cells (B, 3, 3) whose non-periodic rows are replaced by unit vectors normal to the others.
+
+    The result is invertible whenever the periodic rows are independent, and its fractional
+    coordinates along the periodic rows are unaffected by what stood in the other rows.
+    """
+    out = torch.where(pbc.unsqueeze(-1), cell, torch.zeros_like(cell))
+    for k in range(3):
+        # the last right singular vector is normal to every row that is filled
+        missing = ~pbc[:, k]
+        if bool(missing.any()):
+            normal = torch.linalg.svd(out[missing], full_matrices=True).Vh[:, -1]
+            out[missing, k] = normal
+    return out
+
+
+def atom_offsets(data: Data) -> Tensor:
+    """Index of the first atom of each structure and, at the end, N; on the CPU."""
+    ptr = data.get("ptr")
+    if ptr is None:
+        count = batch_index(data).bincount(minlength=1).cpu()
+        ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return ptr.cpu()
+
+
+def locate_atom(atom: int, ptr: Tensor) -> tuple[int, int]:
+    """The structure that an atom belongs to, and its number there, by `atom_offsets`."""
+    structure = int(torch.searchsorted(ptr, atom, right=True)) - 1
+    return structure, atom - int(ptr[structure])
+
+
+def squared_lengths(vectors: Tensor) -> Tensor:
+    """x² + y² + z², the same to the last bit for −r as for r, and faster than a sum over three."""
+    x, y, z = vectors.unbind(1)
+    return x * x + y * y + z * z

@@ -9,11 +9,11 @@ from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.geometry import (
+    apply_strain,
     batch_index,
     distances,
     edge_vectors,
     num_structures,
-    strained,
 )
 from tests.structures import crystals, random_cluster, random_crystal, structure
 
@@ -73,12 +73,12 @@ def test_distance_of_nan_is_nan():
 def test_only_the_symmetric_part_of_a_strain_acts():
     data = crystal()
     rotation = torch.tensor([[[0, 1, -2], [-1, 0, 3], [2, -3, 0]]], dtype=torch.float64)
-    pos, cell = strained(data, rotation)
+    pos, cell = apply_strain(data, rotation)
     assert torch.equal(pos, data.pos)
     assert torch.equal(cell, data.cell)
     strain = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(5, 3, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((strained(data, strain)[0] * weights).sum(), strain)
+    (gradient,) = torch.autograd.grad((apply_strain(data, strain)[0] * weights).sum(), strain)
     assert torch.equal(gradient, gradient.mT)
     assert gradient.abs().max() > 0.1
 
@@ -88,7 +88,7 @@ def test_strain_acts_on_every_edge_of_its_own_structure():
     vectors = edge_vectors(batch)
     strain = torch.randn(2, 3, 3, dtype=torch.float64)
     strain = strain + strain.mT
-    batch.pos, batch.cell = strained(batch, strain)
+    batch.pos, batch.cell = apply_strain(batch, strain)
     of_edge = strain[batch.batch[batch.edge_index[1]]]
     expected = vectors + torch.einsum("ea,eab->eb", vectors, of_edge)
     assert torch.allclose(edge_vectors(batch), expected, rtol=0, atol=1e-12)
@@ -98,7 +98,7 @@ def test_strain_derivative_is_the_virial():
     data = with_edges(crystal(), 4.0)
     vectors = edge_vectors(data)
     strain = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
-    data.pos, data.cell = strained(data, strain)
+    data.pos, data.cell = apply_strain(data, strain)
     (derivative,) = torch.autograd.grad(distances(edge_vectors(data)).sum(), strain)
     virial = (vectors.mT / distances(vectors)) @ vectors  # Σ_e r_e ⊗ r_e / |r_e|
     assert torch.allclose(derivative[0], virial, rtol=1e-12)

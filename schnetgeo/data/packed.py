@@ -11,16 +11,15 @@ from torch import Tensor
 from torch_geometric.data import Batch, Dataset
 
 from schnetgeo.data.gather import RowRanges, ptr_from_sizes
+from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.merge import Remarks, merged, sizes_of
 from schnetgeo.data.names import check_name
-from schnetgeo.data.neighbors import edge_cutoff, with_edges
+from schnetgeo.data.packed_edges import edges_per_structure
 from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, PER_EDGE, Structure
 from schnetgeo.data.validate import check_geometry, check_labels, validate
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, num_structures
 
 _BLOCK = 4096  # structures worked on at once
-_MOST_CELLS = 2**15 - 1  # that an edge can cross: shifts are packed as int16
 _FINGERPRINTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
 _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16)  # that files have as atomic numbers
 _BATCH = type(Batch(_base_cls=Structure))
@@ -157,8 +156,10 @@ class StructureDataset(Dataset):
         """
         if self.transform is not None:
             return self
-        blocks = enumerate(self.iter_chunks(_BLOCK))
-        edges = [edges_per_structure(block, cutoff, k * _BLOCK) for k, block in blocks]
+        edges = [
+            edges_per_structure(*block.materialize(), cutoff, self.name, k * _BLOCK)
+            for k, block in enumerate(self.iter_chunks(_BLOCK))
+        ]
         out = copy.copy(self)
         out._indices = None
         out.packed, sizes = self.materialize()
@@ -281,39 +282,6 @@ class StructureDataset(Dataset):
 
     def _row_ranges(self, ptr: Tensor, index: np.ndarray) -> RowRanges:
         return RowRanges(ptr, index, self.packed.z.device)
-
-
-def edges_per_structure(
-    dataset: StructureDataset, cutoff: float, first: int = 0
-) -> dict[str, Tensor]:
-    """Edges that count atoms and edges from the start of their own structure, and their number.
-
-    Args:
-        dataset: a block of structures.
-        cutoff: r_c in Å.
-        first: what errors call the first structure.
-    """
-    part, sizes = dataset.materialize()
-    part.ptr = ptr_from_sizes(sizes)
-    part = with_edges(part, cutoff)
-    structure = batch_index(part)[part.edge_index[1]]
-    count = structure.bincount(minlength=num_structures(part))
-    edges = {
-        "count": count,
-        "edge_index": (part.edge_index - part.ptr[structure]).int(),
-        "edge_reverse": (part.edge_reverse - ptr_from_sizes(count)[structure]).int(),
-    }
-    shift = part.get("edge_shift")
-    if shift is not None:
-        far = (shift.abs() > _MOST_CELLS).any(1).nonzero()
-        if len(far):
-            raise InputError(
-                f"{dataset.name}, structure {first + int(structure[far[0]])}: an edge crosses the "
-                f"cell {shift[far[0]].flatten().tolist()} times, more than {_MOST_CELLS}; wrap the "
-                "atoms into their cell"
-            )
-        edges["edge_shift"] = shift.to(torch.int16)
-    return edges
 
 
 def _select_rows(value: Tensor | Sequence, index: np.ndarray, place: Tensor) -> Tensor | list:

@@ -9,19 +9,16 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Dataset
 
-from schnetgeo.data.columns import (
-    HEADER,
+from schnetgeo.data.column_writer import (
     ColumnWriter,
     append_columns,
     append_offsets,
-    check_content,
-    content_size,
     create_columns,
-    map_columns,
-    read_header,
 )
-from schnetgeo.data.neighbors import edge_cutoff
-from schnetgeo.data.packed import StructureDataset, edges_per_structure
+from schnetgeo.data.columns import HEADER, check_content, content_size, map_columns, read_header
+from schnetgeo.data.graph import edge_cutoff
+from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.packed_edges import edges_per_structure
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
@@ -31,7 +28,6 @@ _ROWS = {"z": (), "pos": (3,), "forces": (3,), "cell": (3, 3), "pbc": (3,), "ene
          "stress": (3, 3)}  # fmt: skip
 _TYPES = {"z": (torch.int64,), "pos": (torch.float32, torch.float64), "energy": (torch.float64,),
           "pbc": (torch.bool,)}  # fmt: skip
-_MAX_Z = 119
 _CHECKED: dict[Path, list[int]] = {}  # edges on disk that this process has checked, with their age
 _LARGE = 2**28  # bytes that are read in a tenth of a second
 
@@ -61,14 +57,14 @@ class OnDiskDataset(StructureDataset):
         self._edge_ptr = None
         if content_size(header) <= _LARGE:
             check_content(path, header)
-            check_elements(self.packed, _MAX_Z, self.name)
+            check_elements(self.packed, MAX_Z, self.name)
 
     def check(self) -> None:
         """Raise `InputError` unless every byte, edges too, is as it was written; at 2.5 GB/s."""
         check_content(self.path, read_header(self.path))
         for folder in sorted(self.path.glob("edges_*")):
             check_content(folder, read_header(folder))
-        check_elements(self.packed, _MAX_Z, self.name)
+        check_elements(self.packed, MAX_Z, self.name)
 
     @property
     def in_memory(self) -> bool:
@@ -125,11 +121,13 @@ def _complete_edges(whole: StructureDataset, folder: Path, cutoff: float) -> Non
 
 
 def _append_edges(arrays: ColumnWriter, whole: StructureDataset, cutoff: float) -> None:
-    for block in whole[max(0, arrays.rows("edge_ptr") - 1) :].iter_chunks():
-        edges = edges_per_structure(block, cutoff, max(0, arrays.rows("edge_ptr") - 1))
+    first = max(0, arrays.rows("edge_ptr") - 1)
+    for block in whole[first:].iter_chunks():
+        edges = edges_per_structure(*block.materialize(), cutoff, block.name, first)
         append_offsets(arrays, "edge_ptr", edges.pop("count").numpy(), arrays.rows("edge_reverse"))
         for key, value in edges.items():
             arrays.append(key, (value.mT if key == "edge_index" else value).numpy())
+        first += len(block)
 
 
 def _edges_header(folder: Path) -> dict:

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schnetgeo.data.columns import ColumnWriter, append_columns, append_offsets, create_columns
+from schnetgeo.data.column_writer import (
+    ColumnWriter,
+    append_columns,
+    append_offsets,
+    create_columns,
+)
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset

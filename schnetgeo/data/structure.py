@@ -9,6 +9,7 @@ PER_ATOM = (
 )  # fmt: skip
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 GRAPH = (*PER_EDGE, "edge_cutoff")
+MAX_Z = 119  # atomic numbers are below
 MASKS = {"energy": "energy_mask", "forces": "forces_mask", "stress": "stress_mask"}
 
 

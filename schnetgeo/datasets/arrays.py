@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from schnetgeo.data.file_units import FileUnits
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import UNIT_NAMES, FileUnits
+from schnetgeo.data.stated_units import UNIT_NAMES
 from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
 from schnetgeo.datasets.label_names import label_in, only_name_in

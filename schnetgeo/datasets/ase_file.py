@@ -11,10 +11,11 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError
 
 from schnetgeo.data.atoms import Reading, read_atoms
+from schnetgeo.data.file_units import FileUnits
 from schnetgeo.data.labels import LABELS, Keys, check_keys, suggestion
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import ASE, UNIT_NAMES, FileUnits, Units, stated_in
+from schnetgeo.data.stated_units import ASE, UNIT_NAMES, Units, stated_in
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.datasets.extxyz import read_extxyz

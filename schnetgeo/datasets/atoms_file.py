@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from schnetgeo.data.file_units import check_effect
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import Units, check_effect
+from schnetgeo.data.stated_units import Units
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.ase_file import read_ase
 from schnetgeo.datasets.file_format import file_format

@@ -7,10 +7,11 @@ from types import ModuleType
 
 import numpy as np
 
+from schnetgeo.data.file_units import FileUnits, check_effect
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import NONE, FileUnits, Units, check_effect, stated_in
+from schnetgeo.data.stated_units import NONE, Units, stated_in
 from schnetgeo.data.structure import PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader, mask_nan_labels

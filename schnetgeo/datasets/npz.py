@@ -2,17 +2,10 @@
 
 import os
 
+from schnetgeo.data.file_units import FileUnits, check_effect
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import (
-    NONE,
-    UNIT_NAMES,
-    Convention,
-    FileUnits,
-    Units,
-    check_effect,
-    stated_in,
-)
+from schnetgeo.data.stated_units import NONE, UNIT_NAMES, Convention, Units, stated_in
 from schnetgeo.datasets.arrays import ArrayReader
 from schnetgeo.datasets.npz_members import read_members, shapes_in, text_in, text_of
 from schnetgeo.notes import note

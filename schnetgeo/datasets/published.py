@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import Split, random_split
+from schnetgeo.data.split import Split
+from schnetgeo.data.split_methods import random_split
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 

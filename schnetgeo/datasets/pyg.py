@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
 
+from schnetgeo.data.file_units import FileUnits, check_effect
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import Convention, FileUnits, Units, check_effect
+from schnetgeo.data.stated_units import Convention, Units
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note

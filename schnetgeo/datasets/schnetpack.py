@@ -6,9 +6,10 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
+from schnetgeo.data.file_units import check_effect
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import Units, check_effect
+from schnetgeo.data.stated_units import Units
 from schnetgeo.datasets.ase_database import Row, metadata, rows
 from schnetgeo.datasets.schnetpack_rows import to_dataset
 from schnetgeo.errors import InputError

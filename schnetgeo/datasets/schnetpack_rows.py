@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from schnetgeo import units
-from schnetgeo.data.atoms import add_scalars
+from schnetgeo.data.atoms_fields import add_scalars
+from schnetgeo.data.file_units import FileUnits
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import FileUnits, Units
+from schnetgeo.data.stated_units import Units
 from schnetgeo.data.structure import PER_ATOM, Structure
 from schnetgeo.datasets.ase_database import Row
 from schnetgeo.datasets.label_names import Label, label_in

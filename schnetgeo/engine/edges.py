@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo import ops
-from schnetgeo.data.neighbors import reverse_edges
+from schnetgeo.data.edges import reverse_edges
 from schnetgeo.engine.knots import Knots
 from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.ops import bspline

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.neighbors import sorted_edges, with_edges
+from schnetgeo.data.graph import sort_edges, with_edges
 from schnetgeo.engine.engine import Reading
 from schnetgeo.engine.program import ModelProgram, Operation, Program
 from schnetgeo.geometry import distances, edge_vectors
@@ -48,7 +48,7 @@ def explain(potential: nn.Module, data: Data) -> Explanation:
         return Explanation("torch", reason, reading.program)
     if reading.numba_refusal is not None:
         return Explanation("torch", reading.numba_refusal, reading.program)
-    data = sorted_edges(with_edges(data, potential.model.cutoff))
+    data = sort_edges(with_edges(data, potential.model.cutoff))
     vectors = edge_vectors(data).to(potential.scale.dtype)
     if reading.is_compiled_for(data, distances(vectors)):
         return Explanation("numba", "compiled code serves the model and the batch", reading.program)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.graph import with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 from schnetgeo.nn.configurable import Configurable

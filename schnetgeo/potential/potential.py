@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.coverage import Coverage
-from schnetgeo.data.neighbors import sorted_edges, with_edges
+from schnetgeo.data.graph import sort_edges, with_edges
+from schnetgeo.data.shapes import check_type
 from schnetgeo.data.states import note_states
-from schnetgeo.data.validate import check_geometry, check_input, check_type
+from schnetgeo.data.validate import check_geometry, check_input
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import num_structures, strained
+from schnetgeo.geometry import apply_strain, num_structures
 from schnetgeo.nn.model import AtomisticModel, is_ours
 from schnetgeo.nn.readout import MeanReadout
 from schnetgeo.potential.atomic_references import AtomicReferences
@@ -189,7 +190,7 @@ class Potential(nn.Module):
         self, reading: Reading, data: Data, forces: bool, stress: bool, differentiable: bool
     ):
         """Energy, forces and ∂E/∂strain from gradients along edges."""
-        data = sorted_edges(data)
+        data = sort_edges(data)
         vectors, distance = edge_lengths(data, self.scale.dtype)
         kind, exact = self.scale.device.type, contextlib.nullcontext()
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -223,7 +224,7 @@ class Potential(nn.Module):
                 inputs.append(data.pos)
             if stress:
                 strain = torch.zeros_like(data.cell, dtype=data.pos.dtype, requires_grad=True)
-                data.pos, data.cell = strained(data, strain)
+                data.pos, data.cell = apply_strain(data, strain)
                 inputs.append(strain)
             energy = self.scale * _one_per_structure(self.model(data), data)
             gradients = list(_gradients(energy, inputs, create_graph=differentiable))

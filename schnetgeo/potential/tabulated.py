@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.neighbors import reverse_edges, sorted_edges, with_edges
+from schnetgeo.data.edges import reverse_edges
+from schnetgeo.data.graph import sort_edges, with_edges
 from schnetgeo.data.validate import check_input
 from schnetgeo.engine.engine import Reading
 from schnetgeo.engine.numba.prediction import Scales
@@ -112,7 +113,7 @@ def _graph(data: Data) -> tuple[Data, tuple[np.ndarray, np.ndarray, np.ndarray]]
     row_pointers = first_edges(*edge_index, reverse.numpy(), crossed, count)
     if row_pointers[0] >= 0:
         return data, (edge_index[0], row_pointers, reverse.numpy())
-    ordered = sorted_edges(data)
+    ordered = sort_edges(data)
     if ordered is not data:
         return _graph(ordered)
     raise InputError(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from schnetgeo.geometry import strained
+from schnetgeo.geometry import apply_strain
 from schnetgeo.nn import StepCutoff, SumReadout
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.potential import Prediction
@@ -91,7 +91,7 @@ class PhysicsChecks(PotentialSubject):
         strain = 0.1 * normal(*batch.cell.shape)
 
         def energy(step: float) -> Tensor:
-            pos, cell = strained(batch, step * strain)
+            pos, cell = apply_strain(batch, step * strain)
             return self.module(changed(batch, pos=pos, cell=cell), forces=False).energy
 
         work = (self.module(batch, stress=True).stress * strain).sum((1, 2))

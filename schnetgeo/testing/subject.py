@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import Structure, with_edges
-from schnetgeo.data.neighbors import edge_cutoff
+from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, Prediction

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from schnetgeo.data.describe import Distribution, Normal
+from schnetgeo.data.distribution import Distribution
+from schnetgeo.data.normal_mixture import Normal
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
 
@@ -46,9 +47,9 @@ def _draw(axes, label: str, values: Distribution) -> None:
     if values.std > 0:
         normal = f"normal, σ = {values.std:.4g}"
         axes.plot(x, _density(x, values.normal), "--", color="C0", label=normal)
-        pair = sum(_density(x, part) for part in values.pair)
+        pair = sum(_density(x, part) for part in values.mixture)
         axes.plot(x, pair, color="C3", label="pair of normals")
-        for part in values.pair:
+        for part in values.mixture:
             axes.plot(x, _density(x, part), ":", color="C3")
     spread = 5 * values.std or 1
     axes.set_xlim(max(edges[0], values.mean - spread), min(edges[-1], values.mean + spread))
@@ -59,4 +60,4 @@ def _draw(axes, label: str, values: Distribution) -> None:
 
 def _density(x: np.ndarray, normal: Normal) -> np.ndarray:
     scaled = (x - normal.mean) / normal.std
-    return normal.share * np.exp(-(scaled**2) / 2) / (normal.std * np.sqrt(2 * np.pi))
+    return normal.weight * np.exp(-(scaled**2) / 2) / (normal.std * np.sqrt(2 * np.pi))

@@ -10,7 +10,7 @@ import pytest
 import schnetgeo as sg
 from benchmarks import iso17, md17, milestone1, protocol, qm9
 from benchmarks.protocol import STEPS
-from schnetgeo.data.split import random_split
+from schnetgeo.data.split_methods import random_split
 from schnetgeo.datasets import qm9 as qm9_module
 from tests.datasets.published import iso17_database, md17_npz, qm9_files, write_tar
 from tests.datasets.published import uncharacterized_txt as uncharacterized

@@ -9,7 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from schnetgeo.data import from_ase
 from schnetgeo.data.copies import exact_copies
-from schnetgeo.data.describe import distribution, elements, fields, formulas, geometry
+from schnetgeo.data.describe import elements, fields, formulas
+from schnetgeo.data.distribution import distribution
+from schnetgeo.data.geometry_summary import geometry_summary
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.errors import InputError
@@ -65,7 +67,7 @@ def test_a_pair_of_normals(first, second):
     parts = [rng.normal(mean, std, int(4000 * share)) for mean, std, share in (first, second)]
     found = distribution(with_energies(np.concatenate(parts)), "energy")
     assert found.bic_gain > 100
-    by_width = sorted(found.pair, key=lambda normal: normal.std)
+    by_width = sorted(found.mixture, key=lambda normal: normal.std)
     for normal, expected in zip(by_width, (first, second), strict=True):
         assert normal == pytest.approx(expected, abs=0.1)
 
@@ -76,13 +78,13 @@ def test_block_by_block(monkeypatch):
     monkeypatch.setattr(StructureDataset.iter_chunks, "__defaults__", (100,))
     parts = distribution(dataset, "residual")
     assert parts.normal == pytest.approx(whole.normal, rel=1e-6, abs=1e-9)
-    assert parts.pair[0] == pytest.approx(whole.pair[0], rel=1e-3)
-    assert geometry(dataset) == geometry(dataset[torch.randperm(len(dataset))])
+    assert parts.mixture[0] == pytest.approx(whole.mixture[0], rel=1e-3)
+    assert geometry_summary(dataset) == geometry_summary(dataset[torch.randperm(len(dataset))])
 
 
 def test_equal_numbers_have_no_width():
     found = distribution(with_energies([3.0] * 5), "energy")
-    assert (found.std, found.normal.mean, found.pair[0].std) == (0.0, 3.0, 0.0)
+    assert (found.std, found.normal.mean, found.mixture[0].std) == (0.0, 3.0, 0.0)
     assert found.counts.sum() == 5
 
 
@@ -94,32 +96,32 @@ def test_copies_and_mirror_images():
     permuted = permuted[np.random.default_rng(0).permutation(9)]
     other.positions[0, 0] += 1e-3
     dataset = placed(first, molecule("CH3OCH3"), first, turned, other, mirrored, permuted)
-    found = geometry(dataset)
+    found = geometry_summary(dataset)
     assert found.exact_copies == 1
-    assert found.alike == 1
-    assert geometry(dataset[[0, 1, 4]]).alike == 0
+    assert found.duplicate_groups == 1
+    assert geometry_summary(dataset[[0, 1, 4]]).duplicate_groups == 0
     distances = first.get_all_distances()[np.triu_indices(9, 1)]
-    assert geometry(dataset[[0]])[:2] == pytest.approx((distances.min(), distances.max()))
+    assert geometry_summary(dataset[[0]])[:2] == pytest.approx((distances.min(), distances.max()))
 
 
 def test_single_atoms_have_no_distances():
-    assert geometry(placed(molecule("H"), molecule("H"))) == (None, None, 1, 1)
+    assert geometry_summary(placed(molecule("H"), molecule("H"))) == (None, None, 1, 1)
 
 
 def test_cells_tell_crystals_apart():
     data = structures(periodic=True)[2]
     other = data.clone()
     other.cell = other.cell * 1.01
-    assert geometry(StructureDataset.from_list([data, other])).exact_copies == 0
+    assert geometry_summary(StructureDataset.from_list([data, other])).exact_copies == 0
 
 
 def test_published_duplicates_of_qm9():
     """Among 83 groups in 128,744 molecules are about 59 of those within a random 108,744."""
     units = dict(energy_unit="Hartree", length_unit="Angstrom")
     part = AtomsFile(shared("qm9_u0_part1.npz"), energy_key="U0", **units)
-    found = geometry(part)
+    found = geometry_summary(part)
     assert found.exact_copies == 0
-    assert 3 <= found.alike <= 10
+    assert 3 <= found.duplicate_groups <= 10
     residual = distribution(part, "residual")
     assert residual.std == pytest.approx(1.09, abs=0.02)
 

@@ -7,7 +7,8 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from schnetgeo.data import Structure, to_ase
-from schnetgeo.data.describe import distribution, geometry
+from schnetgeo.data.distribution import distribution
+from schnetgeo.data.geometry_summary import geometry_summary
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import fit_normalization
@@ -170,9 +171,11 @@ def crystal(length, turn=None):
 
 
 def test_crystals_of_other_sizes_are_no_copies():
-    found = geometry(StructureDataset.from_list([crystal(a) for a in (3.4, 3.5, 3.6)]))
-    assert (found.exact_copies, found.alike) == (0, 0)
+    found = geometry_summary(StructureDataset.from_list([crystal(a) for a in (3.4, 3.5, 3.6)]))
+    assert (found.exact_copies, found.duplicate_groups) == (0, 0)
     c, s = np.cos(0.3), np.sin(0.3)
     turn = torch.tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    found = geometry(StructureDataset.from_list([crystal(3.4), crystal(3.5), crystal(3.4, turn)]))
-    assert (found.exact_copies, found.alike) == (0, 1)
+    found = geometry_summary(
+        StructureDataset.from_list([crystal(3.4), crystal(3.5), crystal(3.4, turn)])
+    )
+    assert (found.exact_copies, found.duplicate_groups) == (0, 1)

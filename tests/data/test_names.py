@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schnetgeo.data.columns import create_columns
+from schnetgeo.data.column_writer import create_columns
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure

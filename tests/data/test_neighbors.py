@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from schnetgeo.data import from_ase, neighbor_list, neighbors, reverse_edges, with_edges
+from schnetgeo.data import from_ase, neighbor_list, reverse_edges, with_edges
+from schnetgeo.data.neighbors import search
 from schnetgeo.errors import InputError
 from tests.structures import crystals, random_cluster, random_crystal, structure
 
 
-@pytest.fixture(scope="module", params=neighbors.BACKENDS)
+@pytest.fixture(scope="module", params=search.BACKENDS)
 def backend(request):
     pytest.importorskip(request.param)
     return request.param
@@ -298,7 +299,7 @@ def test_unknown_backend_is_named():
 
 
 def test_missing_backend_is_named(monkeypatch):
-    monkeypatch.setattr(neighbors, "_installed", lambda package: package == "torch")
+    monkeypatch.setattr(search, "_installed", lambda package: package == "torch")
     data = structure([1, 1], [[0, 0, 0], [0, 0, 1]])
     for name in ("torch_cluster", "vesin"):
         with pytest.raises(InputError, match=f"backend '{name}' is not installed.*take 'torch'"):
@@ -319,16 +320,16 @@ def test_missing_backend_is_named(monkeypatch):
     ],
 )
 def test_default_backend(monkeypatch, installed, periodic, device, expected):
-    monkeypatch.setattr(neighbors, "_installed", lambda package: package in installed)
-    assert neighbors.default_backend(periodic, torch.device(device)) == expected
+    monkeypatch.setattr(search, "_installed", lambda package: package in installed)
+    assert search.default_backend(periodic, torch.device(device)) == expected
 
 
 def test_installed(tmp_path, monkeypatch):
     (tmp_path / "for_another_torch.py").write_text("raise OSError('undefined symbol')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert neighbors._installed("torch")
-    assert not neighbors._installed("torch_clutter")
-    assert not neighbors._installed("for_another_torch")
+    assert search._installed("torch")
+    assert not search._installed("torch_clutter")
+    assert not search._installed("for_another_torch")
 
 
 def test_with_edges_leaves_its_argument_alone():

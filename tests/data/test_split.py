@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schnetgeo as sg
-from schnetgeo.data.split import (
-    Split,
-    block_split,
-    group_split,
-    is_trajectory,
-    k_fold,
-    make_split,
-    note,
-    random_split,
-)
+from schnetgeo.data.make_split import is_trajectory, make_split, split_warning
+from schnetgeo.data.split import Split
+from schnetgeo.data.split_methods import block_split, group_split, k_fold, random_split
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.npz import read_npz
 from schnetgeo.errors import InputError
@@ -254,8 +247,8 @@ def test_words_of_the_shell(tmp_path):
 def test_a_trajectory_split_at_random_says_so():
     frames = Demo("ethanol")
     assert is_trajectory(frames)
-    assert "the errors are those of interpolation" in note("random", frames)
-    assert note("blocks", frames) is None
+    assert "the errors are those of interpolation" in split_warning("random", frames)
+    assert split_warning("blocks", frames) is None
     assert not is_trajectory(frames[torch.randperm(len(frames))])
     assert not is_trajectory(Demo("molecules"))
     assert not is_trajectory(frames[:2])

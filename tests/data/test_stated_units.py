@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from schnetgeo.data.file_units import FileUnits, check_effect
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.stated_units import ASE, Convention, FileUnits, Units, check_effect, stated_in
+from schnetgeo.data.stated_units import ASE, Convention, Units, stated_in
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 from torch_geometric.loader import DataLoader as PyGLoader
 
-from schnetgeo.data import columns
+from schnetgeo.data import column_writer, columns
 from schnetgeo.data import store as store_module
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
@@ -165,7 +165,7 @@ def test_larger_than_memory_opens(tmp_path, monkeypatch):
     os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**43)  # 8 TiB of nothing
     header = columns.read_header(tmp_path / "a")
     more = {"dtype": "<f4", "shape": [2**20], "rows": 6, "crc32": 0}
-    columns._write_header(tmp_path / "a", header["columns"] | {"more": more}, header)
+    column_writer._write_header(tmp_path / "a", header["columns"] | {"more": more}, header)
     with pytest.raises(InputError, match="a/more: was changed after writing, or is damaged"):
         OnDiskDataset(tmp_path / "a")
     monkeypatch.setattr(store_module, "_LARGE", 2**20)
@@ -177,7 +177,7 @@ def test_more_rows_than_structures(tmp_path):
     write_on_disk(tmp_path / "a", [packed()])
     header = columns.read_header(tmp_path / "a")
     header["columns"]["energy"]["rows"] = 5
-    columns._write_header(tmp_path / "a", header["columns"], header)
+    column_writer._write_header(tmp_path / "a", header["columns"], header)
     with pytest.raises(InputError, match=r"a/energy: has shape \(5,\) .*, where \(6,\) is needed"):
         OnDiskDataset(tmp_path / "a")
 
@@ -213,7 +213,7 @@ def test_edges_of_other_structures_are_refused(tmp_path, name):
     values[len(values) // 2] = 10**6
     values.tofile(path)
     header["columns"][name]["crc32"] = zlib.crc32(values.tobytes())
-    columns._write_header(folder, header["columns"], header)
+    column_writer._write_header(folder, header["columns"], header)
     with pytest.raises(InputError, match="holds edges of other structures|does not say where"):
         store.with_edges(CUTOFF)
 
@@ -234,7 +234,7 @@ def test_headers_that_hold_no_edges(tmp_path, change):
         header = {"columns": {}}
     else:
         del header["columns"][change]
-    columns._write_header(folder, header["columns"], header)
+    column_writer._write_header(folder, header["columns"], header)
     with pytest.raises(InputError, match="does not hold edges of this cutoff; remove the folder"):
         store.with_edges(CUTOFF)
 
@@ -247,7 +247,7 @@ def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
     values[2] = values[1] + (shift if shift > 0 else -1)
     values.tofile(path)
     header["columns"]["ptr"]["crc32"] = zlib.crc32(values.tobytes())
-    columns._write_header(tmp_path / "a", header["columns"], header)
+    column_writer._write_header(tmp_path / "a", header["columns"], header)
     with pytest.raises(InputError, match="a/ptr: does not say where 6 parts of"):
         OnDiskDataset(tmp_path / "a")
 
@@ -592,13 +592,13 @@ def test_energies_are_exact(tmp_path):
 
 def test_an_interruption_after_the_header_was_written_keeps_the_addition(tmp_path, monkeypatch):
     write_on_disk(tmp_path / "a", [packed()])
-    write = columns._write_header
+    write = column_writer._write_header
 
     def interrupted(*arguments):
         write(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(columns, "_write_header", interrupted)
+    monkeypatch.setattr(column_writer, "_write_header", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_on_disk(tmp_path / "a", [packed()], append=True)
     store = OnDiskDataset(tmp_path / "a")

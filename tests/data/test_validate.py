@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from schnetgeo.data import Structure, from_ase, validate
-from schnetgeo.data.validate import _ASKEW, MIN_DISTANCE, check_elements, completed_cell
+from schnetgeo.data.overlaps import _GENERIC_DIRECTION, MIN_DISTANCE
+from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
+from schnetgeo.geometry import completed_cell
 from tests.structures import clusters, crystals, generators, random_crystal, structure
 
 NAN, INF = float("nan"), float("inf")
@@ -138,7 +140,7 @@ def test_places_are_compared_within_structures_only():
 
 def test_atoms_elsewhere_do_not_hide_a_pair():
     """The search compares neighbors along a line; here five others lie between the pair."""
-    line = np.array(_ASKEW)
+    line = np.array(_GENERIC_DIRECTION)
     between = np.linspace(0.1, 0.8, 5)[:, None] * MIN_DISTANCE * line
     aside = np.arange(1, 6)[:, None] * np.cross(line, [0, 0, 1])
     broken = structure(np.ones(7, int), np.vstack([0 * line, between + aside, 0.9e-3 * line]))
@@ -153,7 +155,7 @@ def test_many_atoms_in_one_plane_do_not_take_forever():
 
 def plane_across_the_line(number):
     """Points 2 Å apart in the plane whose points are all at one place along the search's line."""
-    along, across = np.linalg.svd(np.array([_ASKEW]))[2][1:]
+    along, across = np.linalg.svd(np.array([_GENERIC_DIRECTION]))[2][1:]
     grid = np.stack(np.meshgrid(*2 * [np.arange(number)]), axis=-1).reshape(-1, 2)
     return 2.0 * grid @ np.stack([along, across])
 

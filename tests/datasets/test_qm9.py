@@ -11,7 +11,8 @@ from schnetgeo.data.atoms import from_ase
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.datasets import QM9, load_data
 from schnetgeo.datasets import qm9 as module
-from schnetgeo.datasets.qm9 import ATOMS, PROPERTIES, SOURCE, TARGETS, atom_references
+from schnetgeo.datasets.qm9 import SOURCE
+from schnetgeo.datasets.qm9_properties import ATOMS, PROPERTIES, TARGETS, atom_references
 from schnetgeo.errors import InputError
 from tests.datasets.published import qm9_files, qm9_xyz, uncharacterized_txt, write_tar
 from tests.datasets.server import serve

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Batch
 
 import schnetgeo as sg
-from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.graph import with_edges
 
 
 class Devices(TorchDispatchMode):

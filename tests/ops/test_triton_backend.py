@@ -16,7 +16,7 @@ from ase.build import molecule
 from torch_geometric.data import Batch
 
 import schnetgeo as sg
-from schnetgeo.data.neighbors import with_edges
+from schnetgeo.data.graph import with_edges
 from schnetgeo.engine.engine import Reading
 from schnetgeo.ops import backend, torch_backend
 from schnetgeo.ops.bspline import Grid

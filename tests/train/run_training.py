@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from schnetgeo.data.split import random_split
+from schnetgeo.data.split_methods import random_split
 from schnetgeo.datasets import Demo
 from schnetgeo.nn import SchNet
 from schnetgeo.train import TrainingConfig, fit, new_potential

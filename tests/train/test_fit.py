@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.split import random_split
+from schnetgeo.data.split_methods import random_split
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import QM9, Demo, load_data
 from schnetgeo.errors import InputError
