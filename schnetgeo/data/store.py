@@ -19,7 +19,7 @@ from schnetgeo.data.columns import HEADER, check_content, content_size, map_colu
 from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.packed_edges import edges_per_structure
-from schnetgeo.data.structure import PER_ATOM, Structure
+from schnetgeo.data.structure import MAX_Z, PER_ATOM, Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 
