@@ -22,11 +22,17 @@ from schnetgeo.potential import Potential, load
 if TYPE_CHECKING:
     from schnetgeo.potential.tabulated import TabulatedPotential
 
+_OF_ENERGY = ("energy", "free_energy", "forces", "stress")
+_FURTHER = ("dipole", "charges")  # that a model may have a head for
+
 
 class Calculator(calculator.Calculator):
     """Energy and free energy (eV), forces (eV/Å) and, where the cell has a volume, stress (eV/Å³).
 
         atoms.calc = Calculator("model.safetensors")
+
+    Dipole (e·Å) and charges (e) as well, where the model has heads for them; `atoms.info["charge"]`
+    is the total charge then.
 
     The neighbor list reaches `skin` beyond the cutoff and is kept until an atom has moved by more
     than skin / 2, or cell, pbc or elements have changed. This is exact, because an edge as long as
@@ -40,11 +46,12 @@ class Calculator(calculator.Calculator):
         classes: your own classes that the file names, as for `schnetgeo.load`.
 
     Raises:
-        InputError: for a file that `load` refuses, or a skin that is no distance.
+        InputError: for a file that `load` refuses, a model that predicts no energy, or a skin that
+            is no distance.
     """
 
     name = "schnetgeo"
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = [*_OF_ENERGY, *_FURTHER]
     ignored_changes = {"initial_charges", "initial_magmoms"}  # of which no model here knows
 
     def __init__(
@@ -63,6 +70,13 @@ class Calculator(calculator.Calculator):
                 f"potential must be a model file, a Potential or a tabulated one, got the model "
                 f"{type(potential).__name__}; pass Potential(model)"
             )
+        names = [target.name for target in potential.targets]
+        if "energy" not in names:
+            raise InputError(
+                f"{source}: the model predicts {', '.join(map(str, potential.targets))}, but a "
+                "calculator needs energies; call the potential itself"
+            )
+        self.implemented_properties = [*_OF_ENERGY, *(n for n in _FURTHER if n in names)]
         self._device = torch.device("cpu")
         if isinstance(potential, Potential):
             self._device = torch.device(device or potential.scale.device)
@@ -97,6 +111,21 @@ class Calculator(calculator.Calculator):
         what = f"{of.model}, cutoff={of.cutoff}, skin={self.skin}, device={str(self._device)!r}"
         return f"Calculator({what}, source={of.source!r})"
 
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        """As ASE's; what the model has no head for is refused with what it has."""
+        if name not in self.implemented_properties:
+            raise calculator.PropertyNotImplementedError(
+                f"{name}: this model gives {', '.join(self.implemented_properties)}; take one that "
+                f"was trained on the {name}"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
+    def check_state(self, atoms, tol=1e-15):
+        """As ASE's; another total charge is a change too."""
+        changes = super().check_state(atoms, tol)
+        same = self.atoms is None or _charge(self.atoms) == _charge(atoms)
+        return changes if same else [*changes, "charge"]
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=None):
         """Called by ASE; stress is computed from the first time on that it is asked for."""
         super().calculate(atoms, properties, system_changes or [])
@@ -109,6 +138,9 @@ class Calculator(calculator.Calculator):
             "free_energy": energy,
             "forces": prediction.forces.cpu().double().numpy(),
         }
+        for name in self.implemented_properties[len(_OF_ENERGY) :]:
+            value = prediction[name].cpu().double().numpy()
+            self.results[name] = value[0] if name == "dipole" else value
         if stress:
             full = prediction.stress[0].cpu().double().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(full)
@@ -116,12 +148,14 @@ class Calculator(calculator.Calculator):
     def _structure(self, atoms: Atoms) -> Structure:
         """The atoms on the device, with edges from the list where that still holds."""
         data = geometry(atoms).to(self._device)
+        if _charge(atoms):
+            data.charge = data.pos.new_tensor([_charge(atoms)])
         cutoff = self.potential.model.cutoff
         if cutoff is None:
             return data
         if self._listed is None or not self._holds(atoms, self._listed[0]):
             self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
-        return copy.copy(self._listed[1]).update({"pos": data.pos})
+        return copy.copy(self._listed[1]).update({"pos": data.pos, "charge": data.get("charge")})
 
     def _holds(self, atoms: Atoms, before: Atoms) -> bool:
         same = (
@@ -135,6 +169,11 @@ class Calculator(calculator.Calculator):
         return bool(
             displacement <= self.skin / 2
         )  # not where it is NaN, which the next list refuses
+
+
+def _charge(atoms: Atoms) -> float:
+    """Total charge in e, 0 where none is stated."""
+    return float(atoms.info.get("charge", 0))
 
 
 def _checked_skin(skin: float) -> float:

@@ -1,6 +1,8 @@
 """What a model can predict: name, shape and unit of each property."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from schnetgeo.errors import InputError
@@ -18,8 +20,8 @@ class Target:
         extensive: whether the value of two structures far apart is the sum of theirs.
 
     Raises:
-        InputError: for a name that is no Python identifier, or a shape that is neither a scalar, a
-            vector nor a tensor.
+        InputError: for a name that is no Python identifier, a unit that is no text, or a shape that
+            is neither a scalar, a vector nor a tensor.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Target:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InputError(f"name of a target must be an identifier, got {self.name!r:.60}")
+        if not isinstance(self.unit, str):
+            raise InputError(f"{self.name}: unit must be text, got {self.unit!r:.60}")
         if self.per not in ("structure", "atom"):
             raise InputError(
                 f"{self.name}: per must be 'structure' or 'atom', got {self.per!r:.60}"
@@ -39,6 +43,28 @@ class Target:
             raise InputError(
                 f"{self.name}: shape must be (), (3,) or (3, 3), got {self.shape!r:.60}"
             )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.unit})"
+
+    def as_json(self) -> dict:
+        """The fields as a model file holds them."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, content: Mapping, path: str | os.PathLike) -> "Target":
+        """The inverse of `as_json`, for a target in a file.
+
+        Raises:
+            InputError: for anything else.
+        """
+        try:
+            return cls(**{**content, "shape": tuple(content["shape"])})
+        except (TypeError, KeyError):
+            raise InputError(
+                f"{path}: a model file with a changed header: targets = {content!r:.50} is no "
+                "target; get a fresh copy"
+            ) from None
 
 
 ENERGY = Target("energy", "eV")
@@ -82,3 +108,30 @@ def known_target(name: str) -> Target:
         f"unknown target {name!r:.60}; known: {', '.join(target.name for target in TARGETS)}; "
         "define another with schnetgeo.Target(name, unit)"
     )
+
+
+def check_targets(targets: Sequence[Target]) -> None:
+    """Raise `InputError` unless one model can predict these.
+
+    Raises:
+        InputError: for what is no target, a name twice, an energy that is not the first, and
+            derivatives of the energy.
+    """
+    if not targets:
+        raise InputError("targets must name at least one, such as schnetgeo.targets.ENERGY")
+    for target in targets:
+        if not isinstance(target, Target):
+            raise InputError(
+                f"targets must be of schnetgeo.Target, got {target!r:.60}; give "
+                "Target(name, unit), or schnetgeo.targets.known_target(name)"
+            )
+        if target.name in (FORCES.name, STRESS.name):
+            raise InputError(
+                f"targets: {target.name} is a derivative of the energy, which a potential gives "
+                "without a head for it; leave it out"
+            )
+    names = [target.name for target in targets]
+    if len({*names}) < len(names):
+        raise InputError(f"targets must have different names, got {', '.join(names)}")
+    if ENERGY.name in names[1:]:
+        raise InputError(f"targets: energy must come first, got {', '.join(names)}")

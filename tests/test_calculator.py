@@ -268,3 +268,28 @@ def test_tabulated_potentials_stay_on_the_cpu():
 def test_skin_must_be_a_distance():
     with pytest.raises(sg.InputError, match="skin must be a distance in Å, 0 or more, got -0.1"):
         sg.Calculator(potential(), skin=-0.1)
+
+
+def heads(*names):
+    targets = [sg.targets.known_target(name) for name in names]
+    readout = sg.nn.readout_for(*targets)
+    model = randomize(sg.SchNet(channels=8, num_layers=1, cutoff=4.0, readout=readout)).double()
+    return sg.Potential(model, targets=targets).eval()
+
+
+def test_dipole_and_charges():
+    of = heads("energy", "dipole", "charges")
+    atoms = molecule("H2O", calculator=sg.Calculator(of))
+    data = sg.data.atoms.geometry(atoms)
+    np.testing.assert_allclose(atoms.get_dipole_moment(), of(data)["dipole"][0].detach())
+    assert atoms.get_charges().sum() == pytest.approx(0, abs=1e-12)
+    atoms.info["charge"] = 1  # noticed without another change
+    assert atoms.get_charges().sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_what_a_model_does_not_predict():
+    atoms = molecule("H2O", calculator=sg.Calculator(heads("energy", "charges")))
+    with pytest.raises(PropertyNotImplementedError, match="dipole: this model gives energy, free"):
+        atoms.get_dipole_moment()
+    with pytest.raises(sg.InputError, match=r"predicts gap \(eV\), but a calculator needs energ"):
+        sg.Calculator(heads("gap"))

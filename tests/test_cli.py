@@ -132,7 +132,7 @@ def test_train_on_the_other_demo_data(here, capsys):
     run(f"train --molecule molecules --num-test 9 --out out {TWENTY}")
     assert "errors on 9 structures" in capsys.readouterr().out
     assert (
-        sg.load("out/model.safetensors").atomic_references.energies.count_nonzero() == 4
+        sg.load("out/model.safetensors").atomic_references.values.count_nonzero() == 4
     )  # H, C, N, O
 
 

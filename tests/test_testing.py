@@ -3,6 +3,7 @@
 import copy
 import re
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -425,14 +426,14 @@ class WrongForces(Potential):
     def forward(self, data, **options):
         prediction = super().forward(data, **options)
         forces = prediction.forces
-        return prediction._replace(forces=None if forces is None else 0.9 * forces)
+        return replace(prediction, forces=None if forces is None else 0.9 * forces)
 
 
 class WrongStress(Potential):
     def forward(self, data, **options):
         prediction = super().forward(data, **options)
         stress = prediction.stress
-        return prediction._replace(stress=None if stress is None else -stress)
+        return replace(prediction, stress=None if stress is None else -stress)
 
 
 class HalfDetached(SchNet):

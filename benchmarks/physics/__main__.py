@@ -117,7 +117,7 @@ def _names(paths: list[str]) -> list[str]:
 def _check_elements(data: StructureDataset, name: str, potential: Potential, given: bool) -> None:
     """Refuse elements that the model has not seen, for which it has no reference energy."""
     check_elements(data.packed, potential.model.max_z, data.name)
-    known = potential.atomic_references.energies.cpu() != 0
+    known = potential.atomic_references.values.cpu() != 0
     elements = data.get_property("z").unique()
     strange = elements[~known[elements]]
     if len(strange) and bool(known.any()):

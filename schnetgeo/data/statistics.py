@@ -58,43 +58,62 @@ def fit_atomic_references(
     return references
 
 
-def fit_normalization(dataset: StructureDataset, max_z: int, mean: bool = False) -> Normalization:
-    """References from the energies; scale from the forces, or from what the references leave.
+def fit_normalization(
+    dataset: StructureDataset, max_z: int, mean: bool = False, label: str = "energy"
+) -> Normalization:
+    """References from a label, the energies; scale from what the references leave, or from forces.
 
-    The scale is the root mean square of the force components (per Å) where there are forces, else
-    of the energy residual per square root of the number of atoms.
+    The scale is the root mean square of what the references leave of the label, per square root of
+    the number of atoms; of energies with forces that of the force components (per Å).
 
     Args:
         dataset: training structures.
         max_z: rows of the table of references.
         mean: whether the model, and with it the references, is a mean over atoms: then the
             residual is not divided.
+        label: a scalar of each structure.
     """
     dataset = dataset.transformed()
     references = torch.zeros(max_z, dtype=torch.float64)
-    if dataset.has_property("energy"):
-        references = fit_atomic_references(*_reduced(dataset, max_z, mean))
+    if dataset.has_property(label):
+        references = fit_atomic_references(*_reduced(dataset, max_z, mean, label))
     total, number = 0.0, 1e-300
     for block in dataset.iter_chunks():
-        spread = _spread(block, references, mean)
+        spread = _spread(block, references, mean, label)
         total, number = total + float(spread.square().sum()), number + spread.numel()
-    scale = math.sqrt(total / number)
-    return Normalization(references, scale if scale > 1e-6 else 1.0)
+    return Normalization(references, _usable(math.sqrt(total / number)))
 
 
-def _spread(block: StructureDataset, references: Tensor, mean: bool) -> Tensor:
-    """Force components, or what the references leave of the energy (per √N), in float64."""
-    if block.has_property("forces"):
+def root_mean_square(dataset: StructureDataset, label: str) -> float:
+    """Of all components of a label; 1 where it is missing or zero."""
+    total, number = 0.0, 1e-300
+    for block in dataset.transformed().iter_chunks():
+        if block.has_property(label):
+            values = block.get_property(label)[block.mask(label)].double()
+            total, number = total + float(values.square().sum()), number + values.numel()
+    return _usable(math.sqrt(total / number))
+
+
+def _usable(scale: float) -> float:
+    """A scale, or 1 where the labels do not differ."""
+    return scale if scale > 1e-6 else 1.0
+
+
+def _spread(block: StructureDataset, references: Tensor, mean: bool, label: str) -> Tensor:
+    """Force components, or what the references leave of the label (per √N), in float64."""
+    if label == "energy" and block.has_property("forces"):
         return block.get_property("forces")[block.mask("forces")].double()
-    if not block.has_property("energy"):
+    if not block.has_property(label):
         return torch.zeros(1, dtype=torch.float64)
-    residual = block.get_property("energy") - shares(block, len(references), mean) @ references
+    residual = block.get_property(label) - shares(block, len(references), mean) @ references
     spread = residual if mean else residual / block.num_atoms.sqrt()
-    return spread[block.mask("energy")]
+    return spread[block.mask(label)]
 
 
-def _reduced(dataset: StructureDataset, max_z: int, mean: bool) -> tuple[Tensor, Tensor]:
-    """Shares and energies, or fewer rows that have the same least-squares solutions.
+def _reduced(
+    dataset: StructureDataset, max_z: int, mean: bool, label: str
+) -> tuple[Tensor, Tensor]:
+    """Shares and labels, or fewer rows that have the same least-squares solutions.
 
     The triangle of a QR decomposition stands for all rows before it, so memory holds one block.
     """
@@ -102,7 +121,7 @@ def _reduced(dataset: StructureDataset, max_z: int, mean: bool) -> tuple[Tensor,
     for block in dataset.iter_chunks():
         if len(rows):
             rows = torch.linalg.qr(rows, mode="r").R
-        energy = block.get_property("energy").unsqueeze(1)
-        known = torch.cat([shares(block, max_z, mean), energy], dim=1)[block.mask("energy")]
+        column = block.get_property(label).double().unsqueeze(1)
+        known = torch.cat([shares(block, max_z, mean), column], dim=1)[block.mask(label)]
         rows = torch.cat([rows, known])
     return rows[:, :-1], rows[:, -1]

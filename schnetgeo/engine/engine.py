@@ -149,9 +149,10 @@ class Engine:
 def _refused(model: AtomisticModel) -> str | None:
     """Why a program of a model's atomic values is not enough."""
     name = type(model).__name__
-    if type(model.readout).atom_weights not in _ATOM_WEIGHTS or "atom_weights" in vars(
-        model.readout
-    ):
+    weights = getattr(type(model.readout), "atom_weights", None)
+    if weights is None:
+        return f"{type(model.readout).__name__} is no sum or mean over atoms"
+    if weights not in _ATOM_WEIGHTS or "atom_weights" in vars(model.readout):
         return f"{type(model.readout).__name__} has atom_weights of its own"
     if next(model.parameters()).dtype not in _PRECISE:
         return f"the parameters of {name} are neither float32 nor float64"

@@ -5,14 +5,31 @@ from schnetgeo.nn.basis import BesselBasis, GaussianBasis
 from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.conv import CFConv, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
+from schnetgeo.nn.dipole import (
+    ChargeReadout,
+    DipoleNormReadout,
+    DipoleReadout,
+    LocalDipoleReadout,
+)
+from schnetgeo.nn.heads import Heads
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.model import AtomisticModel, EdgeFeatures
 from schnetgeo.nn.painn import PaiNN, PaiNNConv
-from schnetgeo.nn.readout import MeanReadout, SumReadout
+from schnetgeo.nn.polarizability import PolarizabilityReadout
+from schnetgeo.nn.readout import AtomReadout, MeanReadout, Readout, SumReadout
+from schnetgeo.nn.readout_for import readout_for
 from schnetgeo.nn.schnet import SchNet
+from schnetgeo.nn.spatial_extent import SpatialExtentReadout
 
 __all__ = [
+    "SpatialExtentReadout",
+    "PolarizabilityReadout",
+    "LocalDipoleReadout",
+    "DipoleReadout",
+    "DipoleNormReadout",
+    "ChargeReadout",
+    "AtomReadout",
     "AtomisticModel",
     "Baseline",
     "BesselBasis",
@@ -21,15 +38,18 @@ __all__ = [
     "CosineCutoff",
     "EdgeFeatures",
     "GaussianBasis",
+    "Heads",
     "Interaction",
     "MeanReadout",
     "PaiNN",
     "PaiNNConv",
     "PolynomialCutoff",
     "RadialConv",
+    "Readout",
     "SchNet",
     "ShiftedSoftplus",
     "StepCutoff",
     "SumReadout",
     "num_parameters",
+    "readout_for",
 ]

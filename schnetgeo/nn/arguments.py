@@ -9,6 +9,7 @@ from torch import nn
 
 from schnetgeo.errors import InputError
 from schnetgeo.nn.conv import RadialConv
+from schnetgeo.nn.readout import Readout
 
 _COUNTS = ("channels", "num_layers", "num_basis", "readout_channels", "max_z")
 _LENGTHS = {"cutoff": "Å", "gamma": "Å⁻²"}
@@ -78,6 +79,17 @@ def part(name: str, cls: Callable, base: type[nn.Module], *sizes) -> nn.Module:
         ) from error
     if not isinstance(module, base):
         raise InputError(f"{rule}, got {_name(cls)}; derive a class from {base.__name__}")
+    return module
+
+
+def readout_of(readout: object, has_vectors: bool, *sizes) -> Readout:
+    """The readout that readout(*sizes) builds for a model with vector features, or without."""
+    module = part("readout", readout, Readout, *sizes)
+    if module.needs_vectors and not has_vectors:
+        raise InputError(
+            f"readout: {_name(readout)} needs vector features, which this model does not have; "
+            "take a model that has, such as PaiNN, or another readout"
+        )
     return module
 
 

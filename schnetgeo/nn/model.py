@@ -1,29 +1,30 @@
-"""The base of all models: edges, cutoff function, and the sum of atomic values."""
+"""The base of all models: edges, cutoff function, atomic values and what becomes of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.graph import with_edges
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
+from schnetgeo.geometry import distances, edge_vectors
 from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
 from schnetgeo.nn.mlp import num_parameters
-from schnetgeo.nn.readout import SumReadout, sum_atoms
+from schnetgeo.nn.readout import AtomicValues, Readout
 
 
 class AtomisticModel(Configurable, ABC):
-    """E_b = Σ_{i∈b} w_i y_i, with atomic values y_i that `atomic_values` computes.
+    """readout.reduce(y), with atomic values y that `atomic_values` computes.
 
-    A subclass calls `super().__init__`, sets `readout`, which says what each atom counts, and
-    writes `atomic_values`. `hyperparameters`, what it was built with, needs no line.
+    With `SumReadout` that is the energy E_b = Σ_{i∈b} y_i. A subclass calls `super().__init__`,
+    sets `readout` and writes `atomic_values`, which ends in `readout(x)`, or `readout(x, v)` for a
+    model with vector features. `hyperparameters`, what it was built with, needs no line.
 
     Args:
         cutoff: r_c in Å; atoms farther apart have no edge.
@@ -33,7 +34,8 @@ class AtomisticModel(Configurable, ABC):
     """
 
     presets: ClassVar[Mapping[str, dict]] = {}  # hyperparameters of published variants, by name
-    readout: SumReadout
+    has_vectors: ClassVar[bool] = False  # whether the readout is called with vector features
+    readout: Readout
 
     def __init__(self, cutoff: float, max_z: int, basis: nn.Module, cutoff_fn: nn.Module):
         super().__init__()
@@ -43,19 +45,18 @@ class AtomisticModel(Configurable, ABC):
         self.cutoff_fn = cutoff_fn
 
     @abstractmethod
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> Float[Tensor, "N"]:
-        """The value of each atom, whose sum over a structure is the result."""
+    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
+        """The values of each atom that the readout gives."""
 
-    def forward(self, data: Data) -> Float[Tensor, "B"]:
-        """Energy of each structure in the unit the model was trained in, without references.
+    def forward(self, data: Data) -> Tensor | tuple[Tensor, ...]:
+        """What the readout gives for each structure or atom, before scale and references.
 
         Args:
             data: structure or batch with `z`, `pos`; edges that are missing are built.
         """
         data = self._with_edges(data)
         values = self.atomic_values(data.z, self.edge_features(data))
-        batch = batch_index(data), num_structures(data)
-        return sum_atoms(self.readout.atom_weights(*batch) * values, *batch)
+        return self.readout.reduce(values, data)
 
     def edge_features(self, data: Data) -> EdgeFeatures:
         """Cutoff function, basis functions and directions of the edges of a batch."""

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, part
+from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, part, readout_of
 from schnetgeo.nn.basis import BesselBasis
 from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.nn.mlp import dense, mlp
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.presets import PAINN
-from schnetgeo.nn.readout import SumReadout
+from schnetgeo.nn.readout import AtomicValues, Readout, SumReadout
 
 
 class PaiNNConv(RadialConv):
@@ -73,7 +73,7 @@ class PaiNN(AtomisticModel):
         basis: radial basis functions, such as `GaussianBasis(20, 5.0)`; `None` is Bessel functions.
         cutoff_fn: cutoff function, or its class, called as cutoff_fn(cutoff).
         activation: class of the activation between dense layers.
-        readout: class of the readout, SumReadout or MeanReadout.
+        readout: class of the readout, such as SumReadout, MeanReadout or DipoleReadout.
         readout_channels: hidden width of the readout; `None` is channels // 2.
         zero_init: start with the readout's last layer at zero.
         max_z: rows of the embedding; atomic numbers must lie below.
@@ -85,6 +85,7 @@ class PaiNN(AtomisticModel):
     """
 
     presets = PAINN
+    has_vectors = True
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class PaiNN(AtomisticModel):
         basis: nn.Module | None = None,
         cutoff_fn: Callable[[float], nn.Module] | nn.Module = CosineCutoff,
         activation: Callable[[], nn.Module] = nn.SiLU,
-        readout: Callable[[int, int, type, bool], SumReadout] = SumReadout,
+        readout: Callable[[int, int, type, bool], Readout] = SumReadout,
         readout_channels: int | None = None,
         zero_init: bool = False,
         max_z: int = 100,
@@ -110,10 +111,10 @@ class PaiNN(AtomisticModel):
             for _ in range(num_layers)
         )
         sizes = channels, readout_channels or max(channels // 2, 1), activation, zero_init
-        self.readout = part("readout", readout, SumReadout, *sizes)
+        self.readout = readout_of(readout, self.has_vectors, *sizes)
 
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> Float[Tensor, "N"]:
+    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
         x, v = self.embedding(z), None
         for interaction in self.interactions:
             x, v = interaction(x, v, edges)
-        return self.readout(x)
+        return self.readout(x, v)

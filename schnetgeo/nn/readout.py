@@ -1,15 +1,64 @@
-"""From features of atoms to the values whose sum, or mean, is that of the structure."""
+"""From features of atoms to what a model predicts of them, or of their structure."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
+from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.mlp import dense, zero_
 
+AtomicValues = Tensor | tuple  # N rows, or a tuple of such, nested where there are several heads
 
-class SumReadout(nn.Module):
-    """y_i = lin2(act(lin1(x_i))), summed over atoms: extensive properties such as the energy.
+
+class Readout(nn.Module, ABC):
+    """Atomic values from features, and a result from atomic values.
+
+    A subclass is called as cls(channels, hidden_channels, activation, zero_init).
+
+    Attributes:
+        per: what has a result: each structure, or each atom.
+        shape: of one result.
+        extensive: whether the result of two structures far apart is the sum of theirs; `None`
+            where it is neither that nor independent of the size.
+        unit: of the result; `None` is a number that is multiplied by a fitted scale.
+        periodic: whether a periodic structure has a result.
+        needs_vectors: whether `forward` needs vector features.
+    """
+
+    per: ClassVar[Literal["structure", "atom"]] = "structure"
+    shape: ClassVar[tuple[int, ...]] = ()
+    extensive: ClassVar[bool | None] = None
+    unit: ClassVar[str | None] = None
+    periodic: ClassVar[bool] = True
+    needs_vectors: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "N F"], v: Float[Tensor, "N 3 F"] | None = None
+    ) -> AtomicValues:
+        """Values of each atom, from its features alone.
+
+        Args:
+            x: features.
+            v: vector features, of models that have such.
+        """
+
+    @abstractmethod
+    def reduce(self, values: AtomicValues, data: Data) -> Tensor:
+        """The result (B, …) of each structure, or (N, …) of each atom.
+
+        Args:
+            values: what `forward` gave.
+            data: structure or batch.
+        """
+
+
+class AtomReadout(Readout):
+    """y_i = lin2(act(lin1(x_i))): a number for each atom, such as a partial charge.
 
     Args:
         channels: F, features per atom.
@@ -17,6 +66,8 @@ class SumReadout(nn.Module):
         activation: class of the activation between the two layers.
         zero_init: start from y = 0.
     """
+
+    per = "atom"
 
     def __init__(
         self,
@@ -32,16 +83,37 @@ class SumReadout(nn.Module):
         if zero_init:
             zero_(self.lin2)
 
-    def forward(self, x: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+    def forward(
+        self, x: Float[Tensor, "N F"], v: Float[Tensor, "N 3 F"] | None = None
+    ) -> Float[Tensor, "N"]:
         return self.lin2(self.activation(self.lin1(x))).squeeze(-1)
+
+    def reduce(self, values: Float[Tensor, "N"], data: Data) -> Float[Tensor, "N"]:
+        return values
+
+
+class SumReadout(AtomReadout):
+    """Σ_i y_i of the numbers of `AtomReadout`: extensive properties such as the energy.
+
+    Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566.
+    """
+
+    per = "structure"
+    extensive = True
 
     def atom_weights(self, batch: Int[Tensor, "N"], num_structures: int) -> Float[Tensor, "N"]:
         """Weight of each atom in the sum over its structure: 1."""
         return self.lin2.weight.new_ones(batch.numel())
 
+    def reduce(self, values: Float[Tensor, "N"], data: Data) -> Float[Tensor, "B"]:
+        batch = batch_index(data), num_structures(data)
+        return sum_atoms(self.atom_weights(*batch) * values, *batch)
+
 
 class MeanReadout(SumReadout):
-    """The mean over atoms instead of the sum: intensive properties such as orbital energies."""
+    """(1/n) Σ_i y_i over n atoms: intensive properties such as orbital energies."""
+
+    extensive = False
 
     def atom_weights(self, batch: Int[Tensor, "N"], num_structures: int) -> Float[Tensor, "N"]:
         """Weight of each atom in the sum over its structure: 1/n of its n atoms."""
@@ -50,7 +122,7 @@ class MeanReadout(SumReadout):
 
 
 def sum_atoms(
-    y: Float[Tensor, "N"], batch: Int[Tensor, "N"], num_structures: int
-) -> Float[Tensor, "B"]:
+    y: Float[Tensor, "N ..."], batch: Int[Tensor, "N"], num_structures: int
+) -> Float[Tensor, "B ..."]:
     """Σ_{i∈b} y_i for each structure b."""
-    return y.new_zeros(num_structures).index_add(0, batch, y)
+    return y.new_zeros(num_structures, *y.shape[1:]).index_add(0, batch, y)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, layer, part
+from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, layer, part, readout_of
 from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.conv import CFConv, EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff
@@ -14,7 +14,7 @@ from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.presets import SCHNET
-from schnetgeo.nn.readout import SumReadout
+from schnetgeo.nn.readout import AtomicValues, Readout, SumReadout
 
 
 class SchNet(AtomisticModel):
@@ -40,7 +40,7 @@ class SchNet(AtomisticModel):
         activation: class of the activation between dense layers.
         filter_last_activation: activate the second layer of CFConv's filter network too.
         in_bias: give the dense layer before the convolution a bias.
-        readout: class of the readout, SumReadout or MeanReadout.
+        readout: class of the readout, such as SumReadout, MeanReadout or DipoleReadout.
         readout_channels: hidden width of the readout; `None` is channels // 2.
         readout_activation: class of the readout's activation; `None` is `activation`.
         zero_init: start with the readout's last layer at zero.
@@ -68,7 +68,7 @@ class SchNet(AtomisticModel):
         activation: Callable[[], nn.Module] = ShiftedSoftplus,
         filter_last_activation: bool = False,
         in_bias: bool = False,
-        readout: Callable[[int, int, type, bool], SumReadout] = SumReadout,
+        readout: Callable[[int, int, type, bool], Readout] = SumReadout,
         readout_channels: int | None = None,
         readout_activation: Callable[[], nn.Module] | None = None,
         zero_init: bool = False,
@@ -88,9 +88,9 @@ class SchNet(AtomisticModel):
             sizes = channels, layer(conv, channels, basis.num_basis), activation, in_bias
             self.interactions.append(part("interaction", interaction, nn.Module, *sizes))
         sizes = channels, readout_channels or max(channels // 2, 1), readout_activation, zero_init
-        self.readout = part("readout", readout, SumReadout, *sizes)
+        self.readout = readout_of(readout, self.has_vectors, *sizes)
 
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> Float[Tensor, "N"]:
+    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
         x = self.embedding(z)
         for interaction in self.interactions:
             x = x + interaction(x, edges)

@@ -1,5 +1,7 @@
-"""Energies, forces and stress from a model, and the file that keeps it."""
+"""Energies, forces, stress and further targets from a model, and the file that keeps it."""
 
-from schnetgeo.potential.potential import Potential, Prediction, load
+from schnetgeo.potential.load import load
+from schnetgeo.potential.potential import Potential
+from schnetgeo.potential.prediction import Prediction
 
 __all__ = ["Potential", "Prediction", "load"]

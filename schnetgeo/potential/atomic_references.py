@@ -1,4 +1,4 @@
-"""The part of the energy that the composition explains."""
+"""The part of a target that the composition explains."""
 
 import torch
 from jaxtyping import Float
@@ -12,28 +12,28 @@ from schnetgeo.nn.readout import sum_atoms
 class AtomicReferences(nn.Module):
     """Σ_i e0[z_i] in float64: the part of the energy that the composition explains.
 
-    It is the mean over i instead for a model whose readout is one.
-
-    The table stays float64 under `.float()`, `.half()` and `.to(dtype)`, and on the CPU where a
-    device has no float64.
+    It is the mean over i instead for an intensive target. The table stays float64 under
+    `.float()`, `.half()` and `.to(dtype)`, and on the CPU where a device has no float64.
 
     Args:
-        energies: e0 in eV, a row per atomic number.
+        values: e0 in the unit of the target, such as eV, a row per atomic number.
+        mean: take the mean over the atoms.
     """
 
-    energies: Tensor
+    values: Tensor
 
-    def __init__(self, energies: Float[Tensor, "Z"]):
+    def __init__(self, values: Float[Tensor, "Z"], mean: bool = False):
         super().__init__()
-        self.register_buffer("energies", energies.double())
+        self.mean = mean
+        self.register_buffer("values", values.double())
 
-    def forward(self, data: Data, mean: bool = False) -> Float[Tensor, "B"]:
-        device, number = self.energies.device, num_structures(data)
-        per_atom, batch = self.energies.index_select(0, data.z.to(device)), batch_index(data)
+    def forward(self, data: Data) -> Float[Tensor, "B"]:
+        device, number = self.values.device, num_structures(data)
+        per_atom, batch = self.values.index_select(0, data.z.to(device)), batch_index(data)
         total = sum_atoms(per_atom, batch.to(device), number)
-        return total / batch.to(device).bincount(minlength=number) if mean else total
+        return total / batch.to(device).bincount(minlength=number) if self.mean else total
 
     def _apply(self, fn, recurse=True):
         device = fn(torch.empty(0)).device
-        self.energies = self.energies.to("cpu" if device.type == "mps" else device)
+        self.values = self.values.to("cpu" if device.type == "mps" else device)
         return self

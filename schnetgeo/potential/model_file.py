@@ -23,9 +23,9 @@ from schnetgeo.user_code import checked_class
 FORMAT = 1
 _FIELDS = {
     "version": str, "class": str, "hyperparameters": dict, "filters": str, "dtype": str,
-    "notes": dict,
+    "notes": dict, "targets": list,
 }  # fmt: skip
-UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
+UNITS = {"length": "Angstrom"}  # those of the targets are stated with them
 _TRUSTED = ("schnetgeo.", "torch.nn.modules.")
 
 
@@ -33,7 +33,7 @@ def write_model(path: str | os.PathLike, header: dict, tensors: dict[str, Tensor
     """Write header and weights; a file that is there is replaced only when the new one is whole."""
     # copies, because safetensors refuses tensors that share memory, such as tied weights
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    text = json.dumps({"format": FORMAT, "version": __version__, **header}, sort_keys=True)
+    text = json.dumps({"format": FORMAT, "version": __version__, **header})
     metadata = {"schnetgeo": text, "sha256": _digest(text, tensors)}
     atomic_write(path, _in_order(save(tensors, metadata=metadata)))
 

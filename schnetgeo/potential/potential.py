@@ -1,10 +1,9 @@
-"""Energy, forces and stress of any model that maps a batch to energies."""
+"""Energy, forces, stress and further targets of any model that maps a batch to them."""
 
 import contextlib
 import copy
 import os
-from collections.abc import Iterable
-from numbers import Real
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -19,11 +18,10 @@ from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.errors import InputError
-from schnetgeo.geometry import apply_strain, num_structures
+from schnetgeo.geometry import apply_strain
 from schnetgeo.nn.model import AtomisticModel, is_ours
-from schnetgeo.nn.readout import MeanReadout
+from schnetgeo.potential.arguments import check_model, check_spacing, make_outputs
 from schnetgeo.potential.atomic_references import AtomicReferences
-from schnetgeo.potential.bounded import no_larger_than
 from schnetgeo.potential.edge_forces import (
     EdgeGradient,
     edge_forces,
@@ -35,15 +33,12 @@ from schnetgeo.potential.model_file import (
     UNITS,
     check_finite,
     class_name,
-    decode,
     encode,
-    find_class,
-    named,
-    read_model,
     write_model,
 )
 from schnetgeo.potential.prediction import Prediction, cell_volumes
 from schnetgeo.potential.rebuilt import check_rebuilds
+from schnetgeo.targets import ENERGY, FORCES, STRESS, Target
 
 if TYPE_CHECKING:
     from schnetgeo.potential.tabulated import TabulatedPotential
@@ -52,18 +47,22 @@ if TYPE_CHECKING:
 class Potential(nn.Module):
     """E = scale · model(data) + Σ_i e0[z_i],  F = −∂E/∂pos,  stress = (1/V) ∂E/∂strain.
 
-    With a model whose readout is a mean over atoms the second term is a mean too, so that the
-    whole is intensive.
+    Other targets are scale · result alike; those that are a sum or mean over atoms have references
+    e0, whose mean is added instead where the target is intensive.
 
     Args:
-        model: module from a batch to energies (B,), with attributes `cutoff` (Å, `None` for a
-            model without edges) and `max_z`.
-        atomic_references: e0 in eV, a row for each of the `max_z` atomic numbers; `None` is zero.
-        scale: what the model's output is multiplied by, eV.
+        model: module from a batch to energies (B,), or to a tuple with a result for each target,
+            with attributes `cutoff` (Å, `None` for a model without edges) and `max_z`.
+        atomic_references: e0 in the unit of the target, a row for each of the `max_z` atomic
+            numbers, (Z,), or (T, Z) for T targets; `None` is zero.
+        scale: what the model's output is multiplied by, or one number for each target; `None` is
+            1, and for a readout in a unit, such as e·Å, the unit's value in that of the target.
         filters: "spline" runs the filter networks of message-passing layers on knots and
             interpolates, where that is exact to 3e-5 of the forces; "exact" runs them on every
             edge. The weights are the same.
         spacing: distance of the knots in Å; `None` follows from the basis functions.
+        targets: what the model predicts, one for each of its heads; `None` is the energy, or what
+            its heads are named after.
 
     Attributes:
         trained_on: elements and compositions of the training structures; `None` before training,
@@ -71,56 +70,65 @@ class Potential(nn.Module):
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
-        InputError: for a model without these, for atomic references of another length, for atomic
-            references or a scale that are not finite numbers, and for filters or a spacing that
-            there are not.
+        InputError: for a model without these, for targets that the model's readouts do not give,
+            for atomic references of another length, for atomic references or a scale that are not
+            finite numbers, and for filters or a spacing that there are not.
     """
-
-    scale: Tensor
 
     def __init__(
         self,
         model: nn.Module,
-        atomic_references: Float[Tensor, "Z"] | None = None,
-        scale: float = 1.0,
+        atomic_references: Float[Tensor, "Z"] | Float[Tensor, "T Z"] | None = None,
+        scale: float | Sequence[float] | None = None,
         filters: Literal["spline", "exact"] = "spline",
         spacing: float | None = None,
+        targets: Sequence[Target] | None = None,
     ):
         super().__init__()
         check_model(model)
         if filters not in ("spline", "exact"):
             raise InputError(f"unknown filters {filters!r:.60}; known: spline, exact")
-        if spacing is not None and (isinstance(spacing, bool) or not isinstance(spacing, Real)):
-            raise InputError(f"spacing must be a number in Å, got {spacing!r:.60}")
-        if atomic_references is None:
-            atomic_references = torch.zeros(model.max_z)
-        references = _numbers("atomic_references", atomic_references)
-        scale = _numbers("scale", scale)
-        if scale.numel() != 1:
-            raise InputError(f"scale must be one number, got shape {tuple(scale.shape)}")
-        if references.shape != (model.max_z,):
-            raise InputError(
-                f"atomic_references must have shape ({model.max_z},), a row for each "
-                f"atomic number of the model, got {tuple(references.shape)}"
-            )
+        check_spacing(spacing)
         # pos and cell are cast to the type of the scale: that of the model
         dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
+        outputs = make_outputs(model, targets, atomic_references, scale, dtype)
         self.model = model
         self.filters = filters
         self.spacing = spacing
         self.engine = Engine(spacing)
-        self.atomic_references = AtomicReferences(references)
-        self.register_buffer("scale", torch.tensor(float(scale), dtype=dtype))
+        self.outputs = nn.ModuleList(outputs)
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
         self.states_noted = False  # whether it was said that charge and spin are not read
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is predicted, in the order of the heads."""
+        return tuple(output.target for output in self.outputs)
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the energy, and with it forces and stress, is predicted."""
+        return self.outputs[0].target.name == ENERGY.name
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """What the first result of the model is multiplied by."""
+        return self.outputs[0].scale
+
+    @property
+    def atomic_references(self) -> AtomicReferences | None:
+        """References of the first target; `None` where it has none."""
+        return self.outputs[0].atomic_references
+
     @torch.compiler.disable  # which cannot differentiate twice
-    def forward(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
-        """Energies of all structures and their derivatives.
+    def forward(
+        self, data: Data, *, forces: bool | None = None, stress: bool = False
+    ) -> Prediction:
+        """All targets of all structures, and derivatives of the energy.
 
         In training mode the derivatives can be differentiated again, for losses on forces, and
-        where `data.pos` requires a gradient, energies and forces can be differentiated for it.
+        where `data.pos` requires a gradient, targets and forces can be differentiated for it.
         Otherwise, and under `torch.no_grad()` and `torch.inference_mode()`, everything is
         detached. `data` is not changed.
 
@@ -130,16 +138,19 @@ class Potential(nn.Module):
         Args:
             data: structure or batch with `z`, `pos` and, for stress, `cell`; edges that are
                 missing are built.
-            forces: give −∂E/∂pos; exactly 0 for an atom without edges.
+            forces: give −∂E/∂pos; exactly 0 for an atom without edges. `None` gives them where
+                the model predicts an energy.
             stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression; NaN for a
                 structure whose cell has no volume, such as a molecule.
 
         Raises:
-            InputError: for stress where no structure has a cell, for elements that are outside the
-                model's table or that no training structure has (in training mode on a GPU not
-                looked for), and for a model that does not return one energy per structure.
+            InputError: for forces or stress of a model that predicts no energy, for stress where
+                no structure has a cell, for elements that are outside the model's table or that no
+                training structure has (in training mode on a GPU not looked for), and for a model
+                that does not return one result per structure, or atom, for each target.
         """
         check_type(data)
+        forces = self._asked_forces(forces, stress)
         if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward(data.clone(), forces=forces, stress=stress)
@@ -158,16 +169,37 @@ class Potential(nn.Module):
         volumes = cell_volumes(data) if stress else None
         options = data, forces, stress, differentiable
         if reading is None:
-            energy, force, virial = self._by_autograd(*options)
+            results, force, virial = self._by_autograd(*options)
         else:
-            energy, force, virial = self._by_engine(reading, *options)
-        references = self.atomic_references(data, mean=is_intensive(self.model))
-        total = energy.to(references.device).double() + references
-        return Prediction(
-            energy=total if differentiable else total.detach(),
-            forces=force,
-            stress=(virial / volumes).to(self.scale.dtype) if stress else None,
-        )
+            results, force, virial = self._by_engine(reading, *options)
+        if stress:
+            virial = (virial / volumes).to(self.scale.dtype)
+        return self._prediction(results, force, virial, data, differentiable)
+
+    def _asked_forces(self, forces: bool | None, stress: bool) -> bool:
+        """Whether forces are wanted, or an `InputError` where there is no energy to derive."""
+        if not self.has_energy and (forces or stress):
+            raise InputError(
+                f"forces and stress are derivatives of the energy, but this model predicts "
+                f"{', '.join(map(str, self.targets))}; leave them out, or take a model of energies"
+            )
+        return self.has_energy if forces is None else forces
+
+    def _prediction(
+        self,
+        results: Sequence[Tensor],
+        forces: Tensor | None,
+        stress: Tensor | None,
+        data: Data,
+        differentiable: bool,
+    ) -> Prediction:
+        """With references, from the scaled results of the model."""
+        values = {}
+        for output, result in zip(self.outputs, results, strict=True):
+            value = output(result, data)
+            values[output.target.name] = value if differentiable else value.detach()
+        derivatives = {FORCES.name: forces, STRESS.name: stress}
+        return Prediction.of(values | {k: v for k, v in derivatives.items() if v is not None})
 
     def _check_coverage(self, data: Data) -> None:
         """Refuse untrained elements, and warn of compositions whose energies are arbitrary."""
@@ -189,7 +221,7 @@ class Potential(nn.Module):
     def _by_engine(
         self, reading: Reading, data: Data, forces: bool, stress: bool, differentiable: bool
     ):
-        """Energy, forces and ∂E/∂strain from gradients along edges."""
+        """Scaled results, forces and ∂E/∂strain from gradients along edges."""
         data = sort_edges(data)
         vectors, distance = edge_lengths(data, self.scale.dtype)
         kind, exact = self.scale.device.type, contextlib.nullcontext()
@@ -198,15 +230,16 @@ class Potential(nn.Module):
         with torch.set_grad_enabled(differentiable), exact:
             unit = unit_vectors(vectors, distance) if reading.is_directed else None
             energy, radial, angular = reading.evaluate(data, distance, unit, forces or stress)
-            energy, radial = self.scale * energy, self.scale * radial
+            result = self.outputs[0].scaled(energy, data)
+            radial = self.scale * radial
             angular = None if angular is None else self.scale * angular
             edges = EdgeGradient(radial, angular, vectors, distance, unit)
             force = edge_forces(edges, data) if forces else None
             virial = edge_virial(edges, data) if stress else None
-        return energy, force, virial
+        return [result], force, virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
-        """Energy, forces and ∂E/∂strain of any model."""
+        """Scaled results, forces and ∂E/∂strain of any model."""
         if self.scale.is_inference():
             raise InputError(
                 "the potential was built under torch.inference_mode, so that it cannot be "
@@ -226,17 +259,28 @@ class Potential(nn.Module):
                 strain = torch.zeros_like(data.cell, dtype=data.pos.dtype, requires_grad=True)
                 data.pos, data.cell = apply_strain(data, strain)
                 inputs.append(strain)
-            energy = self.scale * _one_per_structure(self.model(data), data)
-            gradients = list(_gradients(energy, inputs, create_graph=differentiable))
+            results = self._scaled(self.model(data), data)
+            gradients = list(_gradients(results[0], inputs, create_graph=differentiable))
         return (
-            energy,
+            results,
             gradients.pop(0).neg() if forces else None,
             gradients.pop(0) if stress else None,
         )
 
+    def _scaled(self, results: object, data: Data) -> list[Tensor]:
+        """Each result of the model times its scale, or an `InputError` for another number."""
+        results = results if isinstance(results, tuple) else (results,)
+        if len(results) != len(self.outputs):
+            names = ", ".join(target.name for target in self.targets)
+            raise InputError(
+                f"the model must return a tuple of {len(self.outputs)} results, for {names}, got "
+                f"{len(results)}; give the potential one target for each"
+            )
+        return [out.scaled(y, data) for out, y in zip(self.outputs, results, strict=True)]
+
     def extra_repr(self) -> str:
         elements = "nothing yet" if self.trained_on is None else " ".join(self.trained_on.elements)
-        return f"scale={float(self.scale):.4g} eV, filters={self.filters!r}, trained on {elements}"
+        return f"filters={self.filters!r}, trained on {elements}"
 
     def tabulate(self, tolerance: float = 1e-5) -> "TabulatedPotential":
         """Constant tables of the filters, for dynamics and screening on the CPU.
@@ -274,6 +318,7 @@ class Potential(nn.Module):
         header = {
             "class": class_name(type(self.model)),
             "hyperparameters": {k: encode(v) for k, v in self.model.hyperparameters.items()},
+            "targets": [target.as_json() for target in self.targets],
             "filters": self.filters,
             "spacing": self.spacing,
             "dtype": str(self.scale.dtype).removeprefix("torch."),
@@ -284,43 +329,6 @@ class Potential(nn.Module):
         write_model(path, header, self.state_dict())
 
 
-def load(
-    path: str | os.PathLike, classes: Iterable[type] = (), device: str | torch.device = "cpu"
-) -> Potential:
-    """The potential of a model file, in evaluation mode; runs no pickle.
-
-    Args:
-        path: file written by `Potential.save`.
-        classes: your own classes that the file names, as in `classes=[MyConv]`.
-        device: where to put the model.
-
-    Raises:
-        InputError: for a file that is missing, cut short, changed, of another kind, or of a
-            training that diverged, for a class that is neither of this package nor in `classes`,
-            and for one of `classes` that is no `torch.nn.Module`.
-    """
-    header, tensors = read_model(path)
-    known = named(classes)
-    model_class = find_class(header["class"], known, path)
-    try:
-        # weights made in inference mode could never be differentiated
-        with torch.inference_mode(False), no_larger_than(tensors, path):
-            values = header["hyperparameters"].items()
-            model = model_class(**{k: decode(v, known, path) for k, v in values})
-            potential = Potential(model, filters=header["filters"], spacing=header.get("spacing"))
-            potential.to(getattr(torch, header["dtype"]))
-        potential.load_state_dict(tensors)
-        covered = header.get("trained_on")
-        potential.trained_on = None if covered is None else Coverage.from_json(covered)
-        potential.notes = header["notes"]
-    except Exception as error:  # a class fails in its own way on arguments it does not expect
-        if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
-            raise
-        raise InputError(f"{path}: does not fit {header['class']}: {error}") from None
-    check_finite(potential, path)
-    return potential.to(device).eval()
-
-
 def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
     if not inputs or not energy.requires_grad:
         return tuple(torch.zeros_like(x) for x in inputs)
@@ -329,56 +337,5 @@ def _gradients(energy: Tensor, inputs: list[Tensor], create_graph: bool) -> tupl
     )
 
 
-def is_intensive(model: nn.Module) -> bool:
-    """Whether what the model predicts is a mean over atoms."""
-    return isinstance(getattr(model, "readout", None), MeanReadout)
-
-
 def _masks_edges(model: nn.Module) -> bool:
     return isinstance(model, AtomisticModel) and model.masks_edges
-
-
-def _numbers(name: str, value: object) -> Tensor:
-    """A value as a float64 tensor of finite numbers, or an `InputError`."""
-    try:
-        numbers = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} must be numbers in eV, got {value!r:.80}") from None
-    strange = numbers[~numbers.isfinite()]
-    if strange.numel():
-        raise InputError(
-            f"{name} must be finite in eV, got {float(strange[0])}; leave {name} out, or give a "
-            "number"
-        )
-    return numbers.detach().clone()
-
-
-def check_model(model: object) -> None:
-    """Raise `InputError` unless an object can be the model of a potential."""
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"model must be a torch.nn.Module from a batch to energies, got {model!r:.80}; give "
-            "one, such as SchNet()"
-        )
-    missing = [name for name in ("cutoff", "max_z") if not hasattr(model, name)]
-    if missing:
-        raise InputError(
-            f"model must have the attributes cutoff (Å, None for a model without edges) and max_z "
-            f"(one more than the largest atomic number), but {type(model).__name__} has no "
-            f"{' and no '.join(missing)}; set {' and '.join(missing)}"
-        )
-
-
-def _one_per_structure(energy: Tensor, data: Data) -> Float[Tensor, "B"]:
-    number = num_structures(data)
-    if number == 1 and torch.is_tensor(energy) and energy.numel() == 1:
-        return energy.reshape(1)
-    if not torch.is_tensor(energy) or energy.shape != (number,):
-        result = (
-            f"shape {tuple(energy.shape)}" if torch.is_tensor(energy) else type(energy).__name__
-        )
-        raise InputError(
-            f"the model must return one energy per structure, shape ({number},), got {result}; end "
-            "its forward with .squeeze(-1), or sum over atoms by `batch`"
-        )
-    return energy

@@ -1,6 +1,7 @@
 """What a potential says of structures."""
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -8,20 +9,69 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.errors import InputError
+from schnetgeo.targets import ENERGY, FORCES, STRESS
+
+_CORE = ENERGY.name, FORCES.name, STRESS.name
+_REMEDIES = {
+    FORCES.name: "ask for them with forces=True",
+    STRESS.name: "ask for it with stress=True",
+}
 
 
-class Prediction(NamedTuple):
-    """What a potential says of B structures with N atoms in all."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a potential says of B structures with N atoms in all.
 
-    energy: Float[Tensor, "B"]  # eV, float64, references included
-    forces: Float[Tensor, "N 3"] | None  # eV/Å
-    stress: Float[Tensor, "B 3 3"] | None  # eV/Å³, NaN for a structure without a cell
+        energy, forces, stress = potential(batch, stress=True)
+
+    `prediction["dipole"]` is the prediction of the target of that name; "energy", "forces" and
+    "stress" are names too.
+    """
+
+    energy: Float[Tensor, "B"] | None = None  # eV, float64, references included
+    forces: Float[Tensor, "N 3"] | None = None  # eV/Å
+    stress: Float[Tensor, "B 3 3"] | None = None  # eV/Å³, NaN for a structure without a cell
+    further: Mapping[str, Tensor] = field(default_factory=dict)  # by the name of the target
+
+    @classmethod
+    def of(cls, values: Mapping[str, Tensor]) -> "Prediction":
+        """From predictions by the names of their targets."""
+        core = {name: values[name] for name in _CORE if name in values}
+        return cls(**core, further={k: v for k, v in values.items() if k not in _CORE})
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The prediction of a target.
+
+        Raises:
+            InputError: for one that the model does not predict, or that was not asked for.
+        """
+        values = dict(self.items())
+        if name in values:
+            return values[name]
+        known = ", ".join(values) or "nothing"
+        has_energy = self.energy is not None
+        remedy = _REMEDIES.get(name) if has_energy else None
+        raise InputError(
+            f"the prediction has {known}, but no {name!r:.60}; "
+            + (remedy or "take a model that was trained on it")
+        )
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        """Energy, forces and stress."""
+        yield from (self.energy, self.forces, self.stress)
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """Names of targets and their predictions, energy, forces and stress first."""
+        for name in _CORE:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+        yield from self.further.items()
 
     def __repr__(self) -> str:
         shapes = [
             f"{name}={tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-            for name, value in self._asdict().items()
-            if value is not None
+            for name, value in self.items()
         ]
         return f"Prediction({', '.join(shapes)})"
 

@@ -18,6 +18,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, lattice_offsets, num_structures
 from schnetgeo.ops.numba_backend import first_edges
 from schnetgeo.potential.prediction import Prediction, cell_volumes
+from schnetgeo.targets import ENERGY
 
 _NO_SHIFT, _NO_OFFSET = np.empty((0, 3), np.int64), np.empty((0, 3))
 
@@ -31,6 +32,7 @@ class TabulatedPotential:
 
     Attributes:
         spacing: of the knots, Å.
+        targets: the energy alone.
         error: what was measured.
 
     Raises:
@@ -39,6 +41,11 @@ class TabulatedPotential:
 
     def __init__(self, potential: nn.Module, tolerance: float = 1e-5):
         potential = copy.deepcopy(potential).cpu().eval()
+        if [target.name for target in potential.targets] != [ENERGY.name]:
+            raise InputError(
+                f"tabulate is for potentials of the energy alone, but this one predicts "
+                f"{', '.join(map(str, potential.targets))}; call the potential itself"
+            )
         reading = potential.engine.read(potential.model)
         if not isinstance(reading, Reading):
             raise InputError(f"tabulate is for models that the engine reads, but {reading.reason}")
@@ -49,8 +56,9 @@ class TabulatedPotential:
         tables = build_tables(filters, tolerance, potential.scale.dtype)
         self.spacing, self.error = tables.spacing, tables.error
         self.model, self.trained_on = model, potential.trained_on
+        self.targets = potential.targets
         self._scale, self._dtype = float(potential.scale), potential.scale.dtype
-        self._references = potential.atomic_references.energies.numpy()
+        self._references = potential.atomic_references.values.numpy()
         self._energy = TabulatedEnergy(reading.program, parameters, tables.coefficients)
 
     @property

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from schnetgeo.geometry import apply_strain
-from schnetgeo.nn import StepCutoff, SumReadout
+from schnetgeo.nn import StepCutoff
 from schnetgeo.nn.readout import sum_atoms
 from schnetgeo.potential import Prediction
 from schnetgeo.testing.checks import (
@@ -21,8 +21,11 @@ from schnetgeo.testing.checks import (
     max_abs,
     normal,
 )
+from schnetgeo.testing.predictions import joined, renumbered, turned
 from schnetgeo.testing.structures import changed
 from schnetgeo.testing.subject import PotentialSubject
+
+_NO_ENERGY = "the model predicts no energy"
 
 
 class PhysicsChecks(PotentialSubject):
@@ -35,10 +38,8 @@ class PhysicsChecks(PotentialSubject):
         q, _ = torch.linalg.qr(normal(3, 3))
         q = q * torch.linalg.det(q).sign() * handedness
         rotated = [changed(data, pos=data.pos @ q, cell=data.cell @ q) for data in self.structures]
-        energy, forces, stress = self.prediction
-        self.assert_close(
-            self.predict(rotated), Prediction(energy, forces @ q, q.T @ stress @ q), change
-        )
+        expected = turned(self.prediction, self.targets, q)
+        self.assert_close(self.predict(rotated), expected, change)
 
     @check(ADVICE_VECTORS)
     def rotation(self) -> None:
@@ -53,26 +54,29 @@ class PhysicsChecks(PotentialSubject):
         orders = [torch.randperm(data.z.numel()) for data in self.structures]
         pairs = zip(self.structures, orders, strict=True)
         other = [changed(data, z=data.z[order], pos=data.pos[order]) for data, order in pairs]
-        split = self.prediction.forces.split([order.numel() for order in orders])
-        forces = torch.cat([f[order] for f, order in zip(split, orders, strict=True)])
-        expected = self.prediction._replace(forces=forces)
+        expected = renumbered(self.prediction, self.targets, orders)
         self.assert_close(self.predict(other), expected, "renumbering the atoms")
 
     @check(ADVICE_VECTORS)
-    def atom_without_edges(self) -> None:
-        energy, forces, _ = self.predict([self.atom])
+    def atom_without_edges(self) -> str | None:
+        if not self.has_energy:
+            return _NO_ENERGY
+        prediction = self.predict([self.atom])
+        energy, forces = prediction.energy, prediction.forces
         expect_tensor("the energy of an atom without edges", energy, (1,), torch.float64)
         what = "the force on an atom without edges differs from zero"
         assert_close(forces, torch.zeros_like(forces), what, tolerance=0.0)
+        return None
 
     @check(ADVICE_ALONE)
     def batch_and_singles(self) -> None:
-        singles = [self.predict([data]) for data in self.structures]
-        together = Prediction(*(torch.cat(parts) for parts in zip(*singles, strict=True)))
+        together = joined([self.predict([data]) for data in self.structures])
         self.assert_close(self.prediction, together, "putting structures into one batch")
 
     @check(ADVICE_DERIVED)
-    def forces(self) -> None:
+    def forces(self) -> str | None:
+        if not self.has_energy:
+            return _NO_ENERGY
         batch = self.connected(margin=1e-3)  # so that no step takes an edge across the cutoff
         forces = self.module(batch).forces
         for along in normal(3, *batch.pos.shape):
@@ -84,9 +88,12 @@ class PhysicsChecks(PotentialSubject):
             work = sum_atoms((forces * along).sum(1), batch.batch, batch.num_graphs)
             what = "forces differ from −∂E/∂pos by differences"
             assert_close(work, -central_difference(energy), what, SLOPE, self.floor)
+        return None
 
     @check(ADVICE_DERIVED)
-    def stress(self) -> None:
+    def stress(self) -> str | None:
+        if not self.has_energy:
+            return _NO_ENERGY
         batch = self.connected(margin=1e-3)
         strain = 0.1 * normal(*batch.cell.shape)
 
@@ -98,6 +105,7 @@ class PhysicsChecks(PotentialSubject):
         work = work * torch.linalg.det(batch.cell).abs()
         what = "stress · volume differs from ∂E/∂strain by differences"
         assert_close(work, central_difference(energy), what, SLOPE, self.floor)
+        return None
 
     @check("Multiply what an edge does by a function that ends there flat, as CosineCutoff does")
     def smooth_at_the_cutoff(self) -> str | None:
@@ -115,9 +123,9 @@ class PhysicsChecks(PotentialSubject):
                 grown.append(changed(data, z=z, pos=pos))
             return self.predict(grown)
 
-        wide, narrow = (zip(predict(-gap), predict(gap), strict=True) for gap in (1e-3, SMALL))
-        for name in ("energy", "forces"):
-            before, after = (max_abs(a - b) for a, b in (next(wide), next(narrow)))
+        wide, narrow = ((predict(-gap), predict(gap)) for gap in (1e-3, SMALL))
+        for name in (*(target.name for target in self.targets), *["forces"] * self.has_energy):
+            before, after = (max_abs(a[name] - b[name]) for a, b in (wide, narrow))
             if not after <= 0.1 * before + self.floor:  # a smooth change shrinks with the gap
                 where = f"where a distance crosses the cutoff of {self.cutoff} Å"
                 raise CheckFailed(f"{name} jumps by {after:.2g} {where}")
@@ -125,15 +133,17 @@ class PhysicsChecks(PotentialSubject):
 
     @check(ADVICE_ALONE)
     def extensive(self) -> str | None:
-        if type(getattr(self.model, "readout", None)) is not SumReadout or self.cutoff is None:
-            return "only asked of models that have a cutoff and whose readout is SumReadout"
+        pairs = zip(self.targets, self.readouts, strict=False)
+        names = [target.name for target, readout in pairs if readout.extensive]
+        if not names or self.cutoff is None:
+            return "only asked of models that have a cutoff and a readout that is extensive"
         far = 2 * self.cutoff + 2 * max(max_abs(data.pos) for data in self.molecules)
         doubled = [
             changed(data, z=data.z.repeat(2), pos=torch.cat([data.pos, data.pos + far]))
             for data in self.molecules
         ]
-        actual, expected = self.predict(doubled).energy, 2 * self.predict(self.molecules).energy
-        assert_close(
-            actual, expected, "the energy of two far copies differs from twice that of one"
-        )
+        actual, expected = self.predict(doubled), self.predict(self.molecules)
+        for name in names:
+            what = f"the {name} of two far copies differs from twice that of one"
+            assert_close(actual[name], 2 * expected[name], what, floor=self.floor)
         return None

@@ -7,6 +7,8 @@ from torch import nn
 from schnetgeo.data import Structure
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential
+from schnetgeo.potential.arguments import readouts_of
+from schnetgeo.testing.charges import ChargeChecks, is_charge
 from schnetgeo.testing.checks import Report, seeded
 from schnetgeo.testing.edges import EdgeChecks
 from schnetgeo.testing.physics import PhysicsChecks
@@ -17,7 +19,10 @@ def check_potential(
     structures: Iterable[Structure] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Check energy, forces and stress, in evaluation mode and without the references.
+    """Check what a model predicts, in evaluation mode and without the references.
+
+    Energies, forces, stress and every other target: vectors and tensors turn with the structure,
+    the dipole of a neutral molecule does not depend on the origin, charges add up.
 
     Parameters that are zero, as a last layer before training, get random values in the copy.
 
@@ -42,9 +47,15 @@ def check_potential(
         potential = Potential(potential)
     names = [type(part).__name__ for part in (potential, potential.model)]
     subject = names[1] if type(potential) is Potential else " of ".join(names)
+    has_charges = any(map(is_charge, readouts_of(potential.model) or []))
+    checks = _AllChecks if has_charges else _PotentialChecks
     with seeded(seed):
-        return _PotentialChecks(potential, structures, seed).run(subject)
+        return checks(potential, structures, seed).run(subject)
 
 
 class _PotentialChecks(PhysicsChecks, EdgeChecks):
-    """All of them; those of the last base come first."""
+    """Those of every model; those of the last base come first."""
+
+
+class _AllChecks(ChargeChecks, _PotentialChecks):
+    """Those of a model of charges too."""

@@ -12,6 +12,8 @@ from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, Prediction
+from schnetgeo.potential.arguments import readouts_of
+from schnetgeo.targets import DERIVATIVES
 from schnetgeo.testing.checks import (
     ADVICE_SAME,
     ADVICE_STEADY,
@@ -30,9 +32,15 @@ from schnetgeo.testing.structures import changed, examples, plain
 class PotentialSubject(Checks):
     def __init__(self, potential: Potential, structures: Iterable[Structure] | None, seed: int):
         super().__init__(potential)
-        self.module.atomic_references.energies.zero_()  # functions of z alone that drown the rest
+        self.targets, self.has_energy = self.module.targets, self.module.has_energy
+        for output in self.module.outputs:
+            if output.atomic_references is not None:  # functions of z alone that drown the rest
+                output.atomic_references.values.zero_()
         self.model, self.cutoff = self.module.model, self.module.model.cutoff
+        self.readouts = readouts_of(self.model) or []
         chosen = examples(self.model.max_z, seed) if structures is None else structures
+        if structures is None and not all(readout.periodic for readout in self.readouts):
+            chosen = [data for data in chosen if not bool(data.pbc.any())]
         self.structures = [plain(data, f"structure {k}") for k, data in enumerate(chosen)]
         if not self.structures:
             raise InputError("structures must hold at least one structure; None takes examples")
@@ -45,7 +53,7 @@ class PotentialSubject(Checks):
         self.molecules.insert(0, self.atom)
 
     def predict(self, structures: list[Structure]) -> Prediction:
-        return self.module(Batch.from_data_list(structures), stress=True)
+        return self.module(Batch.from_data_list(structures), stress=self.has_energy)
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -53,7 +61,7 @@ class PotentialSubject(Checks):
 
     @cached_property
     def floor(self) -> float:
-        return ROUNDING * max_abs(self.prediction.energy)
+        return ROUNDING * max_abs(self.prediction[self.targets[0].name])
 
     def connected(self, margin: float = 0.0) -> Data:
         """All structures with edges shorter than the cutoff minus a margin."""
@@ -68,23 +76,28 @@ class PotentialSubject(Checks):
     def assert_close(
         self, actual: Prediction, expected: Prediction, change: str, tolerance: float = EXACT
     ) -> None:
-        for name, a, b in zip(Prediction._fields, actual, expected, strict=True):
-            assert_close(a, b, f"{change} changed the {name}", tolerance, self.floor)
+        for name, value in expected.items():
+            assert_close(actual[name], value, f"{change} changed the {name}", tolerance, self.floor)
 
     @check("Return one energy per structure, in the type of data.pos")
     def output(self) -> None:
         batch = Batch.from_data_list(2 * self.structures)  # one alone would hide a shape (1, 1)
+        rows = {"structure": batch.num_graphs, "atom": batch.num_nodes}
+        exact = {out.target.name for out in self.module.outputs if out.atomic_references}
+        targets = (*self.targets, *(DERIVATIVES if self.has_energy else ()))
         for dtype in (torch.float32, torch.float64):
-            energy, forces, stress = copy.deepcopy(self.module).to(dtype)(batch, stress=True)
-            expect_tensor("the energy", energy, (batch.num_graphs,), torch.float64)
-            expect_tensor("the forces", forces, tuple(batch.pos.shape), dtype)
-            expect_tensor("the stress", stress, tuple(batch.cell.shape), dtype)
+            module = copy.deepcopy(self.module).to(dtype)
+            prediction = module(batch, stress=self.has_energy)
+            for target in targets:
+                shape = rows[target.per], *target.shape
+                kind = torch.float64 if target.name in exact else dtype
+                expect_tensor(f"the {target.name}", prediction[target.name], shape, kind)
 
     @check("Work on a copy, such as copy.copy(data)")
     def untouched_inputs(self) -> None:
         for batch in (Batch.from_data_list(self.structures), self.connected()):
             before = copy.deepcopy(batch.to_dict())
-            self.module(batch, stress=True)
+            self.module(batch, stress=self.has_energy)
             if "edge_index" in before or self.cutoff is None:
                 self.model(batch)
             for name, value in batch.to_dict().items():
@@ -99,5 +112,5 @@ class PotentialSubject(Checks):
     @check(ADVICE_STEADY)
     def training_mode(self) -> None:
         batch = Batch.from_data_list(self.structures)
-        trained = copy.deepcopy(self.module).train()(batch, stress=True)
+        trained = copy.deepcopy(self.module).train()(batch, stress=self.has_energy)
         self.assert_close(trained, self.prediction, "training mode")

@@ -13,11 +13,13 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.states import note_states_of
-from schnetgeo.data.statistics import fit_atomic_references, fit_normalization, shares
+from schnetgeo.data.statistics import fit_atomic_references, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
+from schnetgeo.nn.model import is_ours
+from schnetgeo.potential.arguments import check_model
 from schnetgeo.potential.model_file import read_model
-from schnetgeo.potential.potential import Potential, check_model, is_intensive, is_ours
+from schnetgeo.potential.potential import Potential
 from schnetgeo.train.checks import (
     CHECKPOINT,
     MODEL,
@@ -30,6 +32,7 @@ from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.metrics import predict
+from schnetgeo.train.normalize import normalize
 from schnetgeo.train.resume import check_resume, run_identity
 
 if TYPE_CHECKING:
@@ -68,19 +71,18 @@ class FitResult(NamedTuple):
 
 
 def new_potential(model: torch.nn.Module, train: StructureDataset, **options) -> Potential:
-    """A potential with references and scale fitted on the training structures.
+    """A potential with references and scales fitted on the training structures.
 
     Args:
         model: the model to train.
         train: structures to learn from.
-        **options: `filters` and `spacing` of the potential.
+        **options: `targets`, `filters` and `spacing` of the potential.
     """
     check_model(model)
     check_set("train", train)
     check_elements(train.packed, model.max_z, train.name)
-    potential = Potential(
-        model, *fit_normalization(train, model.max_z, is_intensive(model)), **options
-    )
+    potential = Potential(model, **options)
+    normalize(potential, train)
     potential.trained_on = Coverage.of(train)
     return potential
 
@@ -94,9 +96,9 @@ def refit_references(potential: Potential, dataset: StructureDataset) -> None:
     cover(potential, dataset)
     model = potential.model
     residual = dataset.get_property("energy") - predict(potential, dataset, forces=False).energy
-    shift = fit_atomic_references(shares(dataset, model.max_z, is_intensive(model)), residual)
-    energies = potential.atomic_references.energies
-    energies += shift.to(energies.device)
+    references = potential.atomic_references
+    shift = fit_atomic_references(shares(dataset, model.max_z, references.mean), residual)
+    references.values += shift.to(references.values.device)
 
 
 def covered(potential: Potential, train: StructureDataset) -> Coverage:

@@ -335,7 +335,7 @@ def models(tmp_path):
     paths = []
     for seed in (0, 1):
         potential = schnet(sg.nn.CosineCutoff, seed).float()
-        potential.atomic_references.energies[[1, 6, 8]] = -10.0
+        potential.atomic_references.values[[1, 6, 8]] = -10.0
         paths.append(tmp_path / f"seed{seed}" / "model.safetensors")
         potential.save(paths[-1])
     return [str(path) for path in paths]

@@ -76,7 +76,7 @@ def test_md17_in_kcal_mol(tmp_path, capsys):
     ])  # fmt: skip
     assert rows[0]["loss"] == pytest.approx(loss, rel=1e-6)
     assert rows[0]["energy_mae_kcal_mol"] == pytest.approx(loss, rel=1e-6)
-    assert float(model.atomic_references.energies.abs().max()) == 0  # nothing was subtracted
+    assert float(model.atomic_references.values.abs().max()) == 0  # nothing was subtracted
 
 
 def test_normalized_labels(tmp_path):
@@ -91,9 +91,7 @@ def test_normalized_labels(tmp_path):
         energy = file["E"][random_split(20, 10, 0, 5).train, 0]
     model = sg.load(tmp_path / "out/ethanol/seed0/baseline_normalized/energy/model.safetensors")
     z = sg.datasets.MD17(file=tmp_path / "ethanol.npz")[0].z
-    assert float(model.atomic_references.energies[z].sum()) == pytest.approx(
-        energy.mean(), rel=1e-9
-    )
+    assert float(model.atomic_references.values[z].sum()) == pytest.approx(energy.mean(), rel=1e-9)
     assert float(model.scale) == pytest.approx(energy.std(ddof=1), rel=1e-4)
 
 

@@ -121,7 +121,7 @@ def training_step(potential: Potential, data: Data, **what) -> tuple[list[Tensor
     potential.zero_grad()
     prediction = potential(data, **what)
     loss_of(prediction).backward()
-    results = [value.detach() for value in prediction if value is not None]
+    results = [value.detach() for _, value in prediction.items()]
     return results, {name: p.grad for name, p in potential.named_parameters()}
 
 

@@ -57,7 +57,7 @@ class Simple(RadialConv):
         (dict(conv=OneArgument), "OneArgument cannot: .* 2 positional arguments but 3"),
         (dict(conv=Vectors), "message takes edge_vec, but there are x_i, x_j"),
         (dict(conv=Filterless), "takes W, but the layer has no module `filter`"),
-        (dict(readout=nn.Linear), "readout must be a subclass of schnetgeo.nn.SumReadout"),
+        (dict(readout=nn.Linear), "readout must be a subclass of schnetgeo.nn.Readout"),
         (dict(activation=nn.SiLU()), "activation must be a subclass of torch.nn.Module, got SiLU"),
         (dict(activation="silu"), "activation must be .* got 'silu'"),
         (dict(activation=torch.tanh), r"built as activation\(\), but tanh cannot"),

@@ -28,6 +28,7 @@ from schnetgeo.nn import (
 )
 from schnetgeo.potential import Potential, load, model_file
 from schnetgeo.potential.model_file import read_model, write_model
+from schnetgeo.targets import ENERGY
 from tests.nn.weights import randomize
 
 
@@ -76,8 +77,9 @@ def assert_same(potential, other):
         assert value.dtype == other_state[name].dtype, name
         assert torch.equal(value, other_state[name]), name
     data = from_ase(molecule("CH3CH2OH"))
-    for value, other_value in zip(potential(data)[:2], other(data)[:2], strict=True):
-        assert torch.equal(value, other_value)
+    expected = other(data)
+    for name, value in potential(data).items():
+        assert torch.equal(value, expected[name])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -134,7 +136,9 @@ def test_saving_from_training_loads_for_evaluation(path):
 def test_header_tells_units_and_notes(path):
     small_potential().save(path, task="energy", num_train=1000, dataset=["a", "b"])
     header, _ = read_model(path)
-    assert header["units"] == {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom"}
+    assert header["units"] == {"length": "Angstrom"}
+    (target,) = header["targets"]
+    assert (target["name"], target["unit"], target["shape"]) == ("energy", "eV", [])
     assert header["notes"] == {"task": "energy", "num_train": 1000, "dataset": ["a", "b"]}
     assert header["class"] == "schnetgeo.nn.schnet.SchNet"
     assert header["hyperparameters"]["cutoff"] == 4.0
@@ -246,7 +250,18 @@ WRONG = (None, 7, "furlong", ["x"], {"x": 1}, True)
 
 
 @pytest.mark.parametrize(
-    "name", ["format", "version", "class", "hyperparameters", "filters", "dtype", "units", "notes"]
+    "name",
+    [
+        "format",
+        "version",
+        "class",
+        "hyperparameters",
+        "filters",
+        "dtype",
+        "units",
+        "notes",
+        "targets",
+    ],
 )
 def test_changed_header_with_a_right_digest(path, name):
     small_potential(max_z=10).save(path)
@@ -493,6 +508,7 @@ HEADER = {
     "filters": "spline",
     "dtype": "float32",
     "units": model_file.UNITS,
+    "targets": [ENERGY.as_json()],
     "notes": {},
 }
 
