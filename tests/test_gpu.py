@@ -1,6 +1,8 @@
 """What must be the same on a GPU as on the CPU, from the radius graph to a training."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -142,6 +144,34 @@ def test_single_precision_agrees_with_the_cpu_in_double():
         want = getattr(expected, name)
         error = (getattr(found, name).cpu().double() - want).abs().max()
         assert error <= 1e-5 * want.abs().max(), name
+
+
+def test_edges_in_any_order(molecules):
+    torch.manual_seed(0)
+    potential = sg.Potential(sg.SchNet(16, 2)).double().eval()
+    data = with_edges(molecules.batch(range(5)), 5.0)
+    expected = potential(data)
+    data.edge_index = data.edge_index[:, torch.randperm(data.num_edges)]
+    data.edge_reverse = data.edge_cutoff = None
+    found = potential.to("cuda")(data.to("cuda"))
+    torch.testing.assert_close(found.forces.cpu(), expected.forces, rtol=1e-9, atol=1e-9)
+
+
+def test_edges_that_claim_to_be_sorted_are_not_believed(tmp_path):
+    """In a process of its own, which the assertion on the device ends."""
+    script = """
+import schnetgeo as sg
+from ase.build import molecule
+from schnetgeo.data import with_edges
+potential = sg.Potential(sg.SchNet(16, 2)).cuda()
+data = with_edges(sg.from_ase(molecule("CH3CH2OH")), 5.0)
+data.edge_index = data.edge_index.flip(1)
+print(potential(data.to("cuda")).energy.cpu())
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "assert" in done.stderr
 
 
 def test_the_calculator_computes_there():

@@ -92,21 +92,28 @@ def sort_edges(data: Data) -> Data:
     """The same data if its edges are sorted by target, else a copy where they are.
 
     Edges without `edge_reverse` are sorted by source and shift too, as `reverse_edges` needs them.
-    Not looked at on a GPU, which would have to be waited for.
     """
-    source, target = data.edge_index
-    if target.device.type != "cpu":
+    if _is_known_as_sorted(data):
         return data
-    reverse = data.get("edge_reverse")
-    if reverse is not None and get_backend(target).is_sorted(target):
-        return data
-    key = edge_key(source, target, shift_or_zero(data), data.z.numel())
-    if reverse is None and get_backend(key).is_sorted(key):
-        return data
-    data = select_edges(data, key.argsort())
+    shift, reverse = shift_or_zero(data), data.get("edge_reverse")
+    data = select_edges(data, edge_key(*data.edge_index, shift, data.z.numel()).argsort())
     if reverse is not None:
         data.edge_reverse = reverse_edges(data.edge_index, shift_or_zero(data), data.z.numel())
     return data
+
+
+def _is_known_as_sorted(data: Data) -> bool:
+    """Whether edges are sorted; a GPU, which would have to be waited for, is not asked.
+
+    There, edges with `edge_reverse` are taken at their word, until `row_pointers` asserts it.
+    """
+    source, target = data.edge_index
+    if data.get("edge_reverse") is not None:
+        return target.device.type != "cpu" or get_backend(target).is_sorted(target)
+    if target.device.type != "cpu":
+        return False
+    key = edge_key(source, target, shift_or_zero(data), data.z.numel())
+    return get_backend(key).is_sorted(key)
 
 
 def edge_cutoff(count: int, cutoff: float) -> Float[Tensor, "B"]:

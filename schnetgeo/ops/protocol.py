@@ -36,7 +36,8 @@ class Backend(Protocol):
         """First edge of each atom.
 
         Raises:
-            InputError: on the CPU, for edges that are not sorted, or not symmetric.
+            InputError: on the CPU, for edges that are not sorted, or not symmetric. A GPU stops
+                at edges that are not sorted.
         """
         ...
 

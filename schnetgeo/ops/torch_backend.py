@@ -34,7 +34,15 @@ def row_pointers(
 ) -> Int[Tensor, "N+1"]:
     if source.device.type == "cpu":
         _check(source, target, reverse, shift, num)
+    else:
+        _assert_sorted(target)
     return torch.searchsorted(target, torch.arange(num + 1, device=target.device))
+
+
+def _assert_sorted(numbers: Int[Tensor, "E"]) -> None:
+    """Fail unless the numbers ascend: on a GPU when it gets there, without being waited for."""
+    message = "edge_index[1], the targets, must not decrease; sort edges by target"
+    torch._assert_async((numbers[1:] >= numbers[:-1]).all(), message)
 
 
 def edge_lengths(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 import schnetgeo as sg
-from schnetgeo.data import Structure, from_ase, with_edges
+from schnetgeo.data import Structure, from_ase, graph, with_edges
+from schnetgeo.data.graph import sort_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
 from tests.structures import clusters, crystals
@@ -172,6 +173,21 @@ def test_edges_stay_in_their_order():
     again = with_edges(data, CUTOFF)
     assert torch.equal(again.edge_index, data.edge_index)
     assert with_edges(again, CUTOFF) is again
+
+
+@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), bulk("Si")], ids=["molecule", "crystal"])
+def test_edges_that_nobody_looks_at_are_sorted(monkeypatch, atoms):
+    """As on a GPU, which would have to be waited for; sorting what is sorted changes nothing."""
+    monkeypatch.setattr(graph, "_is_known_as_sorted", lambda data: False)
+    expected = with_edges(from_ase(atoms), CUTOFF)
+    order = torch.randperm(expected.num_edges, generator=torch.Generator().manual_seed(0))
+    own = with_own_edges(from_ase(atoms), choose(order))
+    assert torch.equal(sort_edges(own).edge_index, expected.edge_index)
+    assert sort_edges(own).get("edge_reverse") is None
+    again = sort_edges(expected)
+    assert again is not expected
+    for name in ("edge_index", "edge_shift", "edge_reverse"):
+        assert torch.equal(again[name], expected[name])
 
 
 def test_rounding_at_the_cutoff_is_no_difference():

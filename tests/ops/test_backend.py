@@ -12,7 +12,7 @@ import torch
 
 from schnetgeo import ops
 from schnetgeo.errors import InputError
-from schnetgeo.ops import backend, bspline
+from schnetgeo.ops import backend, bspline, torch_backend
 from schnetgeo.ops.protocol import Backend
 
 RING = torch.tensor([[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]])
@@ -122,3 +122,11 @@ def test_importing_the_kernels_leaves_the_number_of_threads():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == ["1", "1"]
+
+
+def test_edges_that_are_not_sorted_stop_a_device():
+    """The assertion is the one that a GPU runs; on the CPU it raises at once."""
+    torch_backend._assert_sorted(RING[1])
+    torch_backend._assert_sorted(RING[1, :0])
+    with pytest.raises(RuntimeError, match="the targets, must not decrease; sort edges by target"):
+        torch_backend._assert_sorted(RING[0])
