@@ -32,8 +32,8 @@ from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train import TrainingConfig, fit, predict
-from schnetgeo.train.loss import TASKS, Loss
 from schnetgeo.train.metrics import Metrics, compute_metrics
+from schnetgeo.train.tasks import TASKS
 from schnetgeo.units import HARTREE, KCAL_MOL
 
 TRAIN, TEST, BATCH = 10_000, 100, 32
@@ -177,7 +177,7 @@ def _trained(
     found = predict(done.potential, test, forces=test.has_property("forces"))
     forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
     simplest = Prediction(mean_predictor(train, test).energy, forces, None)
-    loss, batch = Loss(task, kind=kind), test.batch(range(len(test)))
+    loss, batch = training.objective(), test.batch(range(len(test)))
     return done.potential, {
         "steps": done.steps,
         "stopped_by": done.stopped_by,

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +32,7 @@ def training_key(
     parts: tuple[StructureDataset, ...],
 ) -> str:
     """Digits that differ where a training does: another model, option or structure."""
-    options = {k: v for k, v in asdict(training).items() if k not in _NO_EFFECT}
+    options = {k: v for k, v in training.as_json().items() if k not in _NO_EFFECT}
     about = [dataset, model, {k: str(v) for k, v in arguments.items()}, options]
     return _digest(json.dumps(about, sort_keys=True), *(part.fingerprint for part in parts))
 

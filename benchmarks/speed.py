@@ -44,7 +44,6 @@ from schnetgeo.nn import SchNet
 from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
 from schnetgeo.train import TrainingConfig, fit
-from schnetgeo.train.loss import Loss
 from schnetgeo.train.module import LOG_EVERY
 
 _GROWTH = (100, 1_000, 10_000, 100_000)  # atoms
@@ -191,7 +190,7 @@ def _bare_step(potential: Potential, train: StructureDataset, training: Training
     """The same step, with the same loader, loss, optimizer and moving average."""
     average = copy.deepcopy(potential).requires_grad_(False)
     weights = list(potential.parameters()), list(average.parameters())
-    optimizer, loss = torch.optim.Adam(weights[0], fused=True), Loss(training.task)
+    optimizer, loss = torch.optim.Adam(weights[0], fused=True), training.objective()
     batches = iter(train_loader(train.with_edges(potential.model.cutoff), training.batch_size))
 
     def step() -> None:

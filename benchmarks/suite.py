@@ -19,7 +19,7 @@ from schnetgeo._version import __version__
 from schnetgeo.cli import check_device
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.model_options import add_model
+from schnetgeo.model_options import add_model, add_training
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import TrainingConfig
@@ -59,7 +59,7 @@ def suite_parser(prog: str, description: str, **defaults) -> Parser:
                         help="train the baseline as the milestone report did")  # fmt: skip
     flag(parser, "--normalize", "the labels, in that protocol")
     add_model(parser, **defaults)
-    parser.add_class_arguments(TrainingConfig, None, skip={"seed"})
+    add_training(parser, skip={"seed"})
     return parser
 
 

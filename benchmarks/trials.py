@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,7 +160,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         "dataset": case.subject.dataset,
         case.subject.column: tested,
         "model": trial.model.name,
-        "task": trial.training.task,
+        "task": trial.training.loss_names,
         "seed": trial.training.seed,
         "num_train": len(case.train),
         "num_val": len(case.val),
@@ -182,7 +182,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         drawn |= details(predicted, test, case.train, factor)
     if not trial.model.closed_form:
         drawn["history"] = history(trial.folder(out))
-        chosen = asdict(trial.training) | trial.arguments | trial.potential
+        chosen = trial.training.as_json() | trial.arguments | trial.potential
         words = (f"{name} {getattr(value, '__name__', value)}" for name, value in chosen.items())
         drawn["options"] = ", ".join(words)
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)

@@ -32,6 +32,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
 from schnetgeo.model_options import (
     add_model,
+    add_training,
     find_architecture,
     model_arguments,
     potential_arguments,
@@ -135,7 +136,7 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
     if preset is not None:
         defaults = model.preset(preset).hyperparameters
     add_model(parser, model, **defaults)
-    parser.add_class_arguments(TrainingConfig, None, help="the training")
+    add_training(parser)
     parser.add_argument("--init", type=str | None, help="trained model file to start from")
     parser.add_argument(
         "--classes", type=class_of, nargs="*", default=[], help="your own, of --init"

@@ -1,7 +1,7 @@
 """Hyperparameters of a model on the command line, as --model.channels and so on."""
 
 import inspect
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentError, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ import schnetgeo.nn
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, SchNet
 from schnetgeo.parser import Parser
+from schnetgeo.train import FunctionLoss, Loss, TrainingConfig
+from schnetgeo.train.loss_text import as_loss
 from schnetgeo.user_code import named_class
 from schnetgeo.yaml_size import check_yaml
 
@@ -67,6 +69,25 @@ def add_model(parser: Parser, model: type[nn.Module] = SchNet, **defaults) -> No
         help="spline interpolates the filters between knots, exact computes them on every edge",
     )  # fmt: skip
     parser.add_argument("--spacing", type=float | None, help="of the knots, Å")
+
+
+def add_training(parser: Parser, skip: set[str] = frozenset()) -> None:
+    """The options of a training as --lr and so on, and its losses."""
+    parser.add_class_arguments(TrainingConfig, None, skip={"losses", *skip}, help="the training")
+    parser.add_argument(
+        "--losses", type=loss_of, nargs="+", default=[],
+        help="instead of task, loss and rho: TARGET[/atom][:WEIGHT[:ERROR]], such as energy:0.01 "
+        "forces:1:huber=0.05 stress:10, where ERROR is mse, mae, huber=DELTA or a function of "
+        "yours, as my_losses.error; or my_losses.penalty[:WEIGHT] of prediction and batch",
+    )  # fmt: skip
+
+
+def loss_of(text: str | Loss | FunctionLoss) -> Loss | FunctionLoss:
+    """A loss for jsonargparse, which asks again with what it got."""
+    try:
+        return as_loss(text)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def model_arguments(options: Namespace, model: type[nn.Module] = SchNet) -> dict:

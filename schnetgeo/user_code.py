@@ -1,4 +1,4 @@
-"""Classes that the user names by dotted path, those of the working folder too.
+"""Classes and functions that the user names by dotted path, of the working folder too.
 
 The working folder is no place that Python looks through by itself: a folder of downloaded data may
 hold a file called like a module that something imports later. So the folder is appended to the
@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -29,14 +29,29 @@ def named_class(path: str) -> type[nn.Module]:
     Raises:
         InputError: if there is none, or if it is no `torch.nn.Module`.
     """
+    return checked_class(_named(path, "class", "my_layers.Gate"), path)
+
+
+def named_function(path: str) -> Callable:
+    """The function of a dotted path, such as "my_losses.penalty" of my_losses.py.
+
+    Raises:
+        InputError: if there is none, or if it cannot be called.
+    """
+    function = _named(path, "function", "my_losses.penalty")
+    if not callable(function):
+        raise InputError(f"{path} is no function; name one")
+    return function
+
+
+def _named(path: str, kind: str, example: str) -> object:
     if not _DOTTED.fullmatch(path):
-        raise InputError(f"there is no class {path}; give a dotted path like my_layers.Gate")
+        raise InputError(f"there is no {kind} {path}; give a dotted path like {example}")
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(_import(module), name)
+        return getattr(_import(module), name)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"there is no class {path}: {error}") from None
-    return checked_class(found, path)
+        raise InputError(f"there is no {kind} {path}: {error}") from None
 
 
 def checked_class(found: object, path: str) -> type[nn.Module]:

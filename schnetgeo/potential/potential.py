@@ -36,7 +36,7 @@ from schnetgeo.potential.model_file import (
     encode,
     write_model,
 )
-from schnetgeo.potential.prediction import Prediction, cell_volumes
+from schnetgeo.potential.prediction import Prediction, cell_volumes, per_volume
 from schnetgeo.potential.rebuilt import check_rebuilds
 from schnetgeo.targets import ENERGY, FORCES, STRESS, Target
 
@@ -173,7 +173,7 @@ class Potential(nn.Module):
         else:
             results, force, virial = self._by_engine(reading, *options)
         if stress:
-            virial = (virial / volumes).to(self.scale.dtype)
+            virial = per_volume(virial, volumes).to(self.scale.dtype)
         return self._prediction(results, force, virial, data, differentiable)
 
     def _asked_forces(self, forces: bool | None, stress: bool) -> bool:

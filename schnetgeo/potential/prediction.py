@@ -83,3 +83,10 @@ def cell_volumes(data: Data) -> Float[Tensor, "B 1 1"]:
         if bool((volumes > 0).any()):
             return torch.where(volumes > 0, volumes, torch.nan)
     raise InputError("stress=True needs a cell with a volume, but no structure has one; set `cell`")
+
+
+def per_volume(
+    virial: Float[Tensor, "B 3 3"], volumes: Float[Tensor, "B 1 1"]
+) -> Float[Tensor, "B 3 3"]:
+    """Stress, NaN with a gradient of 0, where there is no volume."""
+    return torch.where(volumes.isnan(), torch.nan, virial / volumes.nan_to_num(1.0))

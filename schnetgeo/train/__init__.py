@@ -2,21 +2,29 @@
 
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.fit import Diverged, FitResult, fit, new_potential, refit_references
-from schnetgeo.train.loss import Loss
+from schnetgeo.train.loss import FunctionLoss, Loss, huber, mae, mse
 from schnetgeo.train.metrics import Metrics, evaluate, predict
+from schnetgeo.train.objective import Objective
+from schnetgeo.train.tasks import task_losses
 
 __all__ = [
     "Diverged",
     "FitResult",
+    "FunctionLoss",
     "Loss",
     "Metrics",
+    "Objective",
     "PotentialModule",
     "TrainingConfig",
     "evaluate",
     "fit",
+    "huber",
+    "mae",
+    "mse",
     "new_potential",
     "predict",
     "refit_references",
+    "task_losses",
 ]
 
 

@@ -13,7 +13,6 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
 from schnetgeo.train.configuration import TrainingConfig
-from schnetgeo.train.loss import LABELS
 
 MODEL = "model.safetensors"
 CHECKPOINT = "last.ckpt"
@@ -112,12 +111,17 @@ def _check_labels(train: StructureDataset, val: StructureDataset, training: Trai
             "validation structures; raise num_val or leave them"
         )
     for name, part in (("training", train), ("validation", val)):
-        for label in LABELS[training.task] if len(part) else ():
+        for label in training.objective().targets if len(part) else ():
             if not part.has_property(label) or not check_label(part, label):
                 raise InputError(
-                    f"{part.name}: the {name} structures have no {label}, which the task "
-                    f"{training.task} needs; name the key of the {label} or choose another task"
+                    f"{part.name}: the {name} structures have no {label}, which the "
+                    f"{_needs(training)}; name the key of the {label} or choose others"
                 )
+
+
+def _needs(training: TrainingConfig) -> str:
+    names = training.loss_names
+    return f"losses {names} need" if training.losses else f"task {names} needs"
 
 
 def check_label(part: StructureDataset, label: str) -> int:

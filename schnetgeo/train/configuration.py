@@ -2,12 +2,17 @@
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Literal, get_args, get_type_hints
 
 from schnetgeo.errors import InputError
-from schnetgeo.train.loss import Loss, Task
+from schnetgeo.targets import DERIVATIVES, ENERGY, Target
+from schnetgeo.train.loss import FunctionLoss, Loss, LossFunction
+from schnetgeo.train.loss_text import as_loss
+from schnetgeo.train.objective import Objective
+from schnetgeo.train.tasks import Task, task_losses
 
 _WHOLE = (
     "batch_size", "decay_steps", "patience", "stop_patience", "validate_every", "checkpoint_every",
@@ -29,6 +34,10 @@ class TrainingConfig:
         task: energy, forces or energy_and_forces.
         loss: "mse", the paper's, or "mae" for a task with one kind of label.
         rho: weight of the energy's term in the combined loss.
+        losses: instead of task, loss and rho: TARGET[/atom][:WEIGHT[:ERROR]] with an ERROR mse,
+            mae, huber=DELTA or a function of yours, as in "energy:0.01 forces:1:huber=0.05
+            stress:10"; or PATH[:WEIGHT] of your function of prediction and batch. In Python
+            `Loss` objects and functions too.
         batch_size: structures per step, over all processes together.
         lr: step size of Adam.
         schedule: "linear" falls to 0 at the end of max_steps or max_minutes, "plateau" falls
@@ -59,6 +68,7 @@ class TrainingConfig:
     task: Task = "energy_and_forces"
     loss: Literal["mse", "mae"] = "mse"
     rho: float = 0.01
+    losses: Sequence[Loss | FunctionLoss | LossFunction | str] = ()
     batch_size: int = 10
     lr: float = 3e-3
     schedule: Literal["linear", "plateau", "exponential", "constant"] = "linear"
@@ -85,19 +95,44 @@ class TrainingConfig:
         if isinstance(self.precision, Integral):
             object.__setattr__(self, "precision", str(int(self.precision)))
         choices = get_type_hints(type(self))
-        for name in ("schedule", "precision", "device"):  # Loss checks its own
+        for name in ("schedule", "precision", "device"):  # the losses check their own
             if getattr(self, name) not in get_args(choices[name]):
                 known = ", ".join(get_args(choices[name]))
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {known}")
-        Loss(self.task, self.rho, self.loss)
         for name in dict.fromkeys((*_WHOLE, *_POSITIVE, *_NOT_NEGATIVE, *_BELOW_ONE)):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _number(name, getattr(self, name)))
+        self._check_losses()
         if self.devices != "auto":
             object.__setattr__(self, "devices", _whole("devices", self.devices))
             if self.devices < 1:
                 raise InputError(f'devices must be at least 1, or "auto", got {self.devices}')
         check_threads(self.threads)
+
+    def _check_losses(self) -> None:
+        if isinstance(self.losses, str):
+            raise InputError(f"losses must be a list, got {self.losses!r:.60}; put it in brackets")
+        object.__setattr__(self, "losses", tuple(map(as_loss, self.losses)))
+        task_losses(self.task, self.rho, self.loss)
+        preset = ("task", "loss", "rho")
+        changed = [name for name in preset if getattr(self, name) != getattr(TrainingConfig, name)]
+        if self.losses and changed:
+            raise InputError(f"{changed[0]} has no effect beside losses; leave one of them away")
+
+    def objective(self, targets: Sequence[Target] = (ENERGY, *DERIVATIVES)) -> Objective:
+        """The loss that is minimized, for a model that predicts these targets."""
+        return Objective(self.losses or task_losses(self.task, self.rho, self.loss), targets)
+
+    @property
+    def loss_names(self) -> str:
+        """The losses as on the command line, or the task that stands for them."""
+        return " ".join(map(str, self.losses)) or self.task
+
+    def as_json(self) -> dict:
+        """The options as plain values, by name; `losses` where there are any."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["losses"]
+        return values | ({"losses": self.loss_names} if self.losses else {})
 
 
 def _number(name: str, value: object) -> int | float:

@@ -5,6 +5,7 @@ import copy
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ from schnetgeo.train.checks import (
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
+from schnetgeo.train.loss import FunctionLoss, Loss, LossFunction
 from schnetgeo.train.metrics import predict
 from schnetgeo.train.normalize import normalize
 from schnetgeo.train.resume import check_resume, run_identity
@@ -129,6 +131,7 @@ def fit(
     callbacks: "Sequence[Callback]" = (),
     loggers: "Sequence[Logger]" = (),
     notes: dict | None = None,
+    losses: Sequence[Loss | FunctionLoss | LossFunction | str] = (),
 ) -> FitResult:
     """Train a potential and leave model file, checkpoint and logs in a folder.
 
@@ -149,16 +152,19 @@ def fit(
         callbacks: your own, of Lightning. Optimization is manual there, so that
             `on_before_zero_grad` is not called.
         loggers: your own, of Lightning, beside the files in `logs`.
-        notes: JSON values for the notes of the model file, beside task, seed and data.
+        notes: JSON values for the notes of the model file, beside losses, seed and data.
+        losses: instead of those of `training`.
 
     Raises:
-        InputError: if labels that the task needs are missing, a store was changed, nothing can be
+        InputError: if labels that the losses need are missing, a store was changed, nothing can be
             trained or saved, validation structures have elements that no training structure has, or
             `out` holds another training, one that is running, or one to resume that was begun with
             another model, options or structures.
         Diverged: if the training diverges before a validation; an `InputError`.
         KeyboardInterrupt: after Ctrl-C.
     """
+    if losses:
+        training = replace(training, losses=losses)
     out = Path(out)
     check_start(train, val, training, out, resume, overwrite)
     check_stores(train, val)
@@ -172,7 +178,7 @@ def fit(
         potential = copy.deepcopy(potential).to(dtype)
     if not potential.training:
         potential.train()
-    about = {"task": training.task, "seed": training.seed, "data": train.name}
+    about = {"task": training.loss_names, "seed": training.seed, "data": train.name}
     about |= {"num_train": len(train), "num_val": len(val), **(notes or {})}
     first = is_first_process()
     with reserve(out), _threads(training.threads), Interrupt() as interrupt:
@@ -231,7 +237,8 @@ def _train(
     fitted.notes = header["notes"]
     for average, trained in zip(fitted.parameters(), potential.parameters(), strict=True):
         average.requires_grad_(trained.requires_grad)
-    if training.task == "forces" and train.has_property("energy") and not module.diverged:
+    learns_energy = "energy" in training.objective().targets
+    if not learns_energy and train.has_property("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:
             fitted.save(out / MODEL)

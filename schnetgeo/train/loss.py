@@ -1,107 +1,139 @@
-"""Losses of the three tasks."""
+"""Losses: an error of one target with its weight, or a function of prediction and batch."""
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import huber_loss
 from torch_geometric.data import Batch
 
 from schnetgeo.errors import InputError
 from schnetgeo.potential.prediction import Prediction
 
-Task = Literal["energy", "forces", "energy_and_forces"]
-TASKS = ("energy", "forces", "energy_and_forces")
-LABELS = {
-    "energy": ("energy",),
-    "forces": ("forces",),
-    "energy_and_forces": ("energy", "forces"),
-}
+Error = Callable[[Float[Tensor, "M C"]], Float[Tensor, "M"]]
+LossFunction = Callable[[Prediction, Batch], Tensor]
 
 
-class Sum(NamedTuple):
-    """A sum over structures that have a label, and their number."""
-
-    total: Tensor
-    count: Tensor | int
+def mse(difference: Float[Tensor, "M C"]) -> Float[Tensor, "M"]:
+    """|d|², the sum over the components of a vector or tensor."""
+    return difference.square().sum(1)
 
 
-class Loss:
-    """ℓ = ρ (E − Ê)² + (1/n) Σ_i |F_i − F̂_i|², the mean over structures, in eV² (and eV²/Å²).
+def mae(difference: Float[Tensor, "M C"]) -> Float[Tensor, "M"]:
+    """|d_c|, the mean over the components of a vector or tensor."""
+    return difference.abs().mean(1)
 
-    The task "energy" has the first term alone with ρ = 1, "forces" the second alone. With
-    `kind="mae"` a single task is the mean absolute error instead.
 
-    Structures that lack a label, by `energy_mask` or `forces_mask`, are left out of the mean over
-    that label.
+@dataclass(frozen=True)
+class huber:
+    """Σ_c h(d_c), h(d) = d² for |d| ≤ δ, else 2δ |d| − δ²: as `mse`, but linear for outliers.
+
+    It is twice `torch.nn.functional.huber_loss`, so that a weight is the same as with `mse`.
 
     Args:
-        task: one of `TASKS`.
-        rho: ρ, Å⁻² by its place in the sum; the paper has 0.01.
-        kind: "mse" or "mae".
+        delta: δ in the unit of the target.
 
-    Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566.
+    Raises:
+        InputError: for a delta that is not positive.
     """
 
-    def __init__(self, task: Task, rho: float = 0.01, kind: Literal["mse", "mae"] = "mse"):
-        if task not in TASKS:
-            raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
-        if kind not in ("mse", "mae"):
-            raise InputError(f"unknown loss {kind!r}; known: mse, mae")
-        if kind == "mae" and task == "energy_and_forces":
-            raise InputError("loss 'mae' is for one kind of label; use mse for energy_and_forces")
-        self.needs_energy = "energy" in LABELS[task]
-        self.needs_forces = "forces" in LABELS[task]
-        self.rho = rho if task == "energy_and_forces" else 1.0
-        self.squared = kind == "mse"
+    delta: float
 
-    def __call__(self, prediction: Prediction, batch: Batch) -> Tensor:
-        return self.mean(self.sums(prediction, batch))
+    def __post_init__(self):
+        _check_number("delta of huber", self.delta, positive=True)
 
-    def sums(self, prediction: Prediction, batch: Batch) -> list[Sum]:
-        """One for each kind of label that the task needs, in the order of `LABELS`."""
-        sums = []
-        if self.needs_energy:
-            mask = batch.get("energy_mask")
-            error = prediction.energy - batch.energy.to(prediction.energy.device)
-            sums.append(_sum(self._size(_known(error, mask)), mask))
-        if self.needs_forces:
-            mask = batch.get("forces_mask")
-            error = prediction.forces - batch.forces.to(prediction.forces.dtype)
-            error = _known(error, None if mask is None else mask[batch.batch].unsqueeze(1))
-            sums.append(_sum(self._per_structure(self._size(error), batch), mask))
-        return sums
-
-    def mean(self, sums: list[Sum]) -> Tensor:
-        """ℓ from sums over one batch, or over several whose sums and counts were added."""
-        weights = (self.rho, 1.0) if self.needs_energy and self.needs_forces else (1.0,)
-        terms = zip(weights, sums, strict=True)
-        return sum(weight * total / (count + (count == 0)) for weight, (total, count) in terms)
-
-    def _size(self, error: Tensor) -> Tensor:
-        return error.square() if self.squared else error.abs()
-
-    def _per_structure(self, size: Tensor, batch: Batch) -> Tensor:
-        """Σ over the three components (their mean for "mae"), mean over the atoms of each."""
-        atoms = batch.ptr.diff()
-        per_atom = size.sum(1) if self.squared else size.mean(1)
-        zeros = per_atom.new_zeros(batch.num_graphs)
-        return zeros.index_add(0, batch.batch, per_atom) / atoms
+    def __call__(self, difference: Float[Tensor, "M C"]) -> Float[Tensor, "M"]:
+        zero = torch.zeros_like(difference)
+        return 2 * huber_loss(difference, zero, reduction="none", delta=self.delta).sum(1)
 
 
-def add_sums(batches: Iterable[list[Sum]]) -> list[Sum]:
-    """The sums over all structures of several batches."""
-    return [
-        Sum(sum(part.total for part in parts), sum(part.count for part in parts))
-        for parts in zip(*batches, strict=True)
-    ]
+@dataclass(frozen=True)
+class Loss:
+    """weight · mean error of one target, over the structures that have its label.
+
+    With per="structure" each structure counts the same: for a property of atoms it is
+    (1/B) Σ_b (1/n_b) Σ_{i∈b} error(y_i − ŷ_i). With per="atom" each atom counts the same, and a
+    property of structures is divided by their number of atoms.
+
+    Args:
+        target: name of the prediction and its label, such as "energy", "forces" or "stress".
+        error: `mse`, `mae`, `huber(delta)`, or a function of your own: from differences (M, C) of
+            M values with C components to (M,).
+        weight: factor of this term.
+        per: what counts the same, "structure" or "atom".
+
+    Raises:
+        InputError: for an argument of another kind.
+    """
+
+    target: str
+    error: Error = mse
+    weight: float = 1.0
+    per: Literal["structure", "atom"] = "structure"
+
+    def __post_init__(self):
+        if not isinstance(self.target, str) or not self.target.isidentifier():
+            raise InputError(f"target of a loss must be a name, got {self.target!r:.60}")
+        if not callable(self.error):
+            raise InputError(
+                f"{self.target}: error must be a function, such as mse, mae or huber(0.05), got "
+                f"{self.error!r:.60}"
+            )
+        _check_number(f"weight of the loss on {self.target}", self.weight)
+        if self.per not in ("structure", "atom"):
+            raise InputError(
+                f"{self.target}: per must be 'structure' or 'atom', got {self.per!r:.60}"
+            )
+
+    def __str__(self) -> str:
+        """The form that `as_loss` reads."""
+        target = self.target if self.per == "structure" else f"{self.target}/atom"
+        name = "" if self.error is mse else f":{_name(self.error)}"
+        return f"{target}:{self.weight!r}{name}"
 
 
-def _known(error: Tensor, mask: Tensor | None) -> Tensor:
-    """Errors of labels that are there, 0 of others, whose gradient is 0 as well."""
-    return error if mask is None else torch.where(mask, error, 0.0)
+@dataclass(frozen=True)
+class FunctionLoss:
+    """weight · a function of prediction and batch, which gives (B,), or its mean over structures.
+
+    The prediction has forces and stress where the structures have such labels.
+
+    Args:
+        function: of the prediction and the batch.
+        weight: factor of this term.
+    """
+
+    function: LossFunction
+    weight: float = 1.0
+
+    def __post_init__(self):
+        _check_number(f"weight of the loss {_name(self.function)}", self.weight)
+
+    def __str__(self) -> str:
+        return f"{_name(self.function)}:{self.weight!r}"
 
 
-def _sum(size: Tensor, mask: Tensor | None) -> Sum:
-    """Over the structures that have the label; it is 0 for the others."""
-    return Sum(size.sum(), len(size) if mask is None else mask.sum())
+def _check_number(what: str, value: object, positive: bool = False) -> None:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < math.inf or (positive and value == 0):
+        rule = "positive" if positive else "0 or larger"
+        raise InputError(f"{what} must be a number, {rule}, got {value!r:.60}")
+
+
+def _name(function: Callable) -> str:
+    """A function as text, the same in every process."""
+    if isinstance(function, huber):
+        return f"huber={function.delta!r}"
+    if isinstance(function, functools.partial):
+        named = (f"{name}={value!r}" for name, value in function.keywords.items())
+        return f"{_name(function.func)}({', '.join([*map(repr, function.args), *named])})"
+    if function in (mse, mae):
+        return function.__name__
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -20,7 +20,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.interrupt import Interrupt, Interrupted
-from schnetgeo.train.loss import Loss, Sum, add_sums
+from schnetgeo.train.objective import Sum, add_sums, predict_labels, predicted_targets
 from schnetgeo.train.resume import CHECKPOINT_KEY, check_states
 from schnetgeo.train.schedule import StepSize
 from schnetgeo.units import KCAL_MOL
@@ -59,7 +59,7 @@ class PotentialModule(L.LightningModule):
         self.potential = potential
         self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
-        self.loss = Loss(training.task, training.rho, training.loss)
+        self.objective = training.objective(predicted_targets(potential))
         self.checkpoint, self.settings = checkpoint, settings
         self.interrupt = interrupt or Interrupt()
         self.step_size = StepSize(training)
@@ -149,8 +149,8 @@ class PotentialModule(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
         self._optimizer.zero_grad()
-        sums = self.loss.sums(self.potential(batch, forces=self.loss.needs_forces), batch)
-        loss = self.loss.mean(self._shared(sums))
+        sums = self.objective.sums(self.objective.predict(self.potential, batch), batch)
+        loss = self.objective.mean(self._shared(sums))
         self.manual_backward(loss)
         self._optimizer.step()
         return {"loss": loss}
@@ -209,8 +209,8 @@ class PotentialModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, index: int):
         potential = self.average.eval()
-        prediction = potential(batch, forces=batch.get("forces") is not None)
-        self._val_sums.append(self.loss.sums(prediction, batch))
+        prediction = predict_labels(potential, batch)
+        self._val_sums.append(self.objective.sums(prediction, batch))
         if batch.get("energy") is not None:
             error = prediction.energy - batch.energy.to(prediction.energy.device)
             self._log_error("val_energy_mae_kcal_mol", error, batch.get("energy_mask"))
@@ -221,7 +221,7 @@ class PotentialModule(L.LightningModule):
 
     def on_validation_epoch_end(self):
         # over all structures with the label: how many of them a batch has is an accident
-        self._log("val_loss", self.loss.mean(add_sums(self._val_sums)), 1)
+        self._log("val_loss", self.objective.mean(add_sums(self._val_sums)), 1)
 
     def _log(self, name: str, value: Tensor, weight: int) -> None:
         self.log(name, value, batch_size=weight, prog_bar=True, logger=False)

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ def run_identity(
     values = potential.model.hyperparameters.items()
     model = {f"model.{name}": _plain(value) for name, value in values}
     filters = {"filters": potential.filters, "spacing": potential.spacing}
-    options = {k: v for k, v in asdict(training).items() if k not in RESUMABLE_OPTIONS}
+    options = {k: v for k, v in training.as_json().items() if k not in RESUMABLE_OPTIONS}
     digests = {"training structures": train.fingerprint, "validation structures": val.fingerprint}
     name = class_name(type(potential.model))
     return {"model": name, **model, **filters, **options, **digests}

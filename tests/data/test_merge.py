@@ -16,7 +16,7 @@ from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.potential.prediction import Prediction
-from schnetgeo.train.loss import Loss
+from schnetgeo.train import Objective, task_losses
 from schnetgeo.train.metrics import DatasetPrediction, compute_metrics
 
 
@@ -95,7 +95,8 @@ def test_loss_is_the_mean_over_the_labels_that_are_there():
     batch = partly_labeled().batch([0, 1, 2])
     energy = torch.tensor([0.0, 0.0, 7.0], dtype=torch.float64, requires_grad=True)
     forces = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
-    loss = Loss("energy_and_forces", rho=1.0)(Prediction(energy, forces, None), batch)
+    objective = Objective(task_losses("energy_and_forces", rho=1.0))
+    loss = objective(Prediction(energy, forces, None), batch)
     assert float(loss) == pytest.approx((1 + 9) / 2 + 3 * 0.25)
     loss.backward()
     assert energy.grad.tolist() == [1.0, 3.0, 0.0]

@@ -7,7 +7,7 @@ from torch_geometric.data import Batch
 from schnetgeo.data import Structure
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Prediction
-from schnetgeo.train import Loss
+from schnetgeo.train import Loss, Objective, mae, task_losses
 
 SIZES = (2, 5, 1)
 
@@ -54,26 +54,28 @@ def written_out(batch, prediction, energy_weight, force_weight):
 )
 def test_loss_is_the_papers(task, rho, weights):
     batch, prediction = batch_and_prediction()
-    value = float(Loss(task, rho)(prediction, batch))
+    value = float(Objective(task_losses(task, rho))(prediction, batch))
     assert value == pytest.approx(written_out(batch, prediction, *weights), rel=1e-6)
 
 
 def test_mae_of_energies_is_per_structure():
     batch, prediction = batch_and_prediction()
     expected = (batch.energy - prediction.energy).abs().mean()
-    assert float(Loss("energy", kind="mae")(prediction, batch)) == pytest.approx(float(expected))
+    loss = Objective([Loss("energy", mae)])(prediction, batch)
+    assert float(loss) == pytest.approx(float(expected))
 
 
 def test_mae_of_forces_is_per_component_of_each_structure():
     batch, prediction = batch_and_prediction()
     error = (batch.forces - prediction.forces).abs()
     expected = torch.stack([part.mean() for part in error.split(SIZES)]).mean()
-    assert float(Loss("forces", kind="mae")(prediction, batch)) == pytest.approx(float(expected))
+    loss = Objective([Loss("forces", mae)])(prediction, batch)
+    assert float(loss) == pytest.approx(float(expected))
 
 
 def test_loss_does_not_depend_on_how_molecules_are_batched():
     batch, prediction = batch_and_prediction()
-    loss = Loss("energy_and_forces")
+    loss = Objective(task_losses("energy_and_forces"))
     singles, first = [], 0
     for b, n in enumerate(SIZES):
         part = Prediction(prediction.energy[b : b + 1], prediction.forces[first : first + n], None)
@@ -92,4 +94,4 @@ def test_loss_does_not_depend_on_how_molecules_are_batched():
 )
 def test_unknown_losses_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        Loss(*arguments)
+        task_losses(*arguments)

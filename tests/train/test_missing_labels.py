@@ -9,8 +9,8 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import SchNet
-from schnetgeo.train import Loss, TrainingConfig, evaluate, fit, new_potential
-from schnetgeo.train.loss import add_sums
+from schnetgeo.train import Objective, TrainingConfig, evaluate, fit, new_potential, task_losses
+from schnetgeo.train.objective import add_sums
 
 
 def labeled(energies, forces):
@@ -64,7 +64,7 @@ def test_validation_loss_is_the_mean_over_labeled_structures(tmp_path, train, ta
 def test_loss_of_two_batches_is_that_of_their_union():
     val = labeled(torch.arange(30) < 12, torch.arange(30) % 7 == 0)
     potential = new_potential(SchNet(channels=8, num_layers=1, num_basis=8), val)
-    loss = Loss("energy_and_forces")
+    loss = Objective(task_losses("energy_and_forces"))
     sums = [loss.sums(potential(batch, forces=True), batch)
             for batch in (val.batch(range(11)), val.batch(range(11, 30)))]  # fmt: skip
     batch = val.batch(range(30))
