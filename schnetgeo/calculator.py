@@ -155,6 +155,8 @@ class Calculator(calculator.Calculator):
             return data
         if self._listed is None or not self._holds(atoms, self._listed[0]):
             self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
+            if self.potential.trained_on is not None:
+                self.potential.trained_on.check_distances(self._listed[1])
         return copy.copy(self._listed[1]).update({"pos": data.pos, "charge": data.get("charge")})
 
     def _holds(self, atoms: Atoms, before: Atoms) -> bool:

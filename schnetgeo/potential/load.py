@@ -14,7 +14,10 @@ from schnetgeo.targets import Target
 
 
 def load(
-    path: str | os.PathLike, classes: Iterable[type] = (), device: str | torch.device = "cpu"
+    path: str | os.PathLike,
+    classes: Iterable[type] = (),
+    device: str | torch.device = "cpu",
+    allow_unseen: bool = False,
 ) -> Potential:
     """The potential of a model file, in evaluation mode; runs no pickle.
 
@@ -22,6 +25,8 @@ def load(
         path: file written by `Potential.save`.
         classes: your own classes that the file names, as in `classes=[MyConv]`.
         device: where to put the model.
+        allow_unseen: predict, with a note, structures with elements that no training structure
+            has, whose references are missing.
 
     Raises:
         InputError: for a file that is missing, cut short, changed, of another kind, or of a
@@ -42,7 +47,9 @@ def load(
             potential.to(getattr(torch, header["dtype"]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
-        potential.trained_on = None if covered is None else Coverage.from_json(covered)
+        if covered is not None:
+            potential.trained_on = Coverage.from_json(covered)
+            potential.trained_on.allow_unseen = allow_unseen
         potential.notes = header["notes"]
     except Exception as error:  # a class fails in its own way on arguments it does not expect
         if isinstance(error, InputError) and str(error).startswith(f"{path}: "):

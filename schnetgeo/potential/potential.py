@@ -163,7 +163,10 @@ class Potential(nn.Module):
         reading = None if free else self.reading()
         fast = reading is not None
         if self.model.cutoff is not None:
+            is_listed = data.get("edge_index") is not None
             data = with_edges(data, self.model.cutoff, longer=fast or _masks_edges(self.model))
+            if not (is_listed or self.training or self.trained_on is None):
+                self.trained_on.check_distances(data)
         else:
             check_geometry(data)
         volumes = cell_volumes(data) if stress else None

@@ -72,7 +72,10 @@ class TabulatedPotential:
         check_input(data, self.model.max_z)
         if self.trained_on is not None:
             self.trained_on.check(data)
+        is_listed = data.get("edge_index") is not None
         data = with_edges(data, self.model.cutoff, longer=True)
+        if not (is_listed or self.trained_on is None):
+            self.trained_on.check_distances(data)
         volumes = cell_volumes(data) if stress else None
         data, graph = _graph(data)
         offset = lattice_offsets(data, torch.float64)

@@ -21,6 +21,7 @@ from schnetgeo.nn.model import is_ours
 from schnetgeo.potential.arguments import check_model
 from schnetgeo.potential.model_file import read_model
 from schnetgeo.potential.potential import Potential
+from schnetgeo.targets import FORCES, STRESS
 from schnetgeo.train.checks import (
     CHECKPOINT,
     MODEL,
@@ -85,7 +86,7 @@ def new_potential(model: torch.nn.Module, train: StructureDataset, **options) ->
     check_elements(train.packed, model.max_z, train.name)
     potential = Potential(model, **options)
     normalize(potential, train)
-    potential.trained_on = Coverage.of(train)
+    potential.trained_on = _coverage_of(potential, train)
     return potential
 
 
@@ -105,8 +106,15 @@ def refit_references(potential: Potential, dataset: StructureDataset) -> None:
 
 def covered(potential: Potential, train: StructureDataset) -> Coverage:
     """What a potential is trained on once it is trained on these structures too."""
-    more, before = Coverage.of(train), potential.trained_on
+    more, before = _coverage_of(potential, train), potential.trained_on
     return more if before is None else before.union(more)
+
+
+def _coverage_of(potential: Potential, train: StructureDataset) -> Coverage:
+    """What structures say about the targets of a potential."""
+    explained = [out.target.name for out in potential.outputs if out.atomic_references is not None]
+    names = [*(target.name for target in potential.targets), FORCES.name, STRESS.name]
+    return Coverage.of(train, explained[0] if explained else None, names)
 
 
 def cover(potential: Potential, train: StructureDataset) -> None:

@@ -56,6 +56,11 @@ class PotentialModule(L.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False  # which takes hundredths of a step
+        cutoff = potential.model.cutoff
+        self._train = train if cutoff is None else train.with_edges(cutoff)
+        self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
+        if cutoff is not None and potential.trained_on is not None:
+            potential.trained_on.look_at_distances(self._train, cutoff)
         self.potential = potential
         self.average = copy.deepcopy(potential).requires_grad_(False)
         self.options = training
@@ -69,9 +74,6 @@ class PotentialModule(L.LightningModule):
         self.stopped_early = False
         self._asked = False
         self._finished_step = 0
-        cutoff = potential.model.cutoff
-        self._train = train if cutoff is None else train.with_edges(cutoff)
-        self._val = val if cutoff is None or not len(val) else val.with_edges(cutoff)
         self.saved_step = 0  # that the checkpoint holds
         self._val_sums: list[list[Sum]] = []  # of each batch
         self._random: list[Tensor] = []  # states of the generators of random numbers, of CPU, GPUs

@@ -1,5 +1,6 @@
 """Elements and compositions that training says nothing about are refused or named."""
 
+import json
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import schnetgeo as sg
 from schnetgeo.data.coverage import Coverage, independent_rows
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.short_distances import ShortestDistances
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
@@ -56,14 +58,22 @@ def test_json_says_all_of_a_coverage(counts):
     z = [1, 6, 8, 17]
     full = torch.zeros(len(counts), 119, dtype=torch.long)
     full[:, z] = torch.tensor(counts)
-    coverage = Coverage(full.any(0), independent_rows(full))
-    again = Coverage.from_json(coverage.as_json())
-    assert again.elements == coverage.elements
+    table = 2 + torch.rand(119, 119, dtype=torch.float64)
+    closest = ShortestDistances(torch.minimum(table, table.mT), 2.5)
+    labels = {"energy": (-1.5, 2.0)}
+    coverage = Coverage(full.sum(0), independent_rows(full), "energy", labels, closest)
+    again = Coverage.from_json(json.loads(json.dumps(coverage.as_json())))
+    assert torch.equal(again.counts, coverage.counts)
     assert torch.equal(again.rows, coverage.rows)
+    assert (again.label, again.labels) == ("energy", labels)
+    torch.testing.assert_close(
+        again.distances.table, closest.table.clamp(max=2.5), rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    "content", [[], {}, {"elements": ["Xx"], "compositions": []}, {"elements": 3}, "H"]
+    "content",
+    [[], {}, {"elements": {"Xx": 1}, "compositions": []}, {"elements": 3}, "H", {"elements": []}],
 )
 def test_a_header_with_another_content_is_refused(content):
     with pytest.raises(InputError, match="trained_on does not list elements and compositions"):
@@ -173,3 +183,56 @@ def test_large_structures_are_named_at_once():
     with bounded(5), pytest.warns(DataNote, match=r"C3H1000000 does not determine .* of CH4:"):
         coverage.check_dataset(chains("CH4"))
     assert Coverage.from_json(coverage.as_json()).as_json() == coverage.as_json()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_unseen_elements_can_be_allowed(way, tmp_path):
+    trained_on("H2O", "CH4").save(tmp_path / "model.safetensors")
+    potential = sg.load(tmp_path / "model.safetensors", allow_unseen=True)
+    with pytest.warns(DataNote, match="its reference is missing, its energies arbitrary"):
+        ways(potential, chain("NH3"))[way]()
+
+
+def test_ranges_of_labels_and_counts_of_elements():
+    about = trained_on("CH4", "H2O", "H2O").trained_on.as_json()
+    assert about["elements"] == {"H": 8, "C": 1, "O": 2}
+    assert about["labels"] == {"energy": [0.0, 2.0]}
+
+
+def test_a_model_without_references_looks_at_no_compositions():
+    dataset = chains("CH4", "H2O")
+    dataset.packed.r2 = torch.tensor([3.0, 4.0])
+    model = sg.SchNet(channels=8, num_layers=1, cutoff=3.0, readout=sg.nn.SpatialExtentReadout)
+    potential = new_potential(model, dataset, targets=[sg.targets.known_target("r2")]).eval()
+    assert potential.trained_on.labels == {"r2": (3.0, 4.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        potential(chain("CO2"))
+
+
+def squeezed(factor):
+    data = chain("CH4")
+    return data.update({"pos": factor * data.pos})
+
+
+@pytest.mark.parametrize("way", ["eval", "calculator", "evaluate", "tabulated"])
+def test_atoms_closer_than_in_training_are_named_once(way):
+    potential = trained_on("CH4")
+    potential.trained_on.look_at_distances(chains("CH4").with_edges(3.0), 3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ways(potential, squeezed(0.97))[way]()
+    call = ways(potential, squeezed(0.8))[way]
+    with pytest.warns(DataNote, match=r"of 0.90 Å; in training the shortest is 1.1\d Å") as notes:
+        call()
+    assert len(notes) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call()
+
+
+def test_elements_that_training_has_only_apart():
+    potential = trained_on("CO", "CH4").eval()
+    potential.trained_on.look_at_distances(chains("CO", "CH4").with_edges(3.0), 3.0)
+    with pytest.warns(DataNote, match="H–O of 1.13 Å; in training no such atoms are closer than 3"):
+        potential(chain("CHO"))
