@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +32,8 @@ class Calculator(calculator.Calculator):
 
         atoms.calc = Calculator("model.safetensors")
 
-    Dipole (e·Å) and charges (e) as well, where the model has heads for them; `atoms.info["charge"]`
-    is the total charge then.
+    Dipole (e·Å) and charges (e) as well, where the model has heads for them. `atoms.info["charge"]`
+    and `["spin"]` are read where the model is one of several states.
 
     The neighbor list reaches `skin` beyond the cutoff and is kept until an atom has moved by more
     than skin / 2, or cell, pbc or elements have changed. This is exact, because an edge as long as
@@ -121,10 +122,10 @@ class Calculator(calculator.Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms, tol=1e-15):
-        """As ASE's; another total charge is a change too."""
+        """As ASE's; another total charge or spin is a change too."""
         changes = super().check_state(atoms, tol)
-        same = self.atoms is None or _charge(self.atoms) == _charge(atoms)
-        return changes if same else [*changes, "charge"]
+        same = self.atoms is None or _states(self.atoms) == _states(atoms)
+        return changes if same else [*changes, "info"]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=None):
         """Called by ASE; stress is computed from the first time on that it is asked for."""
@@ -147,17 +148,14 @@ class Calculator(calculator.Calculator):
 
     def _structure(self, atoms: Atoms) -> Structure:
         """The atoms on the device, with edges from the list where that still holds."""
-        data = geometry(atoms).to(self._device)
-        if _charge(atoms):
-            data.charge = data.pos.new_tensor([_charge(atoms)])
-        cutoff = self.potential.model.cutoff
-        if cutoff is None:
-            return data
-        if self._listed is None or not self._holds(atoms, self._listed[0]):
-            self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
-            if self.potential.trained_on is not None:
-                self.potential.trained_on.check_distances(self._listed[1])
-        return copy.copy(self._listed[1]).update({"pos": data.pos, "charge": data.get("charge")})
+        data, cutoff = geometry(atoms).to(self._device), self.potential.model.cutoff
+        if cutoff is not None:
+            if self._listed is None or not self._holds(atoms, self._listed[0]):
+                self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
+                if self.potential.trained_on is not None:
+                    self.potential.trained_on.check_distances(self._listed[1])
+            data = copy.copy(self._listed[1]).update({"pos": data.pos})
+        return data.update({k: data.pos.new_tensor([v]) for k, v in _states(atoms).items()})
 
     def _holds(self, atoms: Atoms, before: Atoms) -> bool:
         same = (
@@ -173,9 +171,10 @@ class Calculator(calculator.Calculator):
         )  # not where it is NaN, which the next list refuses
 
 
-def _charge(atoms: Atoms) -> float:
-    """Total charge in e, 0 where none is stated."""
-    return float(atoms.info.get("charge", 0))
+def _states(atoms: Atoms) -> dict[str, float]:
+    """Total charge in e, and spin, where they are stated as numbers."""
+    stated = {name: atoms.info.get(name) for name in ("charge", "spin")}
+    return {name: float(value) for name, value in stated.items() if isinstance(value, Real)}
 
 
 def _checked_skin(skin: float) -> float:

@@ -21,6 +21,7 @@ from schnetgeo.nn.readout import AtomReadout, MeanReadout, Readout, SumReadout
 from schnetgeo.nn.readout_for import readout_for
 from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spatial_extent import SpatialExtentReadout
+from schnetgeo.nn.state_embedding import StateEmbedding
 
 __all__ = [
     "SpatialExtentReadout",
@@ -48,6 +49,7 @@ __all__ = [
     "Readout",
     "SchNet",
     "ShiftedSoftplus",
+    "StateEmbedding",
     "StepCutoff",
     "SumReadout",
     "num_parameters",

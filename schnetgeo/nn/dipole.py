@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 from schnetgeo.geometry import batch_index, distances, num_structures
 from schnetgeo.nn.gated import GatedNetwork
-from schnetgeo.nn.molecule import centered, total_charge
+from schnetgeo.nn.molecule import centered, state_of
 from schnetgeo.nn.readout import AtomReadout, Readout, sum_atoms
 
 
@@ -121,7 +121,7 @@ class DipoleNormReadout(Readout):
 def balanced(y: Float[Tensor, "N"], data: Data) -> Float[Tensor, "N"]:
     """y_i + (Q − Σ_j y_j) / n for the n atoms of each structure and its total charge Q."""
     batch, number = batch_index(data), num_structures(data)
-    missing = total_charge(data, y) - sum_atoms(y, batch, number)
+    missing = state_of(data, "charge", y) - sum_atoms(y, batch, number)
     return y + (missing / batch.bincount(minlength=number)).index_select(0, batch)
 
 
@@ -130,4 +130,4 @@ def dipole_of_charges(charges: Float[Tensor, "N"], data: Data) -> Float[Tensor, 
     relative, center = centered(data, charges.dtype)
     batch, number = batch_index(data), num_structures(data)
     moment = sum_atoms(charges.unsqueeze(1) * relative, batch, number)
-    return moment + total_charge(data, charges).unsqueeze(1) * center
+    return moment + state_of(data, "charge", charges).unsqueeze(1) * center

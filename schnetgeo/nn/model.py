@@ -17,6 +17,7 @@ from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
 from schnetgeo.nn.mlp import num_parameters
 from schnetgeo.nn.readout import AtomicValues, Readout
+from schnetgeo.nn.state_embedding import StateEmbedding, States
 
 
 class AtomisticModel(Configurable, ABC):
@@ -36,6 +37,7 @@ class AtomisticModel(Configurable, ABC):
     presets: ClassVar[Mapping[str, dict]] = {}  # hyperparameters of published variants, by name
     has_vectors: ClassVar[bool] = False  # whether the readout is called with vector features
     readout: Readout
+    state_embedding: StateEmbedding | None  # of a model that reads charge and spin
 
     def __init__(self, cutoff: float, max_z: int, basis: nn.Module, cutoff_fn: nn.Module):
         super().__init__()
@@ -43,10 +45,20 @@ class AtomisticModel(Configurable, ABC):
         self.max_z = max_z
         self.basis = basis
         self.cutoff_fn = cutoff_fn
+        self.state_embedding = None
 
     @abstractmethod
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
-        """The values of each atom that the readout gives."""
+    def atomic_values(
+        self, z: Int[Tensor, "N"], edges: EdgeFeatures, states: States | None = None
+    ) -> AtomicValues:
+        """The values of each atom that the readout gives.
+
+        Args:
+            z: atomic numbers.
+            edges: of the radius graph.
+            states: charge and spin, for a model with a `state_embedding`; others need no such
+                argument.
+        """
 
     def forward(self, data: Data) -> Tensor | tuple[Tensor, ...]:
         """What the readout gives for each structure or atom, before scale and references.
@@ -55,7 +67,10 @@ class AtomisticModel(Configurable, ABC):
             data: structure or batch with `z`, `pos`; edges that are missing are built.
         """
         data = self._with_edges(data)
-        values = self.atomic_values(data.z, self.edge_features(data))
+        inputs = data.z, self.edge_features(data)
+        if self.state_embedding is not None:
+            inputs = *inputs, States.of(data, inputs[1].edge_weight)
+        values = self.atomic_values(*inputs)
         return self.readout.reduce(values, data)
 
     def edge_features(self, data: Data) -> EdgeFeatures:
@@ -100,6 +115,11 @@ class AtomisticModel(Configurable, ABC):
         if name not in cls.presets:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(cls.presets)}")
         return cls(**{**cls.presets[name], **changes})
+
+
+def reads_states(model: nn.Module) -> bool:
+    """Whether charge and spin are inputs of a model: of one of the user's own they may be."""
+    return not is_ours(model) or getattr(model, "state_embedding", None) is not None
 
 
 def is_ours(model: nn.Module) -> bool:

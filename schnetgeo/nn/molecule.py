@@ -1,4 +1,4 @@
-"""Total charge and center of each molecule of a batch."""
+"""Charge, spin and center of each molecule of a batch."""
 
 import torch
 from jaxtyping import Float
@@ -10,19 +10,22 @@ from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.readout import sum_atoms
 
 
-def total_charge(data: Data, like: Tensor) -> Float[Tensor, "B"]:
-    """`data.charge` in e, 0 where structures have none, in the type of another tensor.
+def state_of(data: Data, name: str, like: Tensor) -> Float[Tensor, "B"]:
+    """`data.charge` (e) or `data.spin`, 0 where structures have none, in the type of a tensor.
 
     Raises:
         InputError: unless there is one number for each structure.
     """
-    number, charge = num_structures(data), data.get("charge")
-    if charge is None:
+    number, value = num_structures(data), data.get(name)
+    if value is None:
         return like.new_zeros(number)
-    if not torch.is_tensor(charge) or charge.shape != (number,):
-        got = tuple(charge.shape) if torch.is_tensor(charge) else f"{charge!r:.50}"
-        raise InputError(f"charge must have shape ({number},), one for each structure, got {got}")
-    return charge.to(like)
+    if not torch.is_tensor(value) or value.shape != (number,):
+        got = tuple(value.shape) if torch.is_tensor(value) else f"{value!r:.50}"
+        raise InputError(
+            f"{name} must have shape ({number},), one for each structure, got {got}; give a tensor "
+            "of numbers"
+        )
+    return value.to(like)
 
 
 def centered(

@@ -14,6 +14,7 @@ from schnetgeo.nn.mlp import dense, mlp
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.presets import PAINN
 from schnetgeo.nn.readout import AtomicValues, Readout, SumReadout
+from schnetgeo.nn.state_embedding import States
 
 
 class PaiNNConv(RadialConv):
@@ -77,6 +78,8 @@ class PaiNN(AtomisticModel):
         readout_channels: hidden width of the readout; `None` is channels // 2.
         zero_init: start with the readout's last layer at zero.
         max_z: rows of the embedding; atomic numbers must lie below.
+        state_embedding: class of what charge and spin add to the features of atoms, such as
+            StateEmbedding; `None` is a model that does not read them.
 
     Raises:
         InputError: if an argument breaks its rule.
@@ -100,12 +103,15 @@ class PaiNN(AtomisticModel):
         readout_channels: int | None = None,
         zero_init: bool = False,
         max_z: int = 100,
+        state_embedding: Callable[[int], nn.Module] | None = None,
     ):
         check_arguments(self.hyperparameters)
         basis = basis_of(basis, BesselBasis, num_basis, cutoff)
         super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
         part("activation", activation, nn.Module)
         self.embedding = nn.Embedding(max_z, channels)
+        if state_embedding is not None:
+            self.state_embedding = part("state_embedding", state_embedding, nn.Module, channels)
         self.interactions = nn.ModuleList(
             PaiNNInteraction(channels, PaiNNConv(channels, basis.num_basis), activation)
             for _ in range(num_layers)
@@ -113,8 +119,12 @@ class PaiNN(AtomisticModel):
         sizes = channels, readout_channels or max(channels // 2, 1), activation, zero_init
         self.readout = readout_of(readout, self.has_vectors, *sizes)
 
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
+    def atomic_values(
+        self, z: Int[Tensor, "N"], edges: EdgeFeatures, states: States | None = None
+    ) -> AtomicValues:
         x, v = self.embedding(z), None
+        if states is not None:
+            x = x + self.state_embedding(x, states)
         for interaction in self.interactions:
             x, v = interaction(x, v, edges)
         return self.readout(x, v)

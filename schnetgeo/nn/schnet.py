@@ -15,6 +15,7 @@ from schnetgeo.nn.mlp import ShiftedSoftplus
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.presets import SCHNET
 from schnetgeo.nn.readout import AtomicValues, Readout, SumReadout
+from schnetgeo.nn.state_embedding import States
 
 
 class SchNet(AtomisticModel):
@@ -45,6 +46,8 @@ class SchNet(AtomisticModel):
         readout_activation: class of the readout's activation; `None` is `activation`.
         zero_init: start with the readout's last layer at zero.
         max_z: rows of the embedding; atomic numbers must lie below.
+        state_embedding: class of what charge and spin add to the features of atoms, such as
+            StateEmbedding; `None` is a model that does not read them.
 
     Raises:
         InputError: if an argument breaks its rule.
@@ -73,6 +76,7 @@ class SchNet(AtomisticModel):
         readout_activation: Callable[[], nn.Module] | None = None,
         zero_init: bool = False,
         max_z: int = 100,
+        state_embedding: Callable[[int], nn.Module] | None = None,
     ):
         check_arguments(self.hyperparameters)
         basis = basis_of(basis, GaussianBasis, num_basis, cutoff, gamma)
@@ -83,6 +87,8 @@ class SchNet(AtomisticModel):
         if conv is None:
             conv = partial(CFConv, activation=activation, last_activation=filter_last_activation)
         self.embedding = nn.Embedding(max_z, channels)
+        if state_embedding is not None:
+            self.state_embedding = part("state_embedding", state_embedding, nn.Module, channels)
         self.interactions = nn.ModuleList()
         for _ in range(num_layers):
             sizes = channels, layer(conv, channels, basis.num_basis), activation, in_bias
@@ -90,8 +96,12 @@ class SchNet(AtomisticModel):
         sizes = channels, readout_channels or max(channels // 2, 1), readout_activation, zero_init
         self.readout = readout_of(readout, self.has_vectors, *sizes)
 
-    def atomic_values(self, z: Int[Tensor, "N"], edges: EdgeFeatures) -> AtomicValues:
+    def atomic_values(
+        self, z: Int[Tensor, "N"], edges: EdgeFeatures, states: States | None = None
+    ) -> AtomicValues:
         x = self.embedding(z)
+        if states is not None:
+            x = x + self.state_embedding(x, states)
         for interaction in self.interactions:
             x = x + interaction(x, edges)
         return self.readout(x)

@@ -19,7 +19,7 @@ from schnetgeo.data.validate import check_geometry, check_input
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import apply_strain
-from schnetgeo.nn.model import AtomisticModel, is_ours
+from schnetgeo.nn.model import AtomisticModel, reads_states
 from schnetgeo.potential.arguments import check_model, check_spacing, make_outputs
 from schnetgeo.potential.atomic_references import AtomicReferences
 from schnetgeo.potential.edge_forces import (
@@ -158,7 +158,7 @@ class Potential(nn.Module):
         free = data.pos.requires_grad and torch.is_grad_enabled()
         differentiable = (self.training or free) and torch.is_grad_enabled()
         self._check_coverage(data)
-        if not (self.states_noted or self.training) and is_ours(self.model):
+        if self.has_energy and not (self.states_noted or self.training or reads_states(self.model)):
             self.states_noted = note_states(data, type(self.model).__name__)
         reading = None if free else self.reading()
         fast = reading is not None

@@ -17,7 +17,7 @@ from schnetgeo.data.states import note_states_of
 from schnetgeo.data.statistics import fit_atomic_references, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.nn.model import is_ours
+from schnetgeo.nn.model import reads_states
 from schnetgeo.potential.arguments import check_model
 from schnetgeo.potential.model_file import read_model
 from schnetgeo.potential.potential import Potential
@@ -124,7 +124,7 @@ def cover(potential: Potential, train: StructureDataset) -> None:
 
 def _cover(potential: Potential, train: StructureDataset, coverage: Coverage) -> None:
     potential.trained_on = coverage
-    if is_ours(potential.model):
+    if potential.has_energy and not reads_states(potential.model):
         potential.states_noted = note_states_of(train, type(potential.model).__name__)
 
 

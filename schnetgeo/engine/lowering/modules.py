@@ -14,6 +14,7 @@ def unreadable(model: nn.Module) -> str | None:
     """The reason why a model is not read, or `None`."""
     return (
         _own_methods(model)
+        or _reads_states(model)
         or _hooks_or_compiled(model)
         or _mixed_tensors(model)
         or _trained_basis(model)
@@ -36,6 +37,12 @@ def _own_methods(model: nn.Module) -> str | None:
         if getattr(type(model), name) is not getattr(AtomisticModel, name) or name in vars(model):
             return f"{type(model).__name__}.{name} is not that of AtomisticModel"
     return None
+
+
+def _reads_states(model: AtomisticModel) -> str | None:
+    if model.state_embedding is None:
+        return None
+    return f"{type(model).__name__} has a state_embedding, which shares charge and spin out"
 
 
 def _hooks_or_compiled(model: nn.Module) -> str | None:
