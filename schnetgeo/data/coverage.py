@@ -21,6 +21,11 @@ from schnetgeo.notes import note
 
 _NUMBER = len(chemical_symbols)  # of rows of a table by atomic number
 _MOST = 10**6  # atoms of an element in a structure
+_OFFSET = "much, the same for all structures of a composition; train on such compositions"
+_OFFSETS = {
+    "energy": "many eV, the same for all structures of a composition (forces are not concerned); "
+    "train on such compositions, or give energies of some to refit_references"
+}
 _DEPENDENT = 1e-6  # relative length of what is left of a vector that others add up to
 
 
@@ -263,9 +268,7 @@ class Coverage:
         more_trained = " and more" if len(self.rows) > 3 else ""
         note(
             f"{where}: training on {trained}{more_trained} does not determine the {self.label} of "
-            f"{names}{more}: it may be off by many eV, the same for all structures of a "
-            "composition (forces are not concerned); train on such compositions, or give energies "
-            "of some to refit_references"
+            f"{names}{more}: it may be off by {_OFFSETS.get(self.label, _OFFSET)}"
         )
 
 

@@ -40,6 +40,7 @@ class TabulatedPotential:
     """
 
     def __init__(self, potential: nn.Module, tolerance: float = 1e-5):
+        self.trained_on = potential.trained_on
         potential = copy.deepcopy(potential).cpu().eval()
         if [target.name for target in potential.targets] != [ENERGY.name]:
             raise InputError(
@@ -55,7 +56,7 @@ class TabulatedPotential:
         filters = Filters.of(model, reading.program.filters, parameters)
         tables = build_tables(filters, tolerance, potential.scale.dtype)
         self.spacing, self.error = tables.spacing, tables.error
-        self.model, self.trained_on = model, potential.trained_on
+        self.model = model
         self.targets = potential.targets
         self._scale, self._dtype = float(potential.scale), potential.scale.dtype
         self._references = potential.atomic_references.values.numpy()
