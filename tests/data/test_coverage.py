@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schnetgeo as sg
-from schnetgeo.data.coverage import Coverage, independent_rows
+from schnetgeo.data.compositions import Compositions, independent_rows
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.short_distances import ShortestDistances
 from schnetgeo.datasets import Demo
@@ -61,11 +62,11 @@ def test_json_says_all_of_a_coverage(counts):
     table = 2 + torch.rand(119, 119, dtype=torch.float64)
     closest = ShortestDistances(torch.minimum(table, table.mT), 2.5)
     labels = {"energy": (-1.5, 2.0)}
-    coverage = Coverage(full.sum(0), independent_rows(full), "energy", labels, closest)
+    coverage = Coverage(full.sum(0), Compositions(full), labels, closest)
     again = Coverage.from_json(json.loads(json.dumps(coverage.as_json())))
     assert torch.equal(again.counts, coverage.counts)
-    assert torch.equal(again.rows, coverage.rows)
-    assert (again.label, again.labels) == ("energy", labels)
+    assert torch.equal(again.compositions.rows, coverage.compositions.rows)
+    assert (again.compositions.label, again.labels) == ("energy", labels)
     torch.testing.assert_close(
         again.distances.table, closest.table.clamp(max=2.5), rtol=0, atol=1e-4
     )
@@ -82,8 +83,8 @@ def test_a_header_with_another_content_is_refused(content):
 
 def header(composition):
     """Of a model file, with one composition."""
-    about = {"elements": composition, "compositions": [composition]}
-    return {**about, "label": "energy", "labels": {}, "distances": None}
+    about = {"elements": composition, "compositions": {"energy": [composition]}}
+    return {**about, "labels": {}, "distances": None}
 
 
 def ways(potential, data):
