@@ -8,6 +8,7 @@ from ase.build import molecule
 from torch_geometric.data import Batch
 
 import schnetgeo as sg
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.nn import StateEmbedding
 from schnetgeo.train import new_potential
 from tests.nn.weights import randomize
@@ -77,7 +78,7 @@ def test_it_trains(tmp_path):
     structures = [of_state(charge=c) for c in (-1, 0, 1)] * 4
     for k, data in enumerate(structures):
         data.energy = torch.tensor([0.5 * (k % 3)], dtype=torch.float64)
-    train = sg.data.StructureDataset.from_list(structures)
+    train = StructureDataset.from_list(structures)
     model = sg.SchNet(channels=8, num_layers=1, num_basis=8, state_embedding=StateEmbedding)
     training = sg.train.TrainingConfig(task="energy", max_steps=300, batch_size=12, lr=1e-2)
     begun = new_potential(model, train)
