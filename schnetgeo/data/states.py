@@ -8,8 +8,13 @@ from torch_geometric.data import Data
 
 from schnetgeo.data.copies import geometry_hashes
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
+_REMEDY = (
+    "train on one charge and spin at a time, or give the model "
+    "state_embedding=schnetgeo.nn.StateEmbedding"
+)
 _USUAL = {"charge": (0,), "spin": (0, 1)}  # of closed shells; as a sum, or as the multiplicity
 
 
@@ -25,15 +30,25 @@ def note_states(data: Data, model: str) -> bool:
 
 
 def note_states_of(dataset: StructureDataset, model: str) -> bool:
-    """The same for training structures, with the geometries that have several energies."""
+    """The same for training structures.
+
+    Raises:
+        InputError: for geometries that have several energies, by their charge or spin.
+    """
     stated = [_unusual(k, dataset.get_property(k)) for k in _USUAL if dataset.has_property(k)]
     if any(stated):
-        number = _ambiguous(dataset)
-        several = f" (several energies for {number:,} of the geometries)" if number else ""
+        number, states = (
+            _ambiguous(dataset),
+            f"{_listed(stated)} {_are(stated)} no input of {model}",
+        )
+        if number:
+            raise InputError(
+                f"{dataset.name}: {states}, but geometries, {number:,} of them, have several "
+                f"energies; {_REMEDY}"
+            )
         note(
-            f"{dataset.name}: {_listed(stated)} {_are(stated)} no input of {model}, which gives "
-            f"one energy to structures that differ in nothing else{several}; train on one charge "
-            "and spin at a time"
+            f"{dataset.name}: {states}, which gives one energy to structures that differ in "
+            f"nothing else; {_REMEDY}"
         )
     return any(stated)
 

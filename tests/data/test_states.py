@@ -8,6 +8,7 @@ from torch import nn
 
 from schnetgeo.data import Structure
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.errors import InputError
 from schnetgeo.nn import SchNet
 from schnetgeo.notes import DataNote
 from schnetgeo.potential import Potential
@@ -69,12 +70,12 @@ def test_own_models_are_not_noted():
         Potential(Charged()).eval()(oxygen(charge=1))
 
 
-def test_training_counts_geometries_with_several_energies():
+def test_training_refuses_geometries_with_several_energies():
     neutral, anion = oxygen(charge=0), oxygen(charge=-1, energy=-4.5)
     others = [oxygen(1.3, charge=-1), oxygen(1.4, charge=0), oxygen(1.4, charge=0)]
     train = StructureDataset.from_list([neutral, anion, *others], name="oxygen.xyz")
-    text = r"oxygen.xyz: charge -1 is no input .*\(several energies for 1 of the geometries"
-    with pytest.warns(DataNote, match=text):
+    text = "oxygen.xyz: charge -1 is no input of SchNet, but geometries, 1 of them, have several"
+    with pytest.raises(InputError, match=text):
         cover(small(), train)
     with pytest.warns(DataNote, match="differ in nothing else; train on one charge") as noted:
         cover(small(), train[1:3])
