@@ -138,10 +138,11 @@ class PhysicsChecks(PotentialSubject):
         if not names or self.cutoff is None:
             return "only asked of models that have a cutoff and a readout that is extensive"
         far = 2 * self.cutoff + 2 * max(max_abs(data.pos) for data in self.molecules)
-        doubled = [
-            changed(data, z=data.z.repeat(2), pos=torch.cat([data.pos, data.pos + far]))
-            for data in self.molecules
-        ]
+        doubled = []
+        for data in self.molecules:
+            states = {k: 2 * data[k] for k in ("charge", "spin") if data.get(k) is not None}
+            pos = torch.cat([data.pos, data.pos + far])
+            doubled.append(changed(data, z=data.z.repeat(2), pos=pos, **states))
         actual, expected = self.predict(doubled), self.predict(self.molecules)
         for name in names:
             what = f"the {name} of two far copies differs from twice that of one"
