@@ -12,27 +12,28 @@ from schnetgeo.engine.cuda.static_inputs import StaticInputs
 from schnetgeo.engine.edges import KnotWeights, csr_edges, knot_weights, vanishes_beyond
 from schnetgeo.engine.knots import Knots
 from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
+from schnetgeo.engine.lowering.outputs import select
 from schnetgeo.engine.lowering.refusal import REMEDY
 from schnetgeo.engine.lowering.watch import Watch
 from schnetgeo.engine.numba.energy import Atoms, NumbaEnergy, refusal
 from schnetgeo.engine.torch.energy import TorchEnergy
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.model import AtomisticModel
-from schnetgeo.nn.readout import MeanReadout, SumReadout, sum_atoms
+from schnetgeo.nn.readout import AtomicValues, Readout
 
 _PRECISE = (torch.float32, torch.float64)  # half precision would lose several times more
-_ATOM_WEIGHTS = {SumReadout.atom_weights, MeanReadout.atom_weights}
 
 
 class EdgeEnergy(NamedTuple):
-    """Results of structures and their gradients for edges; gradients flow to parameters.
+    """What a model returns, and gradients of the energy; gradients flow to parameters.
 
     The two edges of a pair count together: only the sum of their `radial`, and of their `angular`
     with opposite signs, has a meaning.
     """
 
-    energy: Float[Tensor, "B"]
-    radial: Float[Tensor, "E"]  # ∂E/∂r_e
+    results: Tensor | tuple[Tensor, ...]  # what the model returns; the first may be the energy
+    values: AtomicValues  # what its `atomic_values` returns, in the same tuples
+    radial: Float[Tensor, "E"]  # ∂E/∂r_e, 0 where there is no energy
     angular: Float[Tensor, "E 3"] | None  # ∂E/∂u_e, where the model looks at directions
 
 
@@ -47,9 +48,14 @@ class Reading:
 
     def __init__(self, model: nn.Module, lowered: Lowered, spacing: float | None):
         self.program, self.parameters = lowered.program, lowered.parameters
+        self._outputs, self._readout, self._energy = lowered.outputs, model.readout, None
+        if isinstance(model.readout, Readout):
+            self._energy = model.readout.linear
+        if self._energy is None:
+            self.program = self.program._replace(energy=None)
         self.knots = Knots(model.basis, model.cutoff, spacing)
         self.numba_refusal = refusal(self.program, model.basis)
-        self._cutoff_fn, self._readout = model.cutoff_fn, model.readout
+        self._cutoff_fn = model.cutoff_fn
         self._numba: NumbaEnergy | None = None
         self._torch = TorchEnergy(self.program)
         self.is_directed = self._torch.executor.is_directed
@@ -62,38 +68,51 @@ class Reading:
         unit: Float[Tensor, "E 3"] | None,
         gradients: bool,
     ) -> EdgeEnergy:
-        """Results and edge gradients, by compiled code where it can.
+        """What the model returns and edge gradients, by compiled code where it can.
 
         Args:
             data: structures with sorted edges.
             distance, unit: lengths of the edges, and directions if the model looks at them.
             gradients: whether edge gradients are wanted; they are 0 otherwise.
         """
-        csr, batch, number = csr_edges(data), batch_index(data), num_structures(data)
-        atom_weights = self._readout.atom_weights(batch, number).to(distance.dtype)
+        csr, gradients = csr_edges(data), gradients and self.has_energy
+        atom_weights = self._atom_weights(data, distance.dtype)
         inputs = StaticInputs.of(data.z, atom_weights, csr, distance, unit)
         graph = self.cuda_graphs.get(inputs, self.parameters, gradients)
         if graph is not None:
-            values, radial, angular = graph(inputs)
-            return EdgeEnergy(sum_atoms(atom_weights * values, batch, number), radial, angular)
+            return self._edge_energy(data, None, *graph(inputs))
         edges = knot_weights(self.knots, self._cutoff_fn, distance, csr, unit)
         basis = self.knots.samples(edges.coefficients, distance)
         compiled = self._compiled(data, atom_weights, edges)
         if compiled is not None:
-            result = self._numba(compiled, basis, gradients, *self.parameters)
-        else:
-            values, *rest = self._torch(
-                data.z, atom_weights, edges, basis, gradients, *self.parameters
-            )
-            result = sum_atoms(atom_weights * values, batch, number), *rest
-        energy, radial, angular = result
-        return EdgeEnergy(energy, radial, angular if self.is_directed else None)
+            arrays = self._numba(compiled, basis, gradients, *self.parameters)
+            return self._edge_energy(data, *arrays)
+        arrays = self._torch(data.z, atom_weights, edges, basis, gradients, *self.parameters)
+        return self._edge_energy(data, None, *arrays)
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the first result may be an energy: a sum or mean of atomic values."""
+        return self._energy is not None
+
+    def _edge_energy(
+        self, data: Data, energy: Tensor | None, radial: Tensor, angular: Tensor, *arrays: Tensor
+    ) -> EdgeEnergy:
+        values = select(self._outputs, arrays)
+        results = energy if self._readout is self._energy else None
+        if results is None:
+            results = self._readout.reduce(values, data)
+        return EdgeEnergy(results, values, radial, angular if self.is_directed else None)
+
+    def _atom_weights(self, data: Data, dtype: torch.dtype) -> Tensor:
+        if not self.has_energy:
+            return torch.zeros_like(data.z, dtype=dtype)
+        return self._energy.atom_weights(batch_index(data), num_structures(data)).to(dtype)
 
     def is_compiled_for(self, data: Data, distance: Float[Tensor, "E"]) -> bool:
         """Whether compiled code runs a batch on the CPU: threads can share its structures."""
         edges = knot_weights(self.knots, self._cutoff_fn, distance, csr_edges(data))
-        batch = batch_index(data), num_structures(data)
-        atom_weights = self._readout.atom_weights(*batch).to(distance.dtype)
+        atom_weights = self._atom_weights(data, distance.dtype)
         return self._compiled(data, atom_weights, edges) is not None
 
     def _compiled(self, data: Data, atom_weights: Tensor, edges: KnotWeights) -> tuple | None:
@@ -125,12 +144,24 @@ class Engine:
     def __reduce__(self):
         return Engine, (self.spacing,)
 
-    def read(self, model: nn.Module) -> Reading | Refusal:
+    def read(self, model: nn.Module, with_energy: bool = False) -> Reading | Refusal:
         """What runs a model fast, or why nothing does.
+
+        Args:
+            model: any.
+            with_energy: whether its first result is an energy, whose derivatives are wanted.
 
         Raises:
             InputError: for a spacing that no table of the model can have.
         """
+        result = self._read(model)
+        if with_energy and isinstance(result, Reading) and not result.has_energy:
+            name = type(model.readout).__name__
+            reason = f"the energy of {name} is no sum or mean of atomic values; {REMEDY}"
+            return Refusal(reason, self._last[model.training][1])
+        return result
+
+    def _read(self, model: nn.Module) -> Reading | Refusal:
         last = self._last.get(model.training)
         if last is not None and last[0] is model and not last[1].changed():
             return last[2]
@@ -149,11 +180,6 @@ class Engine:
 def _refused(model: AtomisticModel) -> str | None:
     """Why a program of a model's atomic values is not enough."""
     name = type(model).__name__
-    weights = getattr(type(model.readout), "atom_weights", None)
-    if weights is None:
-        return f"{type(model.readout).__name__} is no sum or mean over atoms"
-    if weights not in _ATOM_WEIGHTS or "atom_weights" in vars(model.readout):
-        return f"{type(model.readout).__name__} has atom_weights of its own"
     if next(model.parameters()).dtype not in _PRECISE:
         return f"the parameters of {name} are neither float32 nor float64"
     if not vanishes_beyond(model.cutoff_fn, model.cutoff):

@@ -40,7 +40,7 @@ def explain(potential: nn.Module, data: Data) -> Explanation:
     """
     if potential.filters != "spline":
         return Explanation("autograd", f"filters={potential.filters!r}", None)
-    reading = potential.engine.read(potential.model)
+    reading = potential.engine.read(potential.model, potential.has_energy)
     if not isinstance(reading, Reading):
         return Explanation("autograd", reading.reason, None)
     if potential.scale.device.type != "cpu":

@@ -5,6 +5,7 @@ Registers, parameters and filters are named by their positions. Each register is
 operation, after those that it reads.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -168,9 +169,9 @@ Operation = (
 class Program(NamedTuple):
     """Operations in order, and the registers that are their results.
 
-    The program of a model's atoms begins with `Embedding`s and has one result, (N, 1). The program
-    of its filters runs on knots instead of atoms; its register 0 holds the basis functions, and it
-    has a result, (M + 2, F), for each filter, without the cutoff function.
+    The program of a model's atoms begins with `Embedding`s. The program of its filters runs on
+    knots instead of atoms; its register 0 holds the basis functions, and it has a result,
+    (M + 2, F), for each filter, without the cutoff function.
     """
 
     registers: tuple[Register, ...]
@@ -186,6 +187,7 @@ class ModelProgram(NamedTuple):
 
     atoms: Program
     filters: Program
+    energy: int | None  # the result, (N, 1), whose sum over a structure has edge gradients
 
 
 def inputs(operation: Operation) -> tuple[int, ...]:
@@ -200,20 +202,25 @@ def parameters(operation: Operation) -> tuple[int, ...]:
     return tuple(p for name in names if (p := getattr(operation, name, None)) is not None)
 
 
-def has_tangent(program: Program) -> tuple[bool, ...]:
-    """Whether each register depends on the edges, so that it moves when atoms do."""
-    moves = [False] * len(program.registers)
+def has_tangent(program: Program, energy: int | None) -> tuple[bool, ...]:
+    """Whether each register depends on the edges, and the register `energy` on it."""
+    moves, counts = [False] * len(program.registers), _read_by(program, [energy])
     for operation in program.operations:
         convolves = isinstance(operation, FilterConv)
         moves[operation.out] = convolves or any(moves[r] for r in inputs(operation))
-    return tuple(moves)
+    return tuple(moved and register in counts for register, moved in enumerate(moves))
 
 
-def without_dead_operations(program: Program) -> Program:
-    """The same program without operations that no result depends on."""
-    live, operations = set(program.outputs), []
+def live_operations(program: Program, outputs: Iterable[int]) -> tuple[Operation, ...]:
+    """The operations that some registers depend on, in order."""
+    live = _read_by(program, outputs)
+    return tuple(operation for operation in program.operations if operation.out in live)
+
+
+def _read_by(program: Program, outputs: Iterable[int | None]) -> set[int | None]:
+    """These registers, and all that they depend on."""
+    live = set(outputs)
     for operation in reversed(program.operations):
         if operation.out in live:
             live.update(inputs(operation))
-            operations.append(operation)
-    return program._replace(operations=tuple(reversed(operations)))
+    return live

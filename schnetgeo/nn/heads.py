@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.errors import InputError
-from schnetgeo.nn.readout import Readout
+from schnetgeo.nn.readout import Readout, SumReadout
 
 
 class Heads(Readout):
@@ -54,6 +54,11 @@ class Heads(Readout):
     def needs_vectors(self) -> bool:
         """Whether one of them does."""
         return any(head.needs_vectors for head in self.heads.values())
+
+    @property
+    def linear(self) -> SumReadout | None:
+        """That of the first head."""
+        return next(iter(self.heads.values())).linear
 
     @property
     def periodic(self) -> bool:

@@ -47,6 +47,11 @@ class Readout(nn.Module, ABC):
             v: vector features, of models that have such.
         """
 
+    @property
+    def linear(self) -> "SumReadout | None":
+        """The readout of the first result where that is a plain sum or mean of atomic values."""
+        return None
+
     @abstractmethod
     def reduce(self, values: AtomicValues, data: Data) -> Tensor:
         """The result (B, …) of each structure, or (N, …) of each atom.
@@ -100,6 +105,13 @@ class SumReadout(AtomReadout):
 
     per = "structure"
     extensive = True
+
+    @property
+    def linear(self) -> "SumReadout | None":
+        """Itself, unless a subclass or somebody else changed what it does."""
+        weights = SumReadout.atom_weights, MeanReadout.atom_weights
+        plain = type(self).reduce is SumReadout.reduce and type(self).atom_weights in weights
+        return self if plain and not {"reduce", "atom_weights"} & vars(self).keys() else None
 
     def atom_weights(self, batch: Int[Tensor, "N"], num_structures: int) -> Float[Tensor, "N"]:
         """Weight of each atom in the sum over its structure: 1."""

@@ -218,7 +218,7 @@ class Potential(nn.Module):
         """The model as the engine runs it; `None` where autograd runs it."""
         if self.filters != "spline" or torch.compiler.is_compiling():
             return None
-        reading = self.engine.read(self.model)
+        reading = self.engine.read(self.model, self.has_energy)
         return reading if isinstance(reading, Reading) else None
 
     def _by_engine(
@@ -232,14 +232,14 @@ class Potential(nn.Module):
             exact = torch.autocast(kind, enabled=False)
         with torch.set_grad_enabled(differentiable), exact:
             unit = unit_vectors(vectors, distance) if reading.is_directed else None
-            energy, radial, angular = reading.evaluate(data, distance, unit, forces or stress)
-            result = self.outputs[0].scaled(energy, data)
-            radial = self.scale * radial
+            evaluated = reading.evaluate(data, distance, unit, forces or stress)
+            results = self._scaled(evaluated.results, data)
+            radial, angular = self.scale * evaluated.radial, evaluated.angular
             angular = None if angular is None else self.scale * angular
             edges = EdgeGradient(radial, angular, vectors, distance, unit)
             force = edge_forces(edges, data) if forces else None
             virial = edge_virial(edges, data) if stress else None
-        return [result], force, virial
+        return results, force, virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Scaled results, forces and ∂E/∂strain of any model."""

@@ -47,7 +47,7 @@ class TabulatedPotential:
                 f"tabulate is for potentials of the energy alone, but this one predicts "
                 f"{', '.join(map(str, potential.targets))}; call the potential itself"
             )
-        reading = potential.engine.read(potential.model)
+        reading = potential.engine.read(potential.model, with_energy=True)
         if not isinstance(reading, Reading):
             raise InputError(f"tabulate is for models that the engine reads, but {reading.reason}")
         if reading.numba_refusal is not None:
@@ -86,7 +86,7 @@ class TabulatedPotential:
             self._atom_weights(data), self._references,
             Scales(self._scale, float(self.model.cutoff), self.spacing), stress,
         )  # fmt: skip
-        energy, force, virial = map(torch.from_numpy, results)
+        energy, force, virial = map(torch.from_numpy, results[:3])
         if stress:
             virial = (virial / volumes).to(force.dtype)
         return Prediction(energy, force if forces else None, virial if stress else None)

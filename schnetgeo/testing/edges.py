@@ -96,5 +96,5 @@ def why_slow(potential: Potential) -> str | None:
     """
     if potential.filters != "spline":
         return f"filters={potential.filters!r}"
-    reading = potential.engine.read(potential.model)
+    reading = potential.engine.read(potential.model, potential.has_energy)
     return reading.reason if isinstance(reading, Refusal) else None

@@ -13,7 +13,7 @@ from schnetgeo.engine.knots import Knots
 from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.cutoff import CosineCutoff
 from schnetgeo.ops import bspline, edges_from_index
-from tests.engine import differentiable
+from tests.engine.reference import values_on_knots
 
 ELEMENTS = 4
 CUTOFF = 3.0
@@ -165,18 +165,23 @@ def model_with(operation: Callable[[Builder, Start], int]) -> RandomModel:
     still = atoms.emit(p.Embedding, p.Register(3), weight=weight)
     scalar = convolve(still, p.Direction.NONE, 1)
     out = operation(atoms, Start(still, scalar, convolve(scalar, p.Direction.GRADIENT, 3, 1)))
+    result = out
     if atoms.registers[out].components == 3:
         out = atoms.multiply(out, out)
         out = atoms.emit(p.SumComponents, p.Register(atoms.registers[out].channels), x=out)
     out = atoms.activation(atoms.linear(out, 3), p.Function.SILU)
     out = atoms.multiply(convolve(out, p.Direction.NONE, 1), scalar)
-    program = p.ModelProgram(atoms.build([atoms.linear(out, 1)]), filters.build(outputs))
+    energy = atoms.linear(out, 1)
+    program = p.ModelProgram(atoms.build([energy, result]), filters.build(outputs), energy)
     return RandomModel(program, tuple(shapes), 2)
 
 
 @st.composite
 def random_models(draw, max_operations: int = 14) -> RandomModel:
-    """Models of a few layers, with vectors, shared parameters and filters, and dead registers."""
+    """Models of a few layers, with vectors, shared parameters and filters, and dead registers.
+
+    Some have an energy, the first result, and some have results of any shape.
+    """
     shapes, num_basis = [], draw(CHANNELS)
     filters, outputs = Builder(draw, shapes, (p.Register(num_basis),)), []
     atoms = Builder(draw, shapes)
@@ -193,11 +198,11 @@ def random_models(draw, max_operations: int = 14) -> RandomModel:
                 atoms.emit(p.SumComponents, p.Register(atoms.registers[x].channels), x=x)
             case _:
                 _convolve(draw, atoms, filters, outputs, x)
-    return RandomModel(
-        p.ModelProgram(atoms.build([_atomic_value(atoms)]), filters.build(outputs)),
-        tuple(shapes),
-        num_basis,
-    )
+    results = [atoms.pick() for _ in range(draw(st.integers(0, 3)))]
+    energy = _atomic_value(atoms) if not results or draw(st.booleans()) else None
+    results = dict.fromkeys(results if energy is None else [energy, *results])
+    program = p.ModelProgram(atoms.build([*results]), filters.build(outputs), energy)
+    return RandomModel(program, tuple(shapes), num_basis)
 
 
 def _convolve(draw, atoms: Builder, filters: Builder, outputs: list[int], x: int) -> int:
@@ -242,7 +247,7 @@ class Case(NamedTuple):
     atom_weights: Tensor
     distance: Tensor
     unit: Tensor
-    y_bar: Tensor
+    values_bar: list[Tensor]  # (N, C, F)
     radial_bar: Tensor
     angular_bar: Tensor
 
@@ -271,6 +276,7 @@ def random_case(model: RandomModel, seed: int, num_atoms: int = 5, num_pairs: in
     distance = of_pairs(0.1 + (CUTOFF + 0.2) * uniform(num_pairs), 1)
     unit = of_pairs(torch.nn.functional.normalize(normal(num_pairs, 3)), -1)
     knots = Knots(GaussianBasis(2, CUTOFF), CUTOFF, SPACING)
+    atoms = model.program.atoms
     placed = knot_weights(knots, CosineCutoff(CUTOFF), distance, edges, unit)
     return Case(
         program=model.program,
@@ -281,7 +287,10 @@ def random_case(model: RandomModel, seed: int, num_atoms: int = 5, num_pairs: in
         atom_weights=uniform(num_atoms),
         distance=distance,
         unit=unit,
-        y_bar=normal(num_atoms),
+        values_bar=[
+            normal(num_atoms, register.components, register.channels)
+            for register in map(atoms.registers.__getitem__, atoms.outputs)
+        ],
         radial_bar=of_pairs(normal(num_pairs), 1),
         angular_bar=of_pairs(normal(num_pairs, 3), -1),
     )
@@ -290,10 +299,11 @@ def random_case(model: RandomModel, seed: int, num_atoms: int = 5, num_pairs: in
 class Expected(NamedTuple):
     """What an executor must give."""
 
-    y: Tensor
+    values: list[Tensor]  # (N, C, F)
+    energy: Tensor  # Σ w y, 0 where there is none
     radial: Tensor
     angular: Tensor
-    basis: Tensor  # gradients of Σ ȳ y + Σ ṙ radial + Σ u̇ angular
+    basis: Tensor  # gradients of Σ v̄ v + Σ ṙ radial + Σ u̇ angular
     parameters: list[Tensor]
 
 
@@ -305,14 +315,19 @@ def expected(case: Case, gradients: bool = True) -> Expected:
     f = 0.5 * (torch.cos(r * (torch.pi / CUTOFF)) + 1) * (r < CUTOFF)
     weights = f.unsqueeze(1) * bspline.weights(r / SPACING - first - interval)
     weights = torch.where((r < CUTOFF).unsqueeze(1), weights, 0.0)
-    y = differentiable.atomic_values(
-        case.program, trained[1:], trained[0], case.z, case.edges.edges, (interval, weights), unit
-    )
+    values = values_on_knots(
+        case.program, trained[1:], trained[0], case.z, case.edges.edges[:2], (interval, weights),
+        unit,
+    )  # fmt: skip
     options = dict(allow_unused=True, materialize_grads=True)
-    total = (case.atom_weights * y).sum()
+    total = 0 * (r.sum() + unit.sum())
+    if case.program.energy is not None:
+        y = values[case.program.atoms.outputs.index(case.program.energy)].flatten()
+        total = total + (case.atom_weights * y).sum()
     radial, angular = torch.autograd.grad(total, (r, unit), create_graph=True, **options)
-    loss = (case.y_bar * y).sum()
+    loss = sum((bar * v).sum() for bar, v in zip(case.values_bar, values, strict=True))
     if gradients:
         loss = loss + (case.radial_bar * radial).sum() + (case.angular_bar * angular).sum()
     basis, *parameters = torch.autograd.grad(loss, trained, **options)
-    return Expected(y.detach(), radial.detach(), angular.detach(), basis, parameters)
+    values = [v.detach() for v in values]
+    return Expected(values, total.detach(), radial.detach(), angular.detach(), basis, parameters)

@@ -84,8 +84,8 @@ class Model:
 
 
 def loss_of(case, results):
-    y, radial, angular = results
-    loss = (case.y_bar * y).sum()
+    radial, angular, *values = results
+    loss = sum((bar * value).sum() for bar, value in zip(case.values_bar, values, strict=True))
     for bar, gradient in ((case.radial_bar, radial), (case.angular_bar, angular)):
         if gradient is not None:
             loss = loss + (bar * gradient).sum()
@@ -103,9 +103,9 @@ def test_a_graph_with_more_room_than_the_batch_needs(name, gradients):
         found.append(graph(model.inputs(case)))
     for case, results in reversed(list(zip(model.cases, found, strict=True))):
         want = expected(case, gradients)
-        pairs = [(results[0], want.y)]
+        pairs = list(zip(results[2:], want.values, strict=True))
         if gradients:
-            pairs.append((results[1], want.radial))
+            pairs.append((results[0], want.radial))
         loss = loss_of(case, results)
         bars = torch.autograd.grad(
             loss, model.parameters, allow_unused=True, materialize_grads=True

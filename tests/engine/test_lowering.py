@@ -25,7 +25,7 @@ def check(model: nn.Module) -> Lowered:
     assert isinstance(lowered, Lowered), lowered.reason
     z, edges = batch(model)
     torch.testing.assert_close(
-        reference.atomic_values(lowered, z, edges),
+        reference.lowered_values(lowered, z, edges),
         model.atomic_values(z, edges),
         rtol=1e-12,
         atol=1e-12,

@@ -63,7 +63,7 @@ def test_random_messages(steps):
     lowered = lower(model)
     if isinstance(lowered, Lowered):
         z, edges = batch(model)
-        values = reference.atomic_values(lowered, z, edges)
+        values = reference.lowered_values(lowered, z, edges)
         torch.testing.assert_close(values, model.atomic_values(z, edges), rtol=1e-11, atol=1e-11)
     else:
         # what is refused takes a function of a product, or a reduction of it

@@ -18,8 +18,9 @@ class Run:
         self.basis = case.basis.clone().requires_grad_()
         energy = TorchEnergy(case.program)
         batch = case.z, case.atom_weights, case.edges, self.basis, gradients
-        self.y, self.radial, self.angular = energy(*batch, *self.parameters)
-        self.loss = (case.y_bar * self.y).sum()
+        self.radial, self.angular, *self.values = energy(*batch, *self.parameters)
+        pairs = zip(case.values_bar, self.values, strict=True)
+        self.loss = sum((bar * value).sum() for bar, value in pairs)
         if gradients:
             self.loss = self.loss + (case.radial_bar * self.radial).sum()
             self.loss = self.loss + (case.angular_bar * self.angular).sum()
@@ -30,7 +31,7 @@ def test_gradients_flow_to_parameters_and_basis(gradients):
     run = Run(gradients=gradients)
     want = expected(run.case, gradients)
     found = torch.autograd.grad(run.loss, [run.basis, *run.parameters])
-    torch.testing.assert_close(run.y, want.y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(run.values, want.values, rtol=1e-12, atol=1e-12)
     for got, right in zip(found, (want.basis, *want.parameters), strict=True):
         torch.testing.assert_close(got, right, rtol=1e-11, atol=1e-11)
 
@@ -59,5 +60,5 @@ def test_a_weight_that_changed_before_the_backward_pass_is_an_error():
 def test_nothing_is_kept_where_no_gradient_is_wanted():
     with torch.no_grad():
         run = Run()
-    assert not run.y.requires_grad
+    assert not any(value.requires_grad for value in run.values)
     assert not run.radial.requires_grad

@@ -12,24 +12,25 @@ a_hundred = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def run(case: Case, gradients: bool = True):
-    """y, radial, angular, and gradients for basis and parameters."""
+    """Values, radial, angular, and gradients for basis and parameters."""
     executor = TorchExecutor(case.program)
     parameters = [t.clone().requires_grad_() for t in case.parameters]
     basis = case.basis.clone().requires_grad_()
     arguments = case.edges, basis, case.z, case.atom_weights, gradients
-    tapes, y, *edge_gradients = executor.forward(parameters, *arguments)
+    tapes, values, *edge_gradients = executor.forward(parameters, *arguments)
     bars = [
         t if have is not None else None
         for t, have in zip((case.radial_bar, case.angular_bar), edge_gradients, strict=True)
     ]
-    found, basis_bar = executor.backward(tapes, case.y_bar, *bars)
-    return y, *edge_gradients, basis_bar, found
+    found, basis_bar = executor.backward(tapes, case.values_bar, *bars)
+    return values, *edge_gradients, basis_bar, found
 
 
 def assert_agrees(case: Case, gradients: bool = True):
     want = expected(case, gradients)
-    y, radial, angular, basis, parameters = run(case, gradients)
-    pairs = [("y", y, want.y), ("basis", basis, want.basis)]
+    values, radial, angular, basis, parameters = run(case, gradients)
+    pairs = [("basis", basis, want.basis)]
+    pairs += [("value", *pair) for pair in zip(values, want.values, strict=True)]
     if gradients:
         pairs += [("radial", radial, want.radial), ("angular", angular, want.angular)]
     names = [f"parameter {n}" for n in range(len(parameters))]
@@ -65,9 +66,9 @@ def test_a_second_backward_pass_gives_the_same(name):
     parameters = [t.clone().requires_grad_() for t in case.parameters]
     arguments = case.edges, case.basis, case.z, case.atom_weights, True
     tapes, *_ = executor.forward(parameters, *arguments)
-    bars = case.y_bar, case.radial_bar, case.angular_bar
+    bars = case.values_bar, case.radial_bar, case.angular_bar
     first, _ = executor.backward(tapes, *bars)
-    executor.backward(tapes, *(2 * bar for bar in bars))
+    executor.backward(tapes, [2 * bar for bar in case.values_bar], *(2 * bar for bar in bars[1:]))
     again, _ = executor.backward(tapes, *bars)
     for found, right in zip(again, first, strict=True):
         assert found is right is None or torch.equal(found, right)
@@ -80,7 +81,7 @@ def test_only_what_requires_a_gradient_gets_one():
         parameters = [t.clone().requires_grad_(n == trained) for n, t in enumerate(case.parameters)]
         arguments = case.edges, case.basis, case.z, case.atom_weights, True
         tapes, *_ = executor.forward(parameters, *arguments)
-        found, basis = executor.backward(tapes, case.y_bar, case.radial_bar, case.angular_bar)
+        found, basis = executor.backward(tapes, case.values_bar, case.radial_bar, case.angular_bar)
         assert basis is None
         assert [n for n, t in enumerate(found) if t is not None] == [trained]
         torch.testing.assert_close(found[trained], want.parameters[trained])

@@ -37,8 +37,15 @@ class GraphProgram:
         self.executor, self.knots, self.cutoff_fn = executor, knots, cutoff_fn
         self.basis, self.gradients = basis, gradients
 
+    @property
+    def value_shapes(self) -> list[tuple[int, int]]:
+        """Components and channels of the atomic values."""
+        atoms = self.executor.program.atoms
+        registers = (atoms.registers[output] for output in atoms.outputs)
+        return [(register.components, register.channels) for register in registers]
+
     def forward(self, inputs: StaticInputs, parameters: tuple[Tensor, ...]) -> Result:
-        """Atomic values and edge gradients, by kernels one by one."""
+        """Edge gradients and atomic values, by kernels one by one."""
         edges = knot_weights(
             self.knots, self.cutoff_fn, inputs.distance, inputs.edges, inputs.unit,
             self.knots.range(inputs.distance[:0]),
@@ -47,12 +54,12 @@ class GraphProgram:
         return self.executor.forward(parameters, *arguments)
 
     def backward(self, result: Result, bars: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-        """Gradients for the parameters."""
-        return self.executor.backward(result.tapes, *bars)[0]
+        """Gradients for the parameters, from those for edge gradients and atomic values."""
+        return self.executor.backward(result.tapes, bars[2:], *bars[:2])[0]
 
 
 class CudaGraph:
-    """Atomic values, edge gradients, and gradients of a loss on both, up to some size.
+    """Edge gradients, atomic values, and gradients of a loss on both, up to some size.
 
     Args:
         program: that the graph repeats.
@@ -72,43 +79,44 @@ class CudaGraph:
         self._program, self._parameters = program, parameters
         like, directed = program.basis, program.executor.is_directed
         self._inputs = StaticInputs.zeros(atoms, edges, like, directed)
-        self._bars: tuple[Tensor | None, ...] = (like.new_zeros(atoms), None, None)
-        if program.gradients:
-            angular = like.new_zeros(edges, 3) if directed else None
-            self._bars = self._bars[0], like.new_zeros(edges), angular
+        shapes = [(edges,) if program.gradients else None]
+        shapes += [(edges, 3) if program.gradients and directed else None]
+        shapes += [(atoms, *shape) for shape in program.value_shapes]
+        self._bars = tuple(None if shape is None else like.new_zeros(shape) for shape in shapes)
         self._differentiable, self._runs, self._lock = differentiable, 0, threading.RLock()
         self._trained: list[bool] = []  # whether a parameter gets a gradient
         with torch.no_grad():
             self._capture()
 
-    def __call__(self, inputs: StaticInputs) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Atomic values, and gradients for lengths, 0 if they are not wanted, and directions."""
-        y, radial, angular = _Replay.apply(self, inputs, *self._parameters)
-        return y, torch.zeros_like(inputs.distance) if radial is None else radial, angular
+    def __call__(self, inputs: StaticInputs) -> tuple[Tensor | None, ...]:
+        """Gradients for lengths, 0 if they are not wanted, and directions, and atomic values."""
+        radial, *rest = _Replay.apply(self, inputs, *self._parameters)
+        return torch.zeros_like(inputs.distance) if radial is None else radial, *rest
 
     @torch.no_grad()
     def validate(self, inputs: StaticInputs) -> bool:
         """Whether a batch comes out as from the kernels one by one, up to rounding."""
         *results, run = self.forward(inputs)
         result = self._program.forward(inputs, self._parameters)
-        pairs = list(zip(results, result[1:], strict=True))
+        expected = _results(result)
+        pairs = list(zip(results, expected, strict=True))
         if self._differentiable:
-            bars = tuple(None if t is None else torch.ones_like(t) for t in result[1:])
+            bars = tuple(None if t is None else torch.ones_like(t) for t in expected)
             gradients = self._program.backward(result, bars)
             pairs += zip(self.backward(inputs, run, bars), gradients, strict=True)
         tolerance = torch.finfo(inputs.distance.dtype).eps ** 0.5
         return all(_agree(*pair, tolerance) for pair in pairs if pair[1] is not None)
 
     def forward(self, inputs: StaticInputs) -> tuple:
-        """Atomic values, edge gradients, and the number of this run."""
+        """Edge gradients, atomic values, and the number of this run."""
         atoms, edges = len(inputs.z), len(inputs.distance)
         with self._lock:  # one thread's batch at a time; what follows is in the stream's order
             self._runs += 1
             inputs.copy_to(self._inputs, self._program.knots.cutoff)
             self._forward.replay()
-            y, *of_edges = self._results
-            of_edges = [None if t is None else t[:edges].clone() for t in of_edges]
-            return y[:atoms].clone(), *of_edges, self._runs
+            sizes = edges, edges, *[atoms] * (len(self._results) - 2)
+            results = zip(self._results, sizes, strict=True)
+            return *(None if t is None else t[:n].clone() for t, n in results), self._runs
 
     def backward(
         self, inputs: StaticInputs, run: int, bars: tuple[Tensor | None, ...]
@@ -138,7 +146,7 @@ class CudaGraph:
 
     def _run_forward(self) -> tuple[Tensor | None, ...]:
         self._result = self._program.forward(self._inputs, self._parameters)
-        return self._result[1:]
+        return _results(self._result)
 
     def _run_backward(self) -> Tensor:
         gradients = self._program.backward(self._result, self._bars)
@@ -171,6 +179,10 @@ def capture(
     with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
         result = run()
     return graph, result
+
+
+def _results(result: Result) -> tuple[Tensor | None, ...]:
+    return result.radial, result.angular, *result.values
 
 
 def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:

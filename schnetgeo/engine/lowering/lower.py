@@ -8,18 +8,11 @@ from torch import Tensor
 
 from schnetgeo.engine.lowering import messages
 from schnetgeo.engine.lowering.modules import unreadable
+from schnetgeo.engine.lowering.outputs import Outputs, first, read_outputs
 from schnetgeo.engine.lowering.refusal import REMEDY, reason_of
 from schnetgeo.engine.lowering.simplify import simplified
 from schnetgeo.engine.lowering.tracing import Tracing
-from schnetgeo.engine.lowering.values import (
-    Draft,
-    Features,
-    Index,
-    NotLowered,
-    Place,
-    Value,
-    describe,
-)
+from schnetgeo.engine.lowering.values import Draft, Features, Index, Place
 from schnetgeo.engine.lowering.watch import Watch
 from schnetgeo.engine.program import ModelProgram
 from schnetgeo.nn.conv import EdgeFeatures
@@ -36,6 +29,7 @@ class Lowered(NamedTuple):
     """
 
     program: ModelProgram
+    outputs: Outputs  # what `atomic_values` returns, from the results of the program
     parameters: tuple[Tensor, ...]
     watch: Watch
 
@@ -63,19 +57,18 @@ def lower(model: AtomisticModel) -> Lowered | Refusal:
     try:
         random = torch.random.fork_rng(_gpus(model))
         with random, torch.inference_mode(False), torch.enable_grad():
-            first, second = (_traced(model, rows) for rows in _ROWS)
+            (*one, parameters), (*two, others) = (_traced(model, rows) for rows in _ROWS)
     except Exception as error:  # whatever the user's code raises for such tensors
         return _refusal(reason_of(model, error), watch)
     if watch.changed():
         return _refusal(f"{type(model).__name__} changes its attributes in forward", watch)
-    same = first[0] == second[0] and all(map(is_, first[1], second[1]))
-    if not same:
+    if one != two or not all(map(is_, parameters, others)):
         return _refusal(
             f"{type(model).__name__}.atomic_values computes differently in each call, or by the "
             "number of atoms or edges",
             watch,
         )
-    return Lowered(*first, watch)
+    return Lowered(*one, parameters, watch)
 
 
 def _gpus(model: AtomisticModel) -> list[torch.device]:
@@ -90,7 +83,7 @@ def _refusal(reason: str, watch: Watch) -> Refusal:
 
 def _traced(
     model: AtomisticModel, rows: tuple[int, int]
-) -> tuple[ModelProgram, tuple[Tensor, ...]]:
+) -> tuple[ModelProgram, Outputs, tuple[Tensor, ...]]:
     like = next(model.parameters())
     num_basis = _num_basis(model, like)
     draft = Draft(num_basis)
@@ -100,9 +93,10 @@ def _traced(
         result = model.atomic_values(z, edges)
     if tracing.error:
         raise tracing.error
-    register = _result(getattr(result, "value", result), result)
-    program, numbers = simplified(draft.atoms.program((register,)), draft.filters.program(()))
-    return program, tuple(draft.parameters.tensors[number] for number in numbers)
+    outputs, registers = read_outputs(result)
+    programs = draft.atoms.program(tuple(registers)), draft.filters.program(())
+    program, numbers = simplified(*programs, has_energy=first(outputs).axes == "r")
+    return program, outputs, tuple(draft.parameters.tensors[number] for number in numbers)
 
 
 def _inputs(
@@ -122,10 +116,3 @@ def _inputs(
 def _num_basis(model: AtomisticModel, like: Tensor) -> int:
     with torch.no_grad():
         return model.basis(like.new_ones(1)).shape[-1]
-
-
-def _result(value: Value, result: object) -> int:
-    if isinstance(value, Features) and value.place is Place.ATOM and value.axes == "r":
-        return value.register
-    shape = f" of shape {tuple(result.shape)}" if isinstance(result, Tensor) else ""
-    raise NotLowered(f"returns {describe(value)}{shape}, not a number for each atom")

@@ -17,16 +17,20 @@ from schnetgeo.engine.program import (
     Operation,
     Program,
     inputs,
+    live_operations,
     parameters,
 )
 
 
-def simplified(atoms: Program, filters: Program) -> tuple[ModelProgram, list[int]]:
+def simplified(
+    atoms: Program, filters: Program, has_energy: bool
+) -> tuple[ModelProgram, list[int]]:
     """Programs with the same results, and the numbers of the parameters that are left.
 
     Args:
         atoms: whose FilterConvs name registers of `filters`.
         filters: without outputs; they follow from `atoms`.
+        has_energy: whether the first result may be an energy.
     """
     atoms = _live(_fused(_live(atoms)))
     convolutions = [op for op in atoms.operations if isinstance(op, FilterConv)]
@@ -43,17 +47,12 @@ def simplified(atoms: Program, filters: Program) -> tuple[ModelProgram, list[int
     left = list(dict.fromkeys(p for op in both for p in parameters(op)))
     numbers = {old: new for new, old in enumerate(left)}
     programs = (_renamed(program, numbers, ("weight", "bias")) for program in (atoms, filters))
-    return ModelProgram(*programs), left
+    return ModelProgram(*programs, atoms.outputs[0] if has_energy else None), left
 
 
 def _live(program: Program) -> Program:
     """Without operations whose results nothing reads."""
-    read, kept = set(program.outputs), []
-    for operation in reversed(program.operations):
-        if operation.out in read:
-            read.update(inputs(operation))
-            kept.append(operation)
-    return program._replace(operations=tuple(reversed(kept)))
+    return program._replace(operations=live_operations(program, program.outputs))
 
 
 def _fused(program: Program) -> Program:

@@ -228,7 +228,7 @@ def _linear_gradient(model, op, inputs, with_tangents, tape, workspace, n, gradi
         _inputs_gradient(gradient, inputs, out)
         return
     add_outer(gradient, rows_of(tape, argument.value, argument, n), out)
-    if with_tangents and argument.moves:
+    if with_tangents and register.moves and argument.moves:
         adjoint = rows_of(tape, register.adjoint, register, n)
         add_outer(adjoint, rows_of(workspace, argument.tangent, argument, n), out)
     x = rows_of(workspace, argument.gradient, argument, n)
@@ -309,6 +309,7 @@ def _conv_gradient(model, op, edges, tangents, with_tangents, tape, workspace, a
     register, argument = model.registers[op.out], model.registers[op.x]
     table = table_of(model, model.tables, op.filter)
     table_out = table_of(model, gradients.tables, op.filter)
+    with_tangents = with_tangents and register.moves != 0
     dr, du, rows = tangents.distance, tangents.unit, np.empty((2, table.shape[1]), tape.dtype)
     if op.option == NO_DIRECTION and register.components == 1:
         x = rows_of(tape, argument.value, argument, n)

@@ -65,10 +65,12 @@ class NumbaEnergy:
     def __call__(
         self, batch: tuple, basis: Float[Tensor, "M+2 K"], gradients: bool,
         *parameters: Tensor,
-    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "E"], Float[Tensor, "E 3"]]:  # fmt: skip
-        """Results Σ w_i y_i, and their gradients for lengths and directions of edges.
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Energies, edge gradients, and all results of the atoms.
 
-        Those of a pair are at the first of its two edges, and 0 at the other.
+        The energies Σ w_i y_i (B,) are 0 where the program has none. Their gradients for lengths
+        (E,) and directions (E, 3) of edges are at the first of the two edges of each pair, and 0 at
+        the other. The results are (N, components, channels) each.
 
         Args:
             batch: what `prepare` gave.
@@ -101,17 +103,29 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx, executor, code, batch, basis, gradients: bool, *parameters: Tensor):
         flat = flattened(parameters)
-        tape, *results = executor.forward(code, flat, basis.numpy(), batch, gradients)
+        tape, results = executor.forward(code, flat, basis.numpy(), batch, gradients)
+        *others, values = results
+        results = tuple(map(torch.from_numpy, (*others, *code.split(values))))
         ctx.tape, ctx.batch, ctx.code, ctx.executor = tape, batch, code, executor
         ctx.gradients, ctx.parameters = gradients, parameters
+        ctx.shapes = [tuple(result.shape) for result in results]
         ctx.save_for_backward(*parameters)
-        return tuple(map(torch.from_numpy, results))
+        ctx.set_materialize_grads(False)
+        return results
 
     @staticmethod
     @first_order
-    def backward(ctx, energy_bar: Tensor, radial_bar: Tensor, angular_bar: Tensor):
+    def backward(ctx, *bars: Tensor | None):
         _ = ctx.saved_tensors  # an error, if a weight changed since
-        bars = [bar.contiguous().numpy() for bar in (energy_bar, radial_bar, angular_bar)]
-        flat = ctx.executor.backward(ctx.code, ctx.tape, ctx.batch, *bars, ctx.gradients)
+        dtype = ctx.tape.values.dtype
+        arrays = [
+            np.zeros(shape, dtype) if bar is None else bar.contiguous().numpy()
+            for bar, shape in zip(bars, ctx.shapes, strict=True)
+        ]
+        values = [array.reshape(-1) for array in arrays[3:]]
+        read = any(bar is not None for bar in bars[3:])
+        values = np.concatenate(values) if read else np.empty(0, dtype)
+        bars = ctx.executor.Results(*arrays[:3], values)
+        flat = ctx.executor.backward(ctx.code, ctx.tape, ctx.batch, bars, ctx.gradients)
         parts = _unflatten_dense_tensors(torch.from_numpy(flat), ctx.parameters)
         return *[None] * 5, *parts

@@ -21,7 +21,7 @@ from schnetgeo.engine.numba.passes import (
     gradient_blocks,
     pack,
 )
-from schnetgeo.engine.program import ModelProgram, without_dead_operations
+from schnetgeo.engine.program import ModelProgram, Program, live_operations
 from schnetgeo.ops import memory
 from schnetgeo.ops.threads import run
 
@@ -33,21 +33,32 @@ class Assembled(NamedTuple):
     matrices: np.ndarray  # (P, 5), of `Matrix`
     atoms: Code
     filters: Code
-    filter_outputs: np.ndarray  # registers
     channels: np.ndarray  # of all filters before each one
+
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """The results of the atoms (N, components, channels) from one array."""
+        rows = self.atoms.registers[self.atoms.outputs]
+        shapes = [(-1, int(row["components"]), int(row["channels"])) for row in rows]
+        sizes = [components * channels for _, components, channels in shapes]
+        count = len(values) // sum(sizes)
+        parts = np.split(values, np.cumsum(sizes)[:-1] * count)
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     @classmethod
     def of(cls, program: ModelProgram, shapes: list[tuple[int, ...]]) -> "Assembled":
         """The tables of a program whose parameters have these shapes."""
-        program = ModelProgram(*map(without_dead_operations, program))
-        layout = lay_out(shapes, [program.filters, program.atoms])
-        outputs = program.filters.outputs
-        widths = [program.filters.registers[register].channels for register in outputs]
+        atoms, filters = map(_live, program[:2])
+        layout = lay_out(shapes, [filters, atoms])
+        widths = [filters.registers[register].channels for register in filters.outputs]
         matrices = np.array([*layout.matrices.values()], np.int64).reshape(-1, 5)
         return cls(
-            layout, matrices, assemble(program.atoms, layout), assemble(program.filters, layout),
-            np.array(outputs, np.int64), np.cumsum([0, *widths]),
+            layout, matrices, assemble(atoms, layout, program.energy), assemble(filters, layout),
+            np.cumsum([0, *widths]),
         )  # fmt: skip
+
+
+def _live(program: Program) -> Program:
+    return program._replace(operations=live_operations(program, program.outputs))
 
 
 class Tape(NamedTuple):
@@ -58,6 +69,15 @@ class Tape(NamedTuple):
     filter_values: np.ndarray
     values: np.ndarray
     basis: np.ndarray
+
+
+class Results(NamedTuple):
+    """What a forward pass gives."""
+
+    energy: np.ndarray  # (B,)
+    radial: np.ndarray  # edge gradients (E,), at the first edge of each pair
+    angular: np.ndarray  # (E, 3), or (0, 3)
+    values: np.ndarray  # of the atoms, (N, components, channels) of one result after the other
 
 
 class Batch(NamedTuple):
@@ -92,8 +112,8 @@ def batch(
 
 def forward(
     code: Assembled, flat: np.ndarray, basis: np.ndarray, batch: Batch, gradients: bool
-) -> tuple[Tape, np.ndarray, np.ndarray, np.ndarray]:
-    """A tape, results of structures (B,), and edge gradients (E,) and (E, 3) or (0, 3).
+) -> tuple[Tape, Results]:
+    """A tape, and what the program gives.
 
     Args:
         code: the program.
@@ -113,48 +133,47 @@ def forward(
     def tabulate(task: int) -> None:
         first, last = task * chunks // threads, (task + 1) * chunks // threads
         build_tables(
-            filters, code.filter_outputs, code.filters.tape, basis, filter_values, first, last
+            filters, code.filters.outputs, code.filters.tape, basis, filter_values, first, last
         )
 
-    if len(code.filter_outputs):
+    if len(code.filters.outputs):
         run(tabulate, threads)
     model = Model(*code.atoms[:2], flat, packed, tables, code.channels, knots)
-    tape, *results = evaluate(code, model, batch, gradients)
-    return (Tape(model, filters, filter_values, tape, basis), *results)
+    tape, results = _evaluate(code, model, batch, gradients)
+    return Tape(model, filters, filter_values, tape, basis), results
 
 
-def evaluate(
+def _evaluate(
     code: Assembled, model: Model, batch: Batch, gradients: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Results]:
     """The values of registers, and what `forward` gives, of a model with its tables."""
     dtype, edges, tasks = model.flat.dtype, batch.edges, batch.blocks.tasks
     width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
     tape = memory.empty((width * len(batch.z),), dtype)
-    energy = np.empty(len(batch.blocks.ptr) - 1, dtype)
+    energy = np.zeros(len(batch.blocks.ptr) - 1, dtype)
+    values = np.empty(code.atoms.results * len(batch.z), dtype)
     radial, angular = np.zeros(len(edges.source), dtype), np.zeros(edges.unit.shape, dtype)
 
     def evaluate_blocks(task: int) -> None:
         forward_blocks(
-            model, code.atoms.output, batch, width, gradients, tape, energy, radial, angular,
-            tasks[task], tasks[task + 1],
+            model, code.atoms.outputs, code.atoms.energy, batch, width, gradients, tape, energy,
+            values, radial, angular, tasks[task], tasks[task + 1],
         )  # fmt: skip
 
     run(evaluate_blocks, len(tasks) - 1)
-    return tape, energy, radial, angular
+    return tape, Results(energy, radial, angular, values)
 
 
 def backward(
-    code: Assembled, tape: Tape, batch: Batch, energy_bar: np.ndarray, radial_bar: np.ndarray,
-    angular_bar: np.ndarray, gradients: bool,
-) -> np.ndarray:  # fmt: skip
+    code: Assembled, tape: Tape, batch: Batch, bars: Results, gradients: bool
+) -> np.ndarray:
     """Gradients of all parameters, one after the other.
 
     Args:
         code, batch, gradients: as for `forward`, which gave the tape.
-        energy_bar: ∂L/∂ results (B,).
-        radial_bar, angular_bar: ∂L/∂ edge gradients, (E,) and (E, 3) or (0, 3).
+        bars: gradients of a loss for the results.
     """
-    tangents = Tangents(radial_bar, angular_bar)
+    tangents = Tangents(bars.radial, bars.angular)
     tasks, dtype = batch.blocks.tasks, tape.values.dtype
     threads = len(tasks) - 1
     flat = memory.rows(threads, code.layout.size, dtype)
@@ -164,9 +183,9 @@ def backward(
 
     def reverse_blocks(task: int) -> None:
         gradient_blocks(
-            tape.model, code.atoms.output, batch, width, gradients, tape.values, energy_bar,
-            tangents, space[task], Gradients(flat[task], tables[task]), tasks[task],
-            tasks[task + 1],
+            tape.model, code.atoms.outputs, code.atoms.energy, batch, width, gradients,
+            tape.values, bars.energy, bars.values, tangents, space[task],
+            Gradients(flat[task], tables[task]), tasks[task], tasks[task + 1],
         )  # fmt: skip
 
     run(reverse_blocks, threads)
@@ -176,11 +195,11 @@ def backward(
     def reverse_filters(task: int) -> None:
         first, last = task * chunks // threads, (task + 1) * chunks // threads
         filter_gradients(
-            tape.filters, code.filter_outputs, code.filters.tape, tape.basis, tape.filter_values,
+            tape.filters, code.filters.outputs, code.filters.tape, tape.basis, tape.filter_values,
             tables, filter_space[task], flat[task], first, last,
         )  # fmt: skip
 
-    if len(code.filter_outputs):
+    if len(code.filters.outputs):
         run(reverse_filters, threads)
     for task in range(1, threads):
         flat[0] += flat[task]

@@ -74,7 +74,9 @@ class Code(NamedTuple):
     tape: int  # numbers per atom that the forward pass writes, without adjoints
     tape_with_adjoints: int
     workspace: int  # numbers per atom
-    output: int  # register
+    outputs: np.ndarray  # registers of the results
+    results: int  # numbers per atom of all of them
+    energy: int  # register of the energy, −1 for none
 
 
 class Matrix(NamedTuple):
@@ -114,18 +116,19 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 
 
-def assemble(program: Program, layout: Layout) -> Code:
+def assemble(program: Program, layout: Layout, energy: int | None = None) -> Code:
     """The tables of a program whose operations all lead to a result."""
-    memory = _Memory(program)
+    memory = _Memory(program, energy)
     instructions = np.zeros(len(program.operations), INSTRUCTION)
     for name in ("out", "x", "y", "weight", "transposed", "parameter", "bias", "filter"):
         instructions[name] = -1
     for instruction, operation in zip(instructions, program.operations, strict=True):
         _write(instruction, operation, layout)
-    _mark_first(instructions, program, memory)
+    _mark_first(instructions, program, memory, energy)
     return Code(
-        instructions, memory.registers, memory.tape, memory.tape_with_adjoints,
-        memory.workspace, next(iter(program.outputs), -1),
+        instructions, memory.registers, memory.tape, memory.tape_with_adjoints, memory.workspace,
+        np.array(program.outputs, np.int64), sum(map(memory.size, program.outputs)),
+        -1 if energy is None else energy,
     )  # fmt: skip
 
 
@@ -155,13 +158,13 @@ def _write(instruction: np.void, operation: Operation, layout: Layout) -> None:
 class _Memory:
     """Places of registers."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, energy: int | None):
         registers = self.registers = np.zeros(len(program.registers), REGISTER)
         for name in ("value", "first", "second", "adjoint", "tangent", "gradient"):
             registers[name] = -1
         registers["channels"] = [r.channels for r in program.registers]
         registers["components"] = [r.components for r in program.registers]
-        registers["moves"] = has_tangent(program)
+        registers["moves"] = has_tangent(program, energy)
         written = {operation.out for operation in program.operations}
         self.arguments = set(range(len(registers))) - written  # basis functions, if any
         self.in_place = _in_place(program)
@@ -255,8 +258,10 @@ def _in_place(program: Program) -> set[int]:
     }
 
 
-def _mark_first(instructions: np.ndarray, program: Program, memory: _Memory) -> None:
-    adjoints = set(program.outputs[:1])
+def _mark_first(
+    instructions: np.ndarray, program: Program, memory: _Memory, energy: int | None
+) -> None:
+    adjoints = {energy}
     gradients = {*program.outputs, *memory.arguments}
     pairs = list(zip(instructions, program.operations, strict=True))
     for instruction, operation in reversed(pairs):
@@ -270,6 +275,6 @@ def _mark_first(instructions: np.ndarray, program: Program, memory: _Memory) -> 
                 continue
             instruction[f"{name}_gradient_first"] = register not in gradients
             gradients.add(register)
-            if memory.registers[register]["moves"]:
+            if memory.registers[operation.out]["moves"] and memory.registers[register]["moves"]:
                 instruction[f"{name}_adjoint_first"] = register not in adjoints
                 adjoints.add(register)

@@ -5,8 +5,9 @@ import numpy as np
 from schnetgeo.engine.numba.backward import Gradients, Tangents, gradient_block, tangent_block
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
 from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, rows_of, transpose_block
-from schnetgeo.engine.numba.rows import fill
-from schnetgeo.ops.jit import inner, serial
+from schnetgeo.engine.numba.rows import copy, fill
+from schnetgeo.engine.numba.views import view
+from schnetgeo.ops.jit import inner, serial, standalone
 from schnetgeo.ops.numba_backend import add_coefficient_adjoint, coefficient
 
 KNOTS = 46  # coefficients of a chunk, from two samples more: rows of eight tiles
@@ -97,8 +98,9 @@ def filter_gradients(model, outputs, width, basis, values, tables, workspace, fl
 
 @serial
 def forward_blocks(
-    model, output, batch, width, gradients, tape, energy, radial, angular, first, last
-):
+    model, outputs, energy_register, batch, width, gradients, tape, energy, values, radial,
+    angular, first, last,
+):  # fmt: skip
     """Results and edge gradients of some blocks."""
     ptr, starts = batch.blocks.ptr, batch.blocks.first
     inputs = np.empty((0, 0), tape.dtype)
@@ -107,7 +109,10 @@ def forward_blocks(
         n = atoms[1] - atoms[0]
         own = tape[atoms[0] * width : atoms[1] * width]
         forward_block(model, batch.edges, batch.z, inputs, own, atoms)
-        register = model.registers[output]
+        copy_results(model, outputs, own, atoms, batch.z.shape[0], values)
+        if energy_register < 0:
+            continue
+        register = model.registers[energy_register]
         y = numbers_of(own, register.value, register, n)
         for b in range(starts[block], starts[block + 1]):
             total = tape.dtype.type(0)
@@ -121,10 +126,37 @@ def forward_blocks(
             transpose_block(model, batch.edges, own, atoms, radial, angular)
 
 
+@standalone
+def copy_results(model, outputs, tape, atoms, count, values):
+    """Write a block's results to those of all `count` atoms, one result after the other."""
+    n, place = atoms[1] - atoms[0], 0
+    for q in range(outputs.shape[0]):
+        register = model.registers[outputs[q]]
+        size = register.channels * register.components
+        out = view(values, place + atoms[0] * size, (n * size,))
+        copy(numbers_of(tape, register.value, register, n), out)
+        place += count * size
+
+
+@standalone
+def _set_gradients(model, outputs, values_bar, atoms, count, workspace):
+    """Begin with the gradients for all results, 0 where there are none."""
+    n, place = atoms[1] - atoms[0], 0
+    for q in range(outputs.shape[0]):
+        register = model.registers[outputs[q]]
+        size = register.channels * register.components
+        gradient = numbers_of(workspace, register.gradient, register, n)
+        if values_bar.shape[0]:
+            copy(view(values_bar, place + atoms[0] * size, (n * size,)), gradient)
+        else:
+            fill(workspace.dtype.type(0), gradient)
+        place += count * size
+
+
 @serial
 def gradient_blocks(
-    model, output, batch, width, with_tangents, tape, energy_bar, tangents, workspace, gradients,
-    first, last,
+    model, outputs, energy_register, batch, width, gradients_of_edges, tape, energy_bar,
+    values_bar, tangents, workspace, gradients, first, last,
 ):  # fmt: skip
     """Gradients of parameters and tables from some blocks."""
     ptr, starts = batch.blocks.ptr, batch.blocks.first
@@ -135,14 +167,17 @@ def gradient_blocks(
         atoms = ptr[starts[block]], ptr[starts[block + 1]]
         n = atoms[1] - atoms[0]
         own = tape[atoms[0] * width : atoms[1] * width]
-        register = model.registers[output]
-        with_tangents = with_tangents and register.moves != 0
+        _set_gradients(model, outputs, values_bar, atoms, batch.z.shape[0], workspace)
+        with_tangents = False
+        if energy_register >= 0:
+            register = model.registers[energy_register]
+            with_tangents = gradients_of_edges and register.moves != 0
+            gradient = numbers_of(workspace, register.gradient, register, n)
+            for b in range(starts[block], starts[block + 1]):
+                for i in range(ptr[b], ptr[b + 1]):
+                    gradient[i - atoms[0]] += batch.atom_weights[i] * energy_bar[b]
         if with_tangents:
             tangent_block(model, batch.edges, tangents, own, workspace, atoms)
-        gradient = numbers_of(workspace, register.gradient, register, n)
-        for b in range(starts[block], starts[block + 1]):
-            for i in range(ptr[b], ptr[b + 1]):
-                gradient[i - atoms[0]] = batch.atom_weights[i] * energy_bar[b]
         gradient_block(
             model, batch.edges, batch.z, inputs, tangents, with_tangents, own, workspace, atoms,
             gradients,

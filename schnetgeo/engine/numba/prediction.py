@@ -6,6 +6,7 @@ import numpy as np
 
 from schnetgeo.engine.numba.blocks import Blocks
 from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, transpose_block
+from schnetgeo.engine.numba.passes import copy_results
 from schnetgeo.engine.numba.views import view
 from schnetgeo.ops.jit import inner, serial, standalone
 from schnetgeo.ops.numba_backend import add_b_spline_slope, b_spline
@@ -38,18 +39,19 @@ class Results(NamedTuple):
     energy: np.ndarray  # float64
     forces: np.ndarray
     virial: np.ndarray
+    values: np.ndarray  # of the atoms, (N, components, channels) of one result after the other
 
 
 @serial
 def predict_blocks(
-    model, output, width, structures, edges, scales, tape, radial, angular, distance, results,
-    first, last,
+    model, outputs, energy_register, width, structures, edges, scales, tape, radial, angular,
+    distance, results, first, last,
 ):  # fmt: skip
     """Results of some blocks.
 
     Args:
         model: a program with tables of f(r) W(r) on knots from −1 on.
-        output: its register.
+        outputs, energy_register: its results, and that of the energy, −1 for none.
         width: numbers per atom on the tape.
         structures, scales: see there.
         edges: `EdgeArrays`, whose weights, derivatives and units are written.
@@ -65,7 +67,10 @@ def predict_blocks(
         own = view(tape, atoms[0] * width, (n * width,))
         _place(structures, edges, distance, scales, model.knots, atoms)
         forward_block(model, edges, structures.z, inputs, own, atoms)
-        register = model.registers[output]
+        copy_results(model, outputs, own, atoms, structures.z.shape[0], results.values)
+        if energy_register < 0:
+            continue
+        register = model.registers[energy_register]
         y = numbers_of(own, register.value, register, n)
         for b in range(starts[block], starts[block + 1]):
             for i in range(ptr[b], ptr[b + 1]):

@@ -40,7 +40,7 @@ class TabulatedEnergy:
         convolutions = [o for o in self._program.atoms.operations if isinstance(o, FilterConv)]
         self._is_directed = any(o.direction is not Direction.NONE for o in convolutions)
         self._model = Model(*code.atoms[:2], flat, packed, coefficients, code.channels, knots)
-        self._code = code.atoms
+        self._assembled, self._code = code, code.atoms
 
     def __getstate__(self) -> dict:
         """Without the arrays, which would come out elsewhere on a cache line."""
@@ -80,12 +80,14 @@ class TabulatedEnergy:
         results = Results(
             np.zeros(number), np.zeros((len(z), 3), dtype),
             np.zeros((number if stress else 0, 3, 3), dtype),
+            np.empty(self._code.results * len(z), dtype),
         )  # fmt: skip
 
         def predict(task: int) -> None:
             predict_blocks(
-                self._model, self._code.output, width, structures, edges, scales, tape, radial,
-                angular, distance, results, blocks.tasks[task], blocks.tasks[task + 1],
+                self._model, self._code.outputs, self._code.energy, width, structures, edges,
+                scales, tape, radial, angular, distance, results, blocks.tasks[task],
+                blocks.tasks[task + 1],
             )  # fmt: skip
 
         threads.run(predict, len(blocks.tasks) - 1)

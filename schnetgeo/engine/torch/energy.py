@@ -28,12 +28,15 @@ class TorchEnergy:
         basis: Float[Tensor, "M+2 K"],
         gradients: bool,
         *parameters: Tensor,
-    ) -> tuple[Float[Tensor, "N"], Float[Tensor, "E"], Float[Tensor, "E 3"]]:
-        """Atomic values y_i, and gradients of Σ w_i y_i for lengths and directions of edges.
+    ) -> tuple[Tensor, ...]:
+        """Edge gradients, and all results of the atoms.
+
+        The gradients of Σ w_i y_i for lengths (E,) and directions (E, 3) of edges, and each result
+        (N, components, channels).
 
         Args:
             z: atomic numbers.
-            atom_weights: w_i.
+            atom_weights: w_i; y_i is the program's energy.
             edges: of the batch.
             basis: functions on the knots.
             gradients: whether edge gradients are wanted; they are 0 otherwise.
@@ -54,17 +57,17 @@ class _Function(torch.autograd.Function):
         ctx.save_for_backward(*parameters)
         radial, angular = result.radial, result.angular
         if radial is None:
-            radial = result.y.new_zeros(edges.interval.numel())
+            radial = edges.weights.new_zeros(edges.interval.numel())
         if angular is None:
             angular = radial.new_empty(0, 3)
         # the tapes hold these tensors: returned as they are they would hold the tapes in turn
-        return result.y.detach(), radial.detach(), angular.detach()
+        return radial.detach(), angular.detach(), *result.values
 
     @staticmethod
     @first_order
-    def backward(ctx, y_bar: Tensor, radial_bar: Tensor, angular_bar: Tensor):
+    def backward(ctx, radial_bar: Tensor, angular_bar: Tensor, *values_bar: Tensor):
         _ = ctx.saved_tensors  # an error, if a weight changed since
         has_radial, has_angular = ctx.edge_gradients
         bars = radial_bar if has_radial else None, angular_bar if has_angular else None
-        gradients, basis = ctx.executor.backward(ctx.tapes, y_bar, *bars)
+        gradients, basis = ctx.executor.backward(ctx.tapes, values_bar, *bars)
         return None, None, None, basis, *gradients

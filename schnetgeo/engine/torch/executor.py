@@ -54,7 +54,7 @@ class Result(NamedTuple):
     """Of a forward pass."""
 
     tapes: Tapes
-    y: Float[Tensor, "N"]
+    values: tuple[Tensor, ...]  # each result of the program (N, components, channels)
     radial: Float[Tensor, "E"] | None  # ∂(Σ_i w_i y_i)/∂r_e
     angular: Float[Tensor, "E 3"] | None  # ∂(Σ_i w_i y_i)/∂u_e
 
@@ -68,7 +68,7 @@ class TorchExecutor:
 
     def __init__(self, model: program.ModelProgram):
         self.program = model
-        self._atoms = Schedule.of(model.atoms, model.atoms.outputs)
+        self._atoms = Schedule.of(model.atoms, model.atoms.outputs, model.energy)
         convolutions = [o for o in self._atoms.operations if isinstance(o, program.FilterConv)]
         self._used = {o.filter for o in convolutions}
         self._filters = Schedule.of(model.filters, [model.filters.outputs[f] for f in self._used])
@@ -84,14 +84,14 @@ class TorchExecutor:
         atom_weights: Float[Tensor, "N"],
         gradients: bool,
     ) -> Result:
-        """Atomic values y_i, and gradients of Σ_i w_i y_i for lengths and unit vectors of edges.
+        """Atomic values, and gradients of Σ_i w_i y_i for lengths and unit vectors of edges.
 
         Args:
             parameters: as the program names them.
             edges: of the batch; with unit vectors, if a convolution has a direction.
             basis: basis functions on the knots.
             z: atomic numbers.
-            atom_weights: w_i.
+            atom_weights: w_i; y_i is the program's energy.
             gradients: whether those for the edges are wanted.
         """
         filters = Tape(self._filters, parameters, len(basis), basis, with_tangents=False)
@@ -104,19 +104,22 @@ class TorchExecutor:
         tape.convolution = EdgeConvolution(edges, self._tables(filters), self.is_directed)
         for op in self._atoms.operations:
             RULES[type(op)].forward(op, tape)
-        (output,) = self.program.atoms.outputs
-        y = tape.value(output).flatten().clone()  # a tape with y itself would keep itself alive
+        # clones: a tape with the values themselves would keep itself alive
+        values = tuple(
+            tape.value(output).transpose(0, 1).clone(memory_format=torch.contiguous_format)
+            for output in self.program.atoms.outputs
+        )
         tapes = Tapes(tape, filters, basis.requires_grad)
         if not gradients:
-            return Result(tapes, y, None, None)
-        self._transpose(tape, output, atom_weights)
-        return Result(tapes, y, tape.convolution.radial, tape.convolution.angular)
+            return Result(tapes, values, None, None)
+        self._transpose(tape, atom_weights)
+        return Result(tapes, values, tape.convolution.radial, tape.convolution.angular)
 
     @torch.no_grad()
     def backward(
         self,
         tapes: Tapes,
-        y_bar: Float[Tensor, "N"],
+        values_bar: Sequence[Tensor],
         radial_bar: Float[Tensor, "E"] | None,
         angular_bar: Float[Tensor, "E 3"] | None,
     ) -> tuple[list[Tensor | None], Tensor | None]:
@@ -124,7 +127,7 @@ class TorchExecutor:
 
         Args:
             tapes: of the forward pass.
-            y_bar: gradients for the atomic values.
+            values_bar: gradients for each of the atomic values.
             radial_bar: those for the edge gradients, the same for an edge and its reverse; `None`
                 where the forward pass gave none.
             angular_bar: the opposite for an edge's reverse.
@@ -134,14 +137,14 @@ class TorchExecutor:
         self._find_needs(tape, filters, trains_basis)
         if any(tape.moves):
             self._carry_tangents(tape, radial_bar, angular_bar)
-        (output,) = self.program.atoms.outputs
-        if tape.needs[output]:
-            tape.convolution.table_gradients = [None] * len(tape.convolution.tables)
-            tape.forget_adjoints(Part.VALUE)
-            tape.add(Part.VALUE, output, y_bar[:, None])
-            self._transpose_dual(self._atoms, tape)
-            self._transpose_tables(tape.convolution, filters)
-            self._transpose_dual(self._filters, filters)
+        tape.convolution.table_gradients = [None] * len(tape.convolution.tables)
+        tape.forget_adjoints(Part.VALUE)
+        for output, bar in zip(self.program.atoms.outputs, values_bar, strict=True):
+            if tape.needs[output]:
+                tape.add(Part.VALUE, output, bar.transpose(0, 1))
+        self._transpose_dual(self._atoms, tape)
+        self._transpose_tables(tape.convolution, filters)
+        self._transpose_dual(self._filters, filters)
         basis, unused = filters.adjoint_to_fill(Part.VALUE, 0)
         return tape.gradients, None if unused else basis[0]
 
@@ -153,10 +156,11 @@ class TorchExecutor:
             ops.get_backend(samples).spline_coefficients(samples, tables[number])
         return tables
 
-    def _transpose(self, tape: Tape, output: int, atom_weights: Tensor) -> None:
-        if not tape.moves[output]:
+    def _transpose(self, tape: Tape, atom_weights: Tensor) -> None:
+        energy = self.program.energy
+        if energy is None or not tape.moves[energy]:
             return
-        tape.add(Part.TANGENT, output, atom_weights[:, None])
+        tape.add(Part.TANGENT, energy, atom_weights[:, None])
         for op in reversed(self._atoms.operations):
             if tape.moves[op.out]:
                 if isinstance(op, program.FilterConv):

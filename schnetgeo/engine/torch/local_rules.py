@@ -41,7 +41,7 @@ class Activation(Rule):
 
     def transpose_dual(self, op: program.Activation, tape: Tape) -> None:
         self.transpose(op, tape, Part.VALUE)
-        if tape.moves[op.x] and tape.wants(Part.VALUE, op.x):
+        if tape.moves[op.out] and tape.wants(Part.VALUE, op.x):
             bent = tape.derivatives[op.out].second * tape.tangent(op.x)
             tape.add(Part.VALUE, op.x, bent.mul_(tape.adjoint(Part.TANGENT, op.out)))
 
@@ -83,6 +83,8 @@ class Multiply(Rule):
 
     def transpose_dual(self, op: program.Multiply, tape: Tape) -> None:
         self.transpose(op, tape, Part.VALUE)
+        if not tape.moves[op.out]:
+            return
         for argument, other in ((op.x, op.y), (op.y, op.x)):
             if tape.moves[other] and tape.wants(Part.VALUE, argument):
                 a = tape.adjoint(Part.TANGENT, op.out)

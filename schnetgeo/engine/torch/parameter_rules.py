@@ -52,7 +52,8 @@ class Linear(Rule):
         self.transpose(op, tape, Part.VALUE)
         if tape.trains(op.weight):
             b_and_a, v_and_t = tape.adjoints[op.out], tape.values[op.x]
-            product = _rows(b_and_a[: len(v_and_t)]).t() @ _rows(v_and_t)
+            parts = min(len(b_and_a), len(v_and_t))
+            product = _rows(b_and_a[:parts]).t() @ _rows(v_and_t[:parts])
             tape.add_gradient(op.weight, product)
         if tape.trains(op.bias):
             tape.add_gradient(op.bias, _rows(tape.adjoint(Part.VALUE, op.out)).sum(0))
@@ -80,7 +81,8 @@ class Scale(Rule):
     def transpose_dual(self, op: program.Scale, tape: Tape) -> None:
         self.transpose(op, tape, Part.VALUE)
         if tape.trains(op.weight):
-            product = tape.adjoints[op.out] * tape.values[op.x]
+            adjoints = tape.adjoints[op.out]
+            product = adjoints * tape.values[op.x][: len(adjoints)]
             tape.add_gradient(op.weight, _rows(product).sum(0))
 
 

@@ -11,6 +11,7 @@ from schnetgeo.engine.program import (
     Program,
     has_tangent,
     inputs,
+    live_operations,
     parameters,
 )
 
@@ -20,17 +21,12 @@ class Schedule(NamedTuple):
 
     program: Program
     operations: tuple[Operation, ...]
-    moves: tuple[bool, ...]  # whether a register depends on the edges
+    moves: tuple[bool, ...]  # whether a register depends on the edges, and the energy on it
 
     @classmethod
-    def of(cls, program: Program, outputs: Sequence[int]) -> "Schedule":
+    def of(cls, program: Program, outputs: Sequence[int], energy: int | None = None) -> "Schedule":
         """The operations that some registers of a program depend on."""
-        live, operations = set(outputs), []
-        for operation in reversed(program.operations):
-            if operation.out in live:
-                live.update(inputs(operation))
-                operations.append(operation)
-        return cls(program, tuple(reversed(operations)), has_tangent(program))
+        return cls(program, live_operations(program, outputs), has_tangent(program, energy))
 
 
 def needs_adjoint(
