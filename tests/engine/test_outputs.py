@@ -1,20 +1,29 @@
 """Models that return several values for each atom, of any shape."""
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 import torch
 from ase.build import molecule
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch
 
-from schnetgeo import from_ase
+from schnetgeo import Potential, from_ase
 from schnetgeo.data import with_edges
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
 from schnetgeo.geometry import distances, edge_vectors
-from schnetgeo.nn.painn import PaiNN
-from schnetgeo.nn.readout import SumReadout
+from schnetgeo.nn import (
+    ChargeReadout,
+    Heads,
+    LocalDipoleReadout,
+    PaiNN,
+    PolarizabilityReadout,
+    SpatialExtentReadout,
+    SumReadout,
+)  # fmt: skip
+from schnetgeo.nn.readout import Readout
 from schnetgeo.potential.edge_forces import unit_vectors
 from tests.engine import reference
 from tests.engine.models import F
@@ -22,60 +31,50 @@ from tests.engine.models import F
 SIZES = dict(channels=F, num_layers=2, num_basis=6, cutoff=4.0, max_z=10)
 
 
-class Tensors(NamedTuple):
-    """What a polarizability is made of."""
+class Features(NamedTuple):
+    """Of atoms."""
 
-    isotropic: Tensor
-    vector: Tensor
-
-
-class Gated(nn.Module):
-    """Scalars (N,) and vectors (N, 3), as in PaiNN's equations 9 and 10."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Linear(F, 2, bias=False)
-        self.net = nn.Sequential(nn.Linear(F + 1, 5), nn.SiLU(), nn.Linear(5, 2))
-
-    def forward(self, x, v):
-        first, second = self.mix(v).chunk(2, dim=-1)
-        norm = (first.square().sum(1) + 1e-8).sqrt()
-        s, gate = self.net(torch.cat([x, norm], dim=-1)).chunk(2, dim=-1)
-        return Tensors(s.squeeze(-1), (gate.unsqueeze(1) * second).squeeze(-1))
+    scalars: Tensor
+    vectors: Tensor
 
 
-class Readout(SumReadout):
-    """Energy, charges and local dipoles, a polarizability, and features as they are."""
+class FeatureReadout(Readout):
+    """The features as they are, of any shape."""
 
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        self.dipole, self.polarizability = Gated(), Gated()
-
-    def forward(self, x, v):
-        energy = super().forward(x)
-        return energy, self.dipole(x, v), (self.polarizability(x, v), x, v, v.transpose(1, 2))
-
-
-class Charges(Gated):
-    """No energy, and therefore no weights of atoms."""
+    per, shape = "atom", (3, F)
+    needs_vectors = True
 
     def __init__(self, *sizes):
         super().__init__()
 
+    def forward(self, x, v=None):
+        return (v.transpose(1, 2), Features(x, v)), x[:, :1]
 
-class Model(PaiNN):
-    """PaiNN whose readout sees the vectors."""
+    def reduce(self, values, data):
+        return values[0][1].vectors
 
-    def __init__(self, readout):
-        super().__init__(**SIZES)
-        self.readout = readout(F, 4, nn.SiLU)
-        self.double()
 
-    def atomic_values(self, z, edges):
-        x, v = self.embedding(z), None
-        for interaction in self.interactions:
-            x, v = interaction(x, v, edges)
-        return self.readout(x, v)
+class UnlikeSum(SumReadout):
+    """A result which is the sum of no atomic values."""
+
+    def reduce(self, values, data):
+        return super().reduce(values, data).square()
+
+
+HEADS = {
+    "energy": partial(
+        Heads, energy=SumReadout, dipole=LocalDipoleReadout, polarizability=PolarizabilityReadout,
+        charges=ChargeReadout, extent=SpatialExtentReadout, features=FeatureReadout,
+    ),
+    "no energy": partial(Heads, dipole=LocalDipoleReadout, extra=SumReadout),
+    "charges": ChargeReadout,
+    "square": UnlikeSum,
+}  # fmt: skip
+
+
+def model_of(name: str) -> PaiNN:
+    torch.manual_seed(0)
+    return PaiNN(**SIZES, readout=HEADS[name]).double()
 
 
 def flat(values) -> list[Tensor]:
@@ -87,10 +86,9 @@ def batch():
     return Batch.from_data_list([with_edges(data, SIZES["cutoff"]) for data in molecules])
 
 
-@pytest.fixture(params=[Readout, Charges])
+@pytest.fixture(params=HEADS)
 def model(request):
-    torch.manual_seed(0)
-    return Model(request.param)
+    return model_of(request.param)
 
 
 def test_values_are_those_of_the_program(model):
@@ -129,16 +127,38 @@ def test_values_and_their_gradients_are_those_of_the_model(model, compiled):
     torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
 
 
-def test_the_first_value_is_the_energy_where_the_readout_sums_it():
+def test_a_sum_of_atomic_values_has_edge_gradients():
     data = batch()
-    energy = evaluate(Engine().read(Model(Readout)), data)
-    torch.testing.assert_close(
-        energy.energy, energy.values[0].new_zeros(2).index_add(0, data.batch, energy.values[0])
+    result = evaluate(Engine().read(model_of("energy")), data)
+    energy = result.values[0].new_zeros(2).index_add(0, data.batch, result.values[0])
+    torch.testing.assert_close(result.results[0], energy)
+    assert result.radial.any()
+    for name in ("no energy", "charges", "square"):
+        assert not evaluate(Engine().read(model_of(name)), data).radial.any()
+
+
+def test_an_energy_that_is_no_sum_is_for_autograd():
+    reading = Engine().read(model_of("square"), with_energy=True)
+    assert "the energy of UnlikeSum is no sum or mean of atomic values" in reading.reason
+    potential, exact = (Potential(model_of("square"), filters=f) for f in ("spline", "exact"))
+    torch.testing.assert_close(potential(batch()).forces, exact(batch()).forces)
+
+
+def test_a_potential_with_heads_is_the_same_as_by_autograd():
+    readout = partial(
+        Heads, energy=SumReadout, dipole=LocalDipoleReadout, polarizability=PolarizabilityReadout
     )
-    assert energy.radial.any()
-    charges = evaluate(Engine().read(Model(Charges)), data)
-    assert charges.energy is None
-    assert not charges.radial.any()
+    model, data = PaiNN(**SIZES, readout=readout).double(), batch()
+    results = []
+    for options in (dict(filters="exact"), dict(spacing=0.005)):
+        potential = Potential(model, **options).train()
+        assert (potential.reading() is None) == ("filters" in options)
+        prediction = potential(data)
+        tensors = [tensor for _, tensor in prediction.items()]
+        loss = sum(tensor.square().sum() for tensor in tensors)
+        results.append((tensors, torch.autograd.grad(loss, list(model.parameters()))))
+    for exact, spline in zip(*results, strict=True):
+        torch.testing.assert_close(spline, exact, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +172,10 @@ def test_the_first_value_is_the_energy_where_the_readout_sums_it():
     ],
 )
 def test_other_values_are_refused(returned, reason):
-    class Other(Model):
+    class Other(PaiNN):
         def atomic_values(self, z, edges):
             return returned(self.embedding(z))
 
-    refusal = lower(Other(Charges))
+    refusal = lower(Other(**SIZES))
     assert isinstance(refusal, Refusal)
     assert reason in refusal.reason
