@@ -666,7 +666,8 @@ def test_modes_without_gradients(name, mode):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation_keeps_nothing(name):
-    for value in potential_of(name).eval()(methanol())[:2]:
+    prediction = potential_of(name).eval()(methanol())
+    for value in (prediction.energy, prediction.forces):
         assert value.grad_fn is None
         assert not value.requires_grad
 
