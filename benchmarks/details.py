@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
-from schnetgeo.data.structure import MASKS, MAX_Z, Structure
+from schnetgeo.data.structure import MAX_Z, Structure, mask_name
 from schnetgeo.train.metrics import DatasetPrediction
 from schnetgeo.units import KCAL_MOL
 
@@ -139,7 +139,7 @@ def _any(label: str, test: StructureDataset) -> bool:
 
 def _has(label: str, data: Structure) -> bool:
     """Whether this structure has the label, which others of its data set may have."""
-    return data.get(label) is not None and bool(data.get(MASKS[label], True))
+    return data.get(label) is not None and bool(data.get(mask_name(label), True))
 
 
 def _rounded(value: Tensor):

@@ -25,7 +25,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.split_methods import random_split
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
-from schnetgeo.data.structure import MASKS, Structure
+from schnetgeo.data.structure import Structure, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import Baseline, num_parameters
@@ -150,7 +150,9 @@ def _in_units(data: StructureDataset, factor: float) -> StructureDataset:
         name: structures[name] / factor for name in ("energy", "forces") if data.has_property(name)
     }
     masks = {
-        MASKS[name]: structures[MASKS[name]] for name in labels if data.has_property(MASKS[name])
+        mask_name(name): structures[mask_name(name)]
+        for name in labels
+        if data.has_property(mask_name(name))
     }
     packed = Structure(z=structures.z, pos=structures.pos, **labels, **masks)
     return StructureDataset(packed, sizes, data.name)

@@ -11,7 +11,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from schnetgeo.data.atoms_fields import ARRAYS, RESULTS, add_arrays, add_results, add_scalars
 from schnetgeo.data.labels import Entries, Keys, check_keys, take_labels
-from schnetgeo.data.structure import GRAPH, MASKS, Structure
+from schnetgeo.data.structure import GRAPH, Structure, labels_in, mask_name
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
@@ -118,10 +118,11 @@ def to_ase(data: Structure) -> Atoms:
         cell=array["cell"][0] if "cell" in array else None,
         pbc=array["pbc"][0] if "pbc" in array else False,
     )
-    absent = {name for name, mask in MASKS.items() if mask in array and not array[mask].all()}
+    masks = {mask_name(name): name for name in labels_in(array) if mask_name(name) in array}
+    absent = {label for name, label in masks.items() if not array[name].all()}
     results = {}
     for name in data.keys():
-        if name in ("z", "pos", "cell", "pbc", *GRAPH, *MASKS.values(), *absent):
+        if name in ("z", "pos", "cell", "pbc", *GRAPH, *masks, *absent):
             continue
         value = array.get(name, data[name])
         if name == "stress":
@@ -130,12 +131,18 @@ def to_ase(data: Structure) -> Atoms:
             results[name] = value.astype(np.float64)
         elif name in ("energy", *RESULTS):
             results[name] = value.item()
+        elif name == "dipole" and value.shape == (1, 3):
+            results[name] = value[0].astype(np.float64)
         elif name in ARRAYS:
             atoms.set_array(name, value)
         elif isinstance(value, str):
             atoms.info[name] = value
         elif isinstance(value, np.ndarray) and value.shape == (1,):
             atoms.info[name] = value.item()
+        elif name in array and value.shape[:1] == (1,):
+            atoms.info[name] = value[0]
+        elif name in array and value.shape[:1] == (len(atoms),):
+            atoms.set_array(name, value)
         else:
             what = f"of shape {value.shape}" if name in array else f"= {value!r:.50}"
             raise InputError(f"to_ase has no place for {name!r} {what}; delete it first")

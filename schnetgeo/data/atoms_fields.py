@@ -7,13 +7,13 @@ import torch
 
 from schnetgeo.data.labels import LABELS, suggestion
 from schnetgeo.data.names import check_name
-from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, mask_name
 from schnetgeo.errors import InputError
 
 ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name
 _TAILS = {"momenta": ((3,),), "initial_magmoms": ((), (3,))}  # of their shapes, after the atoms
 RESULTS = ("free_energy", "magmom")
-_RESERVED = {*PER_ATOM, *GRAPH, *LABELS, *MASKS.values(), *RESULTS, "cell", "pbc", "ptr"}
+_RESERVED = {*PER_ATOM, *GRAPH, *LABELS, *map(mask_name, LABELS), *RESULTS, "cell", "pbc", "ptr"}
 _GEOMETRY = {"z", "pos", "cell", "pbc", "numbers", "positions", "lattice", "box"}
 
 

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, formula
-from schnetgeo.data.structure import GRAPH, MAX_Z, PER_ATOM
+from schnetgeo.data.structure import GRAPH, MAX_Z
 
 UNITS = {
     "pos": "Å",
@@ -51,7 +51,7 @@ def fields(dataset: StructureDataset, units: dict[str, str] | None = None) -> li
         value = dataset.packed[key]
         if key == "ptr" or key in GRAPH:
             continue
-        per = "atom" if key in PER_ATOM else "structure"
+        per = "atom" if dataset.is_per_atom(key) else "structure"
         tensor = torch.is_tensor(value)
         shape = list(value.shape[1:]) if tensor else []
         kind = str(value.dtype).removeprefix("torch.") if tensor else "text"

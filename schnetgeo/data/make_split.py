@@ -8,7 +8,7 @@ import torch
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.split_methods import block_split, group_split, random_split
-from schnetgeo.data.structure import PER_ATOM, PER_EDGE
+from schnetgeo.data.structure import PER_EDGE
 from schnetgeo.errors import InputError
 
 _SAMPLE = 1000  # pairs of frames that tell a trajectory
@@ -48,7 +48,11 @@ def make_split(
         if name == "file" and not dataset.has_property(name) and isinstance(counts, list):
             files = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
             return group_split(files[dataset.indices()], *numbers)
-        known = [key for key in dataset.packed.keys() if key not in (*PER_ATOM, *PER_EDGE, "ptr")]
+        known = [
+            key
+            for key in dataset.packed.keys()
+            if key not in (*PER_EDGE, "ptr") and not dataset.is_per_atom(key)
+        ]
         if name not in known:
             raise InputError(
                 f"{dataset.name}: has no {name!r} to group by; it has {', '.join(sorted(known))}"

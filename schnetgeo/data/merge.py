@@ -1,29 +1,37 @@
 """Structures with different attributes, and data sets of these, brought to the same attributes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from ase.data import atomic_masses
 from torch import Tensor
 
-from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, is_per_atom, labels_in, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
 _ZEROS = ("tags", "momenta", "initial_charges", "initial_magmoms")  # where ASE has none
-_FIXED = {*PER_ATOM, *MASKS, "cell", "pbc"}  # which have one shape, or are wrong
+_FIXED = {*PER_ATOM, "energy", "stress", "cell", "pbc"}  # which have one shape, or are wrong
 _EXACT = 2**53  # up to which float64 has all whole numbers
-_SKIPPED = {"ptr", *MASKS.values()}
 
 
 class Remarks:
-    """What a data set leaves out or fills in, with the number of structures concerned."""
+    """What a data set leaves out or fills in, with the number of structures concerned.
+
+    Attributes:
+        left_out: what structures have no place for.
+        lacking: labels that are not there.
+        filled: other attributes that are not there.
+        texts: attributes that became text.
+    """
 
     def __init__(self):
         self.left_out: Counter[str] = Counter()
         self.lacking: Counter[str] = Counter()
+        self.filled: Counter[str] = Counter()
         self.texts: set[str] = set()
 
     def say(self, where: str, total: int) -> None:
@@ -31,17 +39,16 @@ class Remarks:
         if self.left_out:
             items = [f"{text} of {n:,}" for text, n in self.left_out.most_common()]
             note(f"{where}: left out {', '.join(items)} of {total:,} structures")
-        labels = [(name, n) for name, n in self.lacking.items() if name in MASKS]
-        if labels:
-            items = [f"{n:,} have no {name}" for name, n in labels]
+        if self.lacking:
+            items = [f"{n:,} have no {name}" for name, n in self.lacking.items()]
             note(
                 f"{where}: of {total:,} structures {', '.join(items)}; they are kept, and used for "
                 "the labels that they have"
             )
-        others = [f"{n:,} have no {k!r}" for k, n in self.lacking.items() if k not in MASKS]
-        if others:
+        if self.filled:
+            items = [f"{n:,} have no {name!r}" for name, n in self.filled.items()]
             note(
-                f"{where}: of {total:,} structures {', '.join(others)}; there text is empty and a "
+                f"{where}: of {total:,} structures {', '.join(items)}; there text is empty and a "
                 "number is nan, or ASE's default"
             )
         if self.texts:
@@ -52,11 +59,16 @@ class Remarks:
 
 
 def merged(
-    parts: Sequence[Structure], counts: Sequence[int], where: Sequence[str] | str, remarks: Remarks
+    parts: Sequence[Structure],
+    counts: Sequence[int],
+    where: Sequence[str] | str,
+    remarks: Remarks,
+    per_atom: Container[str] = (),
 ) -> Structure:
     """All structures in a row.
 
-    A label that some lack is nan there, with a mask such as `forces_mask` (B,); other attributes
+    A label that some lack is nan there, with a mask such as `forces_mask` (B,): labels are called
+    as a known target, or have a mask already. Other attributes
     that some lack are empty text, nan or ASE's default, or left out where there is no such value.
     Whole numbers and fractions become fractions, or text where they are above 2^53; numbers and
     text become text.
@@ -66,20 +78,26 @@ def merged(
         counts: structures in each part.
         where: what errors call each part, or all of them: then the number of the part is added.
         remarks: is told what was filled in or left out.
+        per_atom: attributes that have a row for each atom, whatever the parts show.
 
     Raises:
         InputError: for edges, and for rows that are not one an atom or one a structure.
     """
     rows = [part.to_dict() for part in parts]
-    fields = dict.fromkeys(key for row in rows for key in row if key not in _SKIPPED)
+    fields = dict.fromkeys(key for row in rows for key in row if key != "ptr")
+    labels = dict.fromkeys(labels_in(fields))
+    masks = {mask_name(label) for label in labels}
+    atoms = [row["z"].numel() for row in rows]
     out = Structure()
-    for key in fields:
+    for key in filter(lambda name: name not in masks, fields):
         values = [row.get(key) for row in rows]
-        _check_rows(key, values, rows, counts, lambda k: _place(where, k))
-        if key not in PER_ATOM and _is_rounded(values):
+        of_atoms = key in per_atom or any(map(partial(is_per_atom, key), values, atoms, counts))
+        sizes = atoms if of_atoms else counts
+        _check_rows(key, values, sizes, of_atoms, lambda k: _place(where, k))
+        if not of_atoms and _is_rounded(values):
             remarks.texts.add(key)
             values = [_written(v) if torch.is_tensor(v) else v for v in values]
-        column = _column(key, values, rows, counts)
+        column = _column(key, values, rows, sizes, of_atoms)
         if column is None:
             remarks.left_out[f"{key!r} (not in all structures, or of different types)"] += sum(
                 n for value, n in zip(values, counts, strict=True) if value is not None
@@ -88,11 +106,12 @@ def merged(
         out[key] = column
         lacking = sum(n for value, n in zip(values, counts, strict=True) if value is None)
         if lacking and key not in ("cell", "pbc"):
-            remarks.lacking[key] += lacking
-    for label, mask in MASKS.items():
-        known = [_mask(row, label, mask, n) for row, n in zip(rows, counts, strict=True)]
-        if label in out and not all(bool(part.all()) for part in known):
-            out[mask] = torch.cat(known)
+            is_label = key in labels and torch.is_tensor(column)
+            (remarks.lacking if is_label else remarks.filled)[key] += lacking
+    for label in labels:
+        known = [_mask(row, label, n) for row, n in zip(rows, counts, strict=True)]
+        if torch.is_tensor(out.get(label)) and not all(bool(part.all()) for part in known):
+            out[mask_name(label)] = torch.cat(known)
     return out
 
 
@@ -101,7 +120,7 @@ def _place(where: Sequence[str] | str, part: int) -> str:
 
 
 def _check_rows(
-    key: str, values: list, rows: list[dict], counts: Sequence[int], place: Callable[[int], str]
+    key: str, values: list, sizes: Sequence[int], of_atoms: bool, place: Callable[[int], str]
 ) -> None:
     if key in GRAPH:
         k = next(k for k, value in enumerate(values) if value is not None)
@@ -121,24 +140,23 @@ def _check_rows(
                 f"{place(k)}: {key} has shape {tuple(value.shape)}, but {tuple(like.shape)} in "
                 f"{place(0)}; give it one shape"
             )
-        number = rows[k]["z"].numel() if key in PER_ATOM else counts[k]
-        if value.dim() == 0 or len(value) != number:
-            hint = "" if key in PER_ATOM else f"; per atom are only {', '.join(PER_ATOM)}"
+        if value.dim() == 0 or len(value) != sizes[k]:
             raise InputError(
-                f"{place(k)}: {key} must have {number} rows, got shape {tuple(value.shape)}{hint}"
+                f"{place(k)}: {key} must have {sizes[k]} rows, one for each "
+                f"{'atom' if of_atoms else 'structure'}, got shape {tuple(value.shape)}"
             )
 
 
-def _column(key: str, values: list, rows: list[dict], counts: Sequence[int]):
+def _column(key: str, values: list, rows: list[dict], sizes: Sequence[int], of_atoms: bool):
     """The values of all parts in a row; `None` where they cannot stand in one row."""
     known = [value for value in values if value is not None]
     tensors = [value for value in known if torch.is_tensor(value)]
     if not tensors:
-        return _texts(["" if v is None else v for v in values], counts)
+        return _texts(["" if v is None else v for v in values], sizes)
     if len(tensors) < len(known):
-        if any(value.dim() > 1 for value in tensors) or key in PER_ATOM:
+        if any(value.dim() > 1 for value in tensors) or of_atoms:
             return None
-        return _texts(["" if v is None else _written(v) for v in values], counts)
+        return _texts(["" if v is None else _written(v) for v in values], sizes)
     like = tensors[0]
     if any(value.shape[1:] != like.shape[1:] for value in tensors):
         return None
@@ -148,7 +166,7 @@ def _column(key: str, values: list, rows: list[dict], counts: Sequence[int]):
     if len(known) < len(values):
         filled = [
             _absent(key, row, n, like) if value is None else value
-            for value, row, n in zip(values, rows, counts, strict=True)
+            for value, row, n in zip(values, rows, sizes, strict=True)
         ]
         if any(value is None for value in filled):
             return None
@@ -167,24 +185,22 @@ def _is_rounded(values: list) -> bool:
     )
 
 
-def _absent(key: str, row: dict, count: int, like: Tensor) -> Tensor | None:
-    """What stands for an attribute that the structures of a part lack."""
-    z = row["z"]
+def _absent(key: str, row: dict, size: int, like: Tensor) -> Tensor | None:
+    """What stands in so many rows for an attribute that the structures of a part lack."""
     if key in ("cell", "pbc") or key in _ZEROS:
-        return like.new_zeros(len(z) if key in PER_ATOM else count, *like.shape[1:])
+        return like.new_zeros(size, *like.shape[1:])
     if key == "masses":
-        known = z.clamp(0, len(atomic_masses) - 1)  # others are refused with the structure
+        known = row["z"].clamp(0, len(atomic_masses) - 1)  # others are refused with the structure
         return torch.from_numpy(atomic_masses)[known].to(like.dtype)
     if like.dtype == torch.bool:
         return None
     dtype = like.dtype if like.is_floating_point() else torch.float64
-    shape = (len(z) if key in PER_ATOM else count, *like.shape[1:])
-    return torch.full(shape, torch.nan, dtype=dtype)
+    return torch.full((size, *like.shape[1:]), torch.nan, dtype=dtype)
 
 
-def _mask(row: dict, label: str, mask: str, count: int) -> Tensor:
-    if mask in row:
-        return row[mask]
+def _mask(row: dict, label: str, count: int) -> Tensor:
+    if mask_name(label) in row:
+        return row[mask_name(label)]
     return torch.full((count,), label in row)
 
 

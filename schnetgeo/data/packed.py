@@ -15,7 +15,7 @@ from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.merge import Remarks, merged, sizes_of
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed_edges import edges_per_structure
-from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, PER_EDGE, Structure
+from schnetgeo.data.structure import GRAPH, PER_EDGE, Structure, is_per_atom, mask_name
 from schnetgeo.data.validate import check_geometry, check_labels, validate
 from schnetgeo.errors import InputError
 
@@ -125,15 +125,19 @@ class StructureDataset(Dataset):
 
     def mask(self, label: str) -> Tensor | slice:
         """What chooses the rows of a label that are there: all, or those of some structures."""
-        if label not in MASKS or not self.has_property(MASKS[label]):
+        if not self.has_property(mask_name(label)):
             return slice(None)
-        mask = self.get_property(MASKS[label])
-        return mask.repeat_interleave(self.num_atoms) if label in PER_ATOM else mask
+        mask = self.get_property(mask_name(label))
+        return mask.repeat_interleave(self.num_atoms) if self.is_per_atom(label) else mask
+
+    def is_per_atom(self, field: str) -> bool:
+        """Whether an attribute has a row for each atom, and not one for each structure."""
+        return is_per_atom(field, self.packed[field], self.packed.z.numel(), self.len())
 
     def get_property(self, field: str) -> Tensor:
         """An attribute of all structures, concatenated, such as "energy" (B,) in eV."""
         index, value = self._index(), self.packed[field]
-        if field in PER_ATOM:
+        if self.is_per_atom(field):
             return self._row_ranges(self.packed.ptr, index).gather(value)
         return _select_rows(value, index, torch.from_numpy(index).to(self.packed.z.device))
 
@@ -212,12 +216,13 @@ class StructureDataset(Dataset):
         """Check block after block, which needs a fraction of the memory of all at once."""
         check_geometry(self.packed, self.name)
         for key, value in self.packed.to_dict().items():
-            rows = self.packed.z.numel() if key in PER_ATOM else self.len()
+            per_atom = is_per_atom(key, value, self.packed.z.numel(), self.len())
+            rows = self.packed.z.numel() if per_atom else self.len()
             many = isinstance(value, Sequence) or np.ndim(value) > 0
             if key != "ptr" and (not many or len(value) != rows):
                 raise InputError(
                     f"{self.name}: {key} must have {rows} rows, one for each "
-                    f"{'atom' if key in PER_ATOM else 'structure'}, got "
+                    f"{'atom' if per_atom else 'structure'}, got "
                     f"{len(value) if many else repr(value)}"
                 )
         try:
@@ -254,7 +259,7 @@ class StructureDataset(Dataset):
         """All attributes but `ptr` and the edges of the structures `index`."""
         place = torch.from_numpy(index).to(atoms.device)
         return {
-            key: atoms.gather(value) if key in PER_ATOM else _select_rows(value, index, place)
+            key: atoms.gather(value) if self.is_per_atom(key) else _select_rows(value, index, place)
             for key, value in self.packed.to_dict().items()
             if key != "ptr" and key not in PER_EDGE
         }
@@ -263,7 +268,7 @@ class StructureDataset(Dataset):
         atoms = self._row_ranges(self.packed.ptr, index)
         fields = self._select(index, atoms)
         number, none = torch.arange(index.size + 1), torch.zeros(index.size, dtype=torch.long)
-        slices = {key: atoms.ptr if key in PER_ATOM else number for key in fields}
+        slices = {key: atoms.ptr if self.is_per_atom(key) else number for key in fields}
         increments = {k: none if torch.is_tensor(v) else None for k, v in fields.items()}
         if self._edge_ptr is not None:
             edges = self._row_ranges(self._edge_ptr, index)

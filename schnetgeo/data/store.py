@@ -19,7 +19,7 @@ from schnetgeo.data.columns import HEADER, check_content, content_size, map_colu
 from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.packed_edges import edges_per_structure
-from schnetgeo.data.structure import MAX_Z, PER_ATOM, Structure
+from schnetgeo.data.structure import MAX_Z, Structure, is_per_atom
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 
@@ -184,7 +184,8 @@ def _check_columns(columns: Mapping[str, Tensor], where: Path) -> None:
                 raise InputError(f"{where / name}: is no text; convert the data again")
             _check_offsets(columns[f"{field}.ptr"], number, len(column), where / f"{field}.ptr")
         elif name != "ptr" and not part:
-            shape = (atoms if name in PER_ATOM else number, *_ROWS.get(name, column.shape[1:]))
+            rows = atoms if is_per_atom(name, column, atoms, number) else number
+            shape = (rows, *_ROWS.get(name, column.shape[1:]))
             if tuple(column.shape) != shape or column.dtype not in _TYPES.get(
                 name, (column.dtype,)
             ):

@@ -17,7 +17,7 @@ from schnetgeo.data.column_writer import (
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
-from schnetgeo.data.structure import MASKS, Structure
+from schnetgeo.data.structure import Structure, labels_in, mask_name
 from schnetgeo.errors import InputError
 
 
@@ -76,7 +76,8 @@ def _add_to(
     for block in blocks:
         structures, sizes = block.materialize()
         if _types(structures) != _types(fields):
-            structures = _merge(structures, len(block), [fields], block.name, remarks)
+            per_atom = _per_atom(store) | _per_atom(block)
+            structures = _merge(structures, len(block), [fields], per_atom, block.name, remarks)
             if _types(structures) != _types(fields):
                 raise _unlike(structures, fields, block.name)
         _append(arrays, structures, sizes.numpy(), block.name)
@@ -86,8 +87,10 @@ def _add(arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Rema
     """Add blocks; where their fields differ, they are brought together when all are written."""
     runs: list[Path] = []  # of blocks that are alike
     fields: list[Structure] = []
+    per_atom: set[str] = set()
     for block in blocks:
         structures, sizes = block.materialize()
+        per_atom |= _per_atom(block)
         if arrays.columns and _types(structures) != types:
             runs.append(arrays.set_aside(f".{len(runs)}"))
         types = _types(structures)
@@ -101,7 +104,7 @@ def _add(arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Rema
     for folder in runs:
         for block in OnDiskDataset(folder).iter_chunks():
             structures, sizes = block.materialize()
-            structures = _merge(structures, len(block), fields, where, remarks)
+            structures = _merge(structures, len(block), fields, per_atom, where, remarks)
             common = common or structures
             if _types(structures) != _types(common):
                 raise _unlike(structures, common, where)
@@ -109,14 +112,24 @@ def _add(arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Rema
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _per_atom(dataset: StructureDataset) -> set[str]:
+    return {name for name in dataset.packed.keys() if dataset.is_per_atom(name)}
+
+
 def _merge(
-    structures: Structure, count: int, fields: list[Structure], where: str, remarks: Remarks
+    structures: Structure,
+    count: int,
+    fields: list[Structure],
+    per_atom: set[str],
+    where: str,
+    remarks: Remarks,
 ) -> Structure:
     """Structures with the fields and types that they have in common with others."""
-    out = merged(
-        [structures, *fields], [count] + [0] * len(fields), [where] * (1 + len(fields)), remarks
-    )
-    for label, mask in MASKS.items():
+    parts, counts = [structures, *fields], [count] + [0] * len(fields)
+    out = merged(parts, counts, [where] * len(parts), remarks, per_atom)
+    names = {name for part in parts for name in part.keys()}
+    for label in labels_in(names):
+        mask = mask_name(label)
         lacks = any(mask in other or label not in other for other in fields)
         if label in out and mask not in out and lacks:
             out[mask] = torch.ones(count, dtype=torch.bool)
@@ -151,8 +164,8 @@ def _unlike(structures: Structure, before: Structure, where: str) -> InputError:
     """What to raise for structures that cannot stand beside those before."""
     new, old = _types(structures), _types(before)
     name = min(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
-    if name in MASKS.values():
-        label = name.removesuffix("_mask")
+    label = name.removesuffix("_mask")
+    if name == mask_name(label) and label in structures:
         what = f"some structures have no {label}, which all before have"
     else:
         label = name

@@ -1,7 +1,11 @@
 """The graph of one molecule or crystal."""
 
+from collections.abc import Iterable
+
 import torch
 from torch_geometric.data import Data
+
+from schnetgeo.targets import TARGETS
 
 PER_ATOM = (
     "z", "pos", "forces", "charges", "tags", "momenta", "masses", "initial_charges",
@@ -10,7 +14,28 @@ PER_ATOM = (
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 GRAPH = (*PER_EDGE, "edge_cutoff")
 MAX_Z = 119  # atomic numbers are below
-MASKS = {"energy": "energy_mask", "forces": "forces_mask", "stress": "stress_mask"}
+_TARGETS = frozenset(target.name for target in TARGETS)
+
+
+def mask_name(label: str) -> str:
+    """Name of the attribute that says which structures have a label, such as energy_mask."""
+    return f"{label}_mask"
+
+
+def labels_in(names: Iterable[str]) -> list[str]:
+    """Labels among these attributes: those called as a known target, and those with a mask."""
+    names = list(names)
+    return [name for name in names if name in _TARGETS or mask_name(name) in names]
+
+
+def is_per_atom(name: str, value: object, atoms: int, structures: int) -> bool:
+    """Whether an attribute of packed structures has a row for each atom, by name or by its rows.
+
+    Where each structure has one atom, both kinds of rows are the same.
+    """
+    if name in PER_ATOM:
+        return True
+    return torch.is_tensor(value) and value.shape[:1] == (atoms,) and atoms != structures
 
 
 class Structure(Data):
@@ -30,8 +55,9 @@ class Structure(Data):
     | `edge_reverse` | (E,) | int64, position of the edge i → j of each edge j → i |
     | `edge_cutoff` | (1,) | float64, Å; the cutoff that the edges were built for |
 
-    Further scalars of a structure have shape (1,). The attributes in `PER_ATOM` have a row for
-    each atom, those in `PER_EDGE` an entry for each edge, all others one for the structure.
+    Further labels have shape (1, …) with a value of the structure, or (N, …) with one of each
+    atom, and further scalars shape (1,). The attributes in `PER_ATOM` have a row for each atom,
+    those in `PER_EDGE` an entry for each edge.
     """
 
     def __inc__(self, key, value, *args, **kwargs):

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from schnetgeo.data.labels import LABELS
 from schnetgeo.data.overlaps import MIN_DISTANCE, check_overlaps
 from schnetgeo.data.shapes import check_sizes, check_type, check_z
-from schnetgeo.data.structure import MASKS, MAX_Z
+from schnetgeo.data.structure import MAX_Z, is_per_atom, labels_in, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import atom_offsets, batch_index, locate_atom
 
@@ -49,7 +50,8 @@ def check_geometry(data: Data, where: str = "data") -> None:
 
 def check_labels(data: Data, where: str = "data") -> None:
     """Raise `InputError` unless the labels are finite where no mask says that they are absent."""
-    for field in MASKS:
+    masked = [field for field in labels_in(data.keys()) if mask_name(field) in data]
+    for field in {*LABELS, *masked}:
         _check_finite(data, atom_offsets(data), where, field)
 
 
@@ -104,7 +106,7 @@ def _check_finite(data: Data, ptr: Tensor, where: str, field: str) -> None:
         return
     first = [int(i) for i in (~torch.isfinite(values)).nonzero()[0]]
     value = float(values[tuple(first)])
-    per_atom = field in ("pos", "forces")
+    per_atom = is_per_atom(field, values, int(ptr[-1]), len(ptr) - 1)
     structure, entry = locate_atom(first[0], ptr) if per_atom else (first[0], None)
     index = first[1:] if entry is None else [entry, *first[1:]]
     name = f"{field}{index}" if index else field
@@ -116,10 +118,10 @@ def _check_finite(data: Data, ptr: Tensor, where: str, field: str) -> None:
 
 def _without_absent(data: Data, values: Tensor, field: str) -> Tensor:
     """The values, with zeros for structures that lack the label by its mask."""
-    mask = data.get(MASKS.get(field, ""))
+    mask = data.get(mask_name(field))
     if mask is None:
         return values
-    rows = mask[batch_index(data)] if field == "forces" else mask
+    rows = mask[batch_index(data)] if len(values) > len(mask) else mask
     return values.masked_fill(~rows.reshape(-1, *[1] * (values.dim() - 1)), 0.0)
 
 

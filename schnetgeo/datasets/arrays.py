@@ -9,7 +9,7 @@ from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import UNIT_NAMES
-from schnetgeo.data.structure import GRAPH, MASKS, PER_ATOM, Structure
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, is_per_atom, labels_in, mask_name
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
 from schnetgeo.datasets.label_names import label_in, only_name_in
 from schnetgeo.errors import InputError
@@ -192,14 +192,15 @@ def mask_nan_labels(data: Structure, sizes: np.ndarray) -> dict[str, int]:
         sizes: atoms of each.
     """
     lacking, owner = {}, np.repeat(np.arange(len(sizes)), sizes)
-    for label, mask in MASKS.items():
-        if label not in data or not bool(data[label].isnan().any()):
+    for label in labels_in(data.keys()):
+        if not torch.is_tensor(data.get(label)) or not bool(data[label].isnan().any()):
             continue
         rows = data[label].isnan().reshape(len(data[label]), -1).any(1)
+        of_atoms = is_per_atom(label, data[label], len(owner), len(sizes))
         absent = torch.zeros(len(sizes), dtype=torch.bool)
-        absent[owner[rows] if label in PER_ATOM else rows] = True
-        data[label][absent[owner] if label in PER_ATOM else absent] = torch.nan
-        data[mask], lacking[label] = ~absent, int(absent.sum())
+        absent[owner[rows] if of_atoms else rows] = True
+        data[label][absent[owner] if of_atoms else absent] = torch.nan
+        data[mask_name(label)], lacking[label] = ~absent, int(absent.sum())
     return lacking
 
 

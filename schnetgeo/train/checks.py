@@ -8,7 +8,7 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
-from schnetgeo.data.structure import MASKS, Structure
+from schnetgeo.data.structure import Structure, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
@@ -139,12 +139,12 @@ def check_label(part: StructureDataset, label: str) -> int:
             index = next(k for k, data in enumerate(block, first) if _is_wrong(data, label))
             raise InputError(
                 f"{part.name}, structure {index}: its {label} is not finite; correct it, or set "
-                f"{MASKS[label]} to False where there is none"
+                f"{mask_name(label)} to False where there is none"
             )
         count, first = count + len(values), first + len(block)
     return count
 
 
 def _is_wrong(data: Structure, label: str) -> bool:
-    mask = data.get(MASKS[label])
+    mask = data.get(mask_name(label))
     return (mask is None or bool(mask)) and not bool(data[label].isfinite().all())
