@@ -4,6 +4,7 @@ import importlib
 
 from schnetgeo._version import __version__
 from schnetgeo.data import from_ase, neighbor_list, to_ase
+from schnetgeo.data.further_labels import Label
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, BesselBasis, CFConv, PaiNN, RadialConv, SchNet
 from schnetgeo.potential import Potential, Prediction, load
@@ -26,6 +27,7 @@ __all__ = [
     "BesselBasis",
     "CFConv",
     "InputError",
+    "Label",
     "PaiNN",
     "Potential",
     "Prediction",

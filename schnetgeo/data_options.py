@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
+from schnetgeo.data.dataset_labels import with_labels
 from schnetgeo.data.file_units import check_effect
-from schnetgeo.data.labels import Keys
+from schnetgeo.data.further_labels import label_readers
+from schnetgeo.data.labels import KINDS, Keys
 from schnetgeo.data.make_split import make_split
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
@@ -25,7 +27,7 @@ from schnetgeo.train.checks import check_target
 ROOT = "data"
 UNITS = (
     "format", "energy_key", "forces_key", "stress_key", "virial_key",
-    "energy_unit", "force_unit", "stress_unit", "length_unit", "drop",
+    "energy_unit", "force_unit", "stress_unit", "length_unit", "labels", "drop",
 )  # fmt: skip
 CHOICES = ("molecule", "target", "fold", "root")
 # by data set, options and what its class calls them
@@ -55,13 +57,18 @@ def add_units(parser: Parser) -> None:
     parser.add_argument("--force_unit", type=str | None, help="such as eV/Angstrom")
     parser.add_argument("--stress_unit", type=str | None, help="such as eV/Angstrom^3, GPa")
     parser.add_argument("--length_unit", type=str | None, help="Angstrom, Bohr or nm")
+    parser.add_argument(
+        "--labels", type=str, nargs="+", default=[],
+        help="further labels as target, target=name, target:unit or target=name:unit, such as "
+        "dipole=mu:Debye",
+    )  # fmt: skip
     parser.add_argument("--drop", type=str, nargs="+", default=[], help="fields to leave out")
 
 
 def read_files(files: list[str], options: Namespace) -> StructureDataset:
     """The structures of a store or of several files, with the keys and units that were given."""
     if len(files) == 1 and Path(files[0]).is_dir():
-        return _store(files[0], options)
+        return with_labels(_store(files[0], options), label_readers(options.labels))
     return AtomsFile(files, **_names(options))
 
 
@@ -94,7 +101,8 @@ def read_blocks(
     (keys, units), used = _keys_and_units(options), set()
     for file in files:
         if Path(file).is_dir():
-            yield from _store(file, options).iter_chunks()
+            for part in _store(file, options).iter_chunks():
+                yield with_labels(part, keys.further)
         else:
             yield from iter_structures(
                 file, options.format, keys, units, options.drop, remarks, used
@@ -103,7 +111,7 @@ def read_blocks(
 
 
 def _store(path: str, options: Namespace) -> OnDiskDataset:
-    options_in_use = [name for name in UNITS if options[name]]
+    options_in_use = [name for name in UNITS if options[name] and name != "labels"]
     if options_in_use:
         option = "--" + options_in_use[0].replace("_", "-")
         raise InputError(f"{path}: a store is in eV and Å as it is; leave {option} away")
@@ -116,7 +124,7 @@ def _names(options: Namespace) -> dict:
 
 def _keys_and_units(options: Namespace) -> tuple[Keys, Units]:
     return (
-        Keys(*(options[f"{name}_key"] for name in Keys._fields)),
+        Keys(*(options[f"{name}_key"] for name in KINDS), label_readers(options.labels)),
         Units(*(options[f"{name}_unit"] for name in Units._fields)),
     )
 

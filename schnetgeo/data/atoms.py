@@ -1,5 +1,6 @@
 """ASE atoms to structures and back, without loss."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from schnetgeo.data.atoms_fields import ARRAYS, RESULTS, add_arrays, add_results, add_scalars
-from schnetgeo.data.labels import Entries, Keys, check_keys, take_labels
+from schnetgeo.data.further_labels import Label, label_readers
+from schnetgeo.data.labels import Entries, Keys, check_keys, take_further_labels, take_labels
 from schnetgeo.data.structure import GRAPH, Structure, labels_in, mask_name
 from schnetgeo.data.validate import validate
 from schnetgeo.errors import InputError
@@ -34,6 +36,7 @@ def from_ase(
     forces_key: str | None = None,
     stress_key: str | None = None,
     virial_key: str | None = None,
+    labels: Sequence[Label | str] = (),
 ) -> Structure:
     """One structure from ASE atoms, in eV and Å as everywhere in ASE.
 
@@ -51,11 +54,13 @@ def from_ase(
         forces_key: likewise; a minus before the name takes the negative, as in "-gradient".
         stress_key: likewise, of (1/V) ∂E/∂strain: nine numbers, or six as xx yy zz yz xz xy.
         virial_key: likewise, of the virial −V · stress, which becomes the stress.
+        labels: further labels, such as "dipole" or Label("gap", "HOMO-LUMO", "Hartree"); without a
+            key they have the names of ASE's results, and without a unit ASE's.
 
     Raises:
         InputError: for labels that would be lost, and for what makes the structure invalid.
     """
-    keys = Keys(energy_key, forces_key, stress_key, virial_key)
+    keys = Keys(energy_key, forces_key, stress_key, virial_key, label_readers(labels))
     reading = read_atoms(atoms, drop, keys)
     check_keys(keys, reading.structure.keys(), reading.names)
     validate(reading.structure, where="atoms")
@@ -77,13 +82,14 @@ def read_atoms(atoms: Atoms, drop: tuple[str, ...] = (), keys: Keys = Keys()) ->
     entries = Entries(results, info, arrays)
     names = entries.names
     labels = take_labels(atoms, entries, keys)
+    further = take_further_labels(entries, len(atoms), keys.further, labels.left_out)
     if atoms.constraints and "constraints" not in drop:
         raise InputError(
             f"the constraint {type(atoms.constraints[0]).__name__} cannot be kept; forces here are "
             "those without constraints: pass drop=('constraints',) to go on without it"
         )
     data, left_out = geometry(atoms), labels.left_out
-    for name, value in labels.values.items():
+    for name, value in (labels.values | further).items():
         data[name] = torch.from_numpy(value)
     add_results(data, entries.results, left_out)
     add_arrays(data, entries.arrays, left_out)

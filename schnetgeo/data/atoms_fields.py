@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from schnetgeo.data.labels import LABELS, suggestion
+from schnetgeo.data.labels import suggestion
 from schnetgeo.data.names import check_name
-from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, mask_name
+from schnetgeo.data.structure import GRAPH, LABELS, PER_ATOM, Structure, mask_name
 from schnetgeo.errors import InputError
 
 ARRAYS = PER_ATOM[4:]  # those that ASE keeps under the same name

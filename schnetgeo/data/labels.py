@@ -8,9 +8,14 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from schnetgeo.data.further_labels import LabelReader, check_labels_exist
+from schnetgeo.data.structure import mask_name
 from schnetgeo.errors import InputError
 
-LABELS = ("energy", "forces", "stress")
+_ASE_UNITS = {"dipole": "e*Angstrom", "charges": "e", "initial_charges": "e", "energies": "eV",
+              "free_energy": "eV", "magmom": "mu_B", "magmoms": "mu_B"}  # fmt: skip
+_RESULTS_PER_ATOM = ("charges", "magmoms", "energies")
+KINDS = ("energy", "forces", "stress", "virial")
 _LIKE = {
     "energy": re.compile(r"energy|(^|_)(e|etot|e_tot|toten|u0|hf)$", re.IGNORECASE),
     "forces": re.compile(r"force|gradient|(^|_)(f|grad|frc)$", re.IGNORECASE),
@@ -26,12 +31,14 @@ class Keys(NamedTuple):
         forces: of the forces; "-gradient" where the file has their negative.
         stress: of the stress (1/V) ∂E/∂strain, ASE's sign; "-stress" where the file has pressures.
         virial: of the virial W = −V · stress; "-virial" where it has the other sign.
+        further: labels of further targets.
     """
 
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
     virial: str | None = None
+    further: tuple[LabelReader, ...] = ()
 
 
 class Entries(NamedTuple):
@@ -89,6 +96,40 @@ def take_labels(atoms: Atoms, entries: Entries, keys: Keys) -> Labels:
     return Labels(labels, True, [])
 
 
+def take_further_labels(
+    entries: Entries, size: int, readers: Iterable[LabelReader], left_out: list[str]
+) -> dict[str, np.ndarray]:
+    """Remove labels of further targets, and what else is called as they are, from the entries.
+
+    Args:
+        entries: of the atoms.
+        size: number of atoms.
+        readers: of the labels.
+        left_out: is told what is called as a label and is none.
+
+    Returns:
+        The values, and masks that say that they are there; nothing for those that are missing.
+
+    Raises:
+        InputError: for a label that is no number, has another shape, or has no unit.
+    """
+    values = {}
+    for reader in readers:
+        name, key = reader.label.name, reader.key
+        per = "atom" if key in entries.arrays or key in _RESULTS_PER_ATOM else "structure"
+        per = reader.known_per or per
+        units = [entries.info.pop(word, None) for word in reader.unit_names]
+        value = entries.pop(key)
+        if entries.pop(name) is not None:
+            left_out.append(f"{name!r}, in the place of which {key!r} is read")
+        if value is not None:
+            stated = next((unit for unit in units if isinstance(unit, str)), None)
+            rows = size if per == "atom" else 1
+            values[name] = reader.read(value, rows, per, stated, _ASE_UNITS.get(key))
+            values[mask_name(name)] = np.ones(1, bool)
+    return values
+
+
 def stress_matrices(values: np.ndarray, count: int, key: str) -> np.ndarray:
     """Matrices (B, 3, 3) of nine numbers each, or of six in the order xx yy zz yz xz xy.
 
@@ -125,7 +166,9 @@ def stress_from_virial(
 def check_keys(keys: Keys, present: Iterable[str], names: Iterable[str]) -> None:
     """Raise `InputError` where a label that the user names is nowhere; list what there is."""
     names = set(names)
-    for kind, key in zip(Keys._fields, keys, strict=True):
+    check_labels_exist("", keys.further, present, names)
+    for kind in KINDS:
+        key = getattr(keys, kind)
         label = "stress" if kind == "virial" else kind
         missing = key is not None and label not in present
         if missing and kind == "virial" and key.removeprefix("-") in names:

@@ -18,6 +18,7 @@ from schnetgeo.data.packed_edges import edges_per_structure
 from schnetgeo.data.structure import GRAPH, PER_EDGE, Structure, is_per_atom, mask_name
 from schnetgeo.data.validate import check_geometry, check_labels, validate
 from schnetgeo.errors import InputError
+from schnetgeo.targets import Target
 
 _BLOCK = 4096  # structures worked on at once
 _FINGERPRINTED = ("z", "pos", "energy", "forces", "cell", "pbc", "stress")
@@ -38,6 +39,10 @@ class StructureDataset(Dataset):
         sizes: atoms of each structure.
         name: what error messages call the origin, such as the name of a file.
         validated: the structures come out of data sets, and need not be looked at again.
+
+    Attributes:
+        labels: targets beside energy, forces and stress whose values are among the attributes, in
+            the unit of the target.
 
     Raises:
         InputError: names the first structure that breaks a rule of `validate`, or a field that
@@ -63,6 +68,7 @@ class StructureDataset(Dataset):
             self.packed.z = packed.z.long()
         self.packed.ptr = ptr_from_sizes(sizes)
         self.name = name
+        self.labels: tuple[Target, ...] = ()
         self._edge_ptr = None
         if not validated:
             self._validate()

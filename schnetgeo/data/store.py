@@ -16,6 +16,7 @@ from schnetgeo.data.column_writer import (
     create_columns,
 )
 from schnetgeo.data.columns import HEADER, check_content, content_size, map_columns, read_header
+from schnetgeo.data.further_labels import stored_labels
 from schnetgeo.data.graph import edge_cutoff
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.packed_edges import edges_per_structure
@@ -55,6 +56,8 @@ class OnDiskDataset(StructureDataset):
         self.notes = header.get("notes", {})
         self.packed = _mapped(self.path, header, aliases=aliases)
         self._edge_ptr = None
+        units = self.notes.get("units", {})
+        self.labels = tuple(stored_labels(self.packed, units if isinstance(units, dict) else {}))
         if content_size(header) <= _LARGE:
             check_content(path, header)
             check_elements(self.packed, MAX_Z, self.name)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def write_on_disk(
         if append
         else create_columns(path, {"notes": notes}, wait) as arrays
     ):
-        blocks = (block for part in parts for block in part.iter_chunks())
+        blocks = _blocks(parts, notes)
         if append:
             _add_to(OnDiskDataset(path), arrays, blocks, log)
         else:
@@ -68,12 +68,27 @@ def write_on_disk(
     return store
 
 
+def _blocks(parts: Iterable[StructureDataset], notes: dict) -> Iterator[StructureDataset]:
+    """All blocks of all parts; the units of their labels are added to the notes."""
+    units = notes.setdefault("units", {})
+    for part in parts:
+        units |= {target.name: target.unit for target in part.labels}
+        yield from part.iter_chunks()
+
+
 def _add_to(
     store: OnDiskDataset, arrays: ColumnWriter, blocks: Iterable[StructureDataset], remarks: Remarks
 ) -> None:
     """Add blocks that have the fields and types of a store, or fewer."""
     fields = store[:0].materialize()[0]
+    units = {target.name: target.unit for target in store.labels}
     for block in blocks:
+        for target in block.labels:
+            if units.get(target.name, target.unit) != target.unit:
+                raise InputError(
+                    f"{block.name}: {target.name} is in {target.unit}, but {store.name} has it in "
+                    f"{units[target.name]}; define the target with that unit"
+                )
         structures, sizes = block.materialize()
         if _types(structures) != _types(fields):
             per_atom = _per_atom(store) | _per_atom(block)

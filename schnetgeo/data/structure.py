@@ -11,6 +11,7 @@ PER_ATOM = (
     "z", "pos", "forces", "charges", "tags", "momenta", "masses", "initial_charges",
     "initial_magmoms",
 )  # fmt: skip
+LABELS = ("energy", "forces", "stress")  # beside which there may be others
 PER_EDGE = ("edge_index", "edge_shift", "edge_reverse")
 GRAPH = (*PER_EDGE, "edge_cutoff")
 MAX_Z = 119  # atomic numbers are below

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.labels import LABELS
 from schnetgeo.data.overlaps import MIN_DISTANCE, check_overlaps
 from schnetgeo.data.shapes import check_sizes, check_type, check_z
-from schnetgeo.data.structure import MAX_Z, is_per_atom, labels_in, mask_name
+from schnetgeo.data.structure import LABELS, MAX_Z, is_per_atom, labels_in, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import atom_offsets, batch_index, locate_atom
 

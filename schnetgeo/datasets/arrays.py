@@ -1,15 +1,19 @@
 """Structures from named arrays, whatever file these came from."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from schnetgeo.data.file_units import FileUnits
+from schnetgeo.data.further_labels import LABEL_SHAPES, LabelReader
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import UNIT_NAMES
-from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, is_per_atom, labels_in, mask_name
+from schnetgeo.data.structure import GRAPH, PER_ATOM, Structure, is_per_atom, mask_name
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, layout_of, name_in
 from schnetgeo.datasets.label_names import label_in, only_name_in
 from schnetgeo.errors import InputError
@@ -28,13 +32,21 @@ class ArrayReader:
         where: name of the file, for messages.
         arrays: by name.
         units: of the file.
+        label_units: that it states of arrays with further labels.
 
     Raises:
         InputError: names the file, the array and what is wrong with it.
     """
 
-    def __init__(self, where: str, arrays: dict[str, np.ndarray], units: FileUnits):
+    def __init__(
+        self,
+        where: str,
+        arrays: dict[str, np.ndarray],
+        units: FileUnits,
+        label_units: Mapping[str, str | None],
+    ):
         self.where, self.arrays, self.units = where, arrays, units
+        self.label_units = label_units
         self.layout = layout_of(where, arrays)
         self.count = len(self.layout.sizes)
         self.left_out: list[str] = []
@@ -54,7 +66,7 @@ class ArrayReader:
         scale = self.units.length_factor(lambda: self.pack(data.clone()))
         for name in ("pos", "cell") if "cell" in data else ("pos",):
             data[name] = data[name] * scale
-        used |= self._add_labels(data, names)
+        used |= self._add_labels(data, names) | self._add_further_labels(data, names.further)
         for name in arrays:
             if name not in used and name.lower() not in UNIT_NAMES:
                 self._add_other(data, name)
@@ -121,6 +133,41 @@ class ArrayReader:
             data.stress = stress.sign * self._matrices(stress.name) * self.units.factor("stress")
         return {label.name for label in (energy, forces, stress, virial) if label}
 
+    def _add_further_labels(self, data: Structure, readers: Sequence[LabelReader]) -> set[str]:
+        used = set()
+        for reader in readers:
+            used |= {reader.key, reader.label.name}
+            if reader.key not in self.arrays:
+                continue
+            values, per = self.arrays[reader.key], self._per(reader)
+            rows = self.layout.per_atom(values) if per == "atom" else values
+            number = len(data.z) if per == "atom" else self.count
+            stated = self.label_units.get(reader.key)
+            try:
+                label = reader.read(values if rows is None else rows, number, per, stated)
+            except InputError as error:
+                raise InputError(f"{self.where}: {error}") from None
+            data[reader.label.name] = torch.from_numpy(label)
+            if mask_name(reader.label.name) not in self.arrays:
+                data[mask_name(reader.label.name)] = torch.ones(self.count, dtype=torch.bool)
+        return used
+
+    def _per(self, reader: LabelReader) -> Literal["structure", "atom"]:
+        """What has a value of a label each: as its target says, or as the shape of the array."""
+        if reader.known_per is not None:
+            return reader.known_per
+        values = self.arrays[reader.key]
+        rows = self.layout.per_atom(values)
+        of_atoms = rows is not None and rows.shape[1:] in LABEL_SHAPES
+        of_structures = values.shape[:1] == (self.count,) and values.shape[1:] in LABEL_SHAPES
+        if of_atoms and of_structures:
+            raise InputError(
+                f"{self.where}: {reader.title} of shape {values.shape} may have a value for each "
+                f"atom or each structure; say which as {reader.label.name}/atom or "
+                f"{reader.label.name}/structure"
+            )
+        return "atom" if of_atoms else "structure"
+
     def _matrices(self, name: str) -> Tensor:
         shapes = [(self.count, *tail) for tail in ((3, 3), (9,), (6,))]
         values = self._rows(name, *shapes)
@@ -184,16 +231,17 @@ class ArrayReader:
             )
 
 
-def mask_nan_labels(data: Structure, sizes: np.ndarray) -> dict[str, int]:
+def mask_nan_labels(data: Structure, sizes: np.ndarray, labels: Iterable[str]) -> dict[str, int]:
     """Set masks where labels are nan; returns how many structures lack each label.
 
     Args:
         data: structures in a row.
         sizes: atoms of each.
+        labels: names of the labels.
     """
     lacking, owner = {}, np.repeat(np.arange(len(sizes)), sizes)
-    for label in labels_in(data.keys()):
-        if not torch.is_tensor(data.get(label)) or not bool(data[label].isnan().any()):
+    for label in labels:
+        if label not in data or not bool(data[label].isnan().any()):
             continue
         rows = data[label].isnan().reshape(len(data[label]), -1).any(1)
         of_atoms = is_per_atom(label, data[label], len(owner), len(sizes))

@@ -12,11 +12,11 @@ from ase.io.formats import UnknownFileTypeError
 
 from schnetgeo.data.atoms import Reading, read_atoms
 from schnetgeo.data.file_units import FileUnits
-from schnetgeo.data.labels import LABELS, Keys, check_keys, suggestion
+from schnetgeo.data.labels import Keys, check_keys, suggestion
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import ASE, UNIT_NAMES, Units, stated_in
-from schnetgeo.data.structure import Structure
+from schnetgeo.data.structure import LABELS, Structure
 from schnetgeo.data.validate import validate
 from schnetgeo.datasets.extxyz import read_extxyz
 from schnetgeo.errors import InputError
@@ -203,7 +203,10 @@ def _rows(path: Path, format: str, keys: Keys, drop: tuple[str, ...]) -> Iterato
                     f"the row does not state; name it as in {name}_key={name!r}, or pass "
                     f"drop=({name!r},)"
                 )
-        for name, value in {**row.key_value_pairs, **row.data}.items():
+        values = {**row.key_value_pairs, **row.data}
+        for label in keys.further:
+            label.per(_shape(values.get(label.key)), len(atoms))  # which a row does not say
+        for name, value in values.items():
             if not isinstance(value, str) and np.size(value) == 1:
                 atoms.info[name] = np.reshape(value, ()).item()
             elif name not in atoms.arrays and _is_per_atom(value, len(atoms)):
@@ -214,7 +217,11 @@ def _rows(path: Path, format: str, keys: Keys, drop: tuple[str, ...]) -> Iterato
 
 
 def _is_per_atom(value, size: int) -> bool:
+    return not isinstance(value, str) and _shape(value)[:1] == (size,)
+
+
+def _shape(value) -> tuple[int, ...]:
     try:
-        return not isinstance(value, str) and np.shape(value)[:1] == (size,)
+        return np.shape(value)
     except ValueError:  # lists of different lengths
-        return False
+        return ()

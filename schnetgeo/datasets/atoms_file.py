@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from schnetgeo.data.file_units import check_effect
+from schnetgeo.data.further_labels import Label, label_readers, targets_of
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.merge import Remarks, merged
 from schnetgeo.data.packed import StructureDataset
@@ -48,6 +49,10 @@ class AtomsFile(StructureDataset):
         force_unit: likewise, such as "kcal/mol/Angstrom".
         stress_unit: likewise, such as "GPa".
         length_unit: unit of positions and cells.
+        labels: further labels by target, such as "dipole", "charges=hirshfeld:e" or
+            Label("gap", "HOMO-LUMO", "Hartree"): values of the structures or of their atoms that
+            become attributes in the unit of the target, with a mask such as `dipole_mask` (B,)
+            where some structures lack them.
         drop: entries to leave out: of ASE's info, arrays or results, "results", "constraints".
 
     Raises:
@@ -68,10 +73,12 @@ class AtomsFile(StructureDataset):
         force_unit: str | None = None,
         stress_unit: str | None = None,
         length_unit: str | None = None,
+        labels: Sequence[Label | str] = (),
         drop: Sequence[str] = (),
     ):
         paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        keys = Keys(energy_key, forces_key, stress_key, virial_key)
+        further = label_readers(labels)
+        keys = Keys(energy_key, forces_key, stress_key, virial_key, further)
         units = Units(energy_unit, force_unit, stress_unit, length_unit)
         remarks, used, parts = Remarks(), set(), []
         self.counts = []  # structures of each file
@@ -84,6 +91,7 @@ class AtomsFile(StructureDataset):
         check_effect(where, units, used)
         structures, sizes = concatenate(parts, remarks)
         super().__init__(structures, sizes, where, validated=True)
+        self.labels = targets_of(further)
         remarks.say(where, len(sizes))
 
 
@@ -123,6 +131,7 @@ def iter_structures(
         parts = read_ase(path, kind, keys, units, drop, log, applied)
     for part in parts:
         count += len(part)
+        part.labels = targets_of(keys.further)
         yield part
     if used is None:
         check_effect(path.name, units, applied)

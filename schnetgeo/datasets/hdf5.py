@@ -2,17 +2,18 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
 import numpy as np
 
 from schnetgeo.data.file_units import FileUnits, check_effect
-from schnetgeo.data.labels import Keys
+from schnetgeo.data.further_labels import LabelReader, check_labels_exist
+from schnetgeo.data.labels import KINDS, Keys
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import NONE, Units, stated_in
-from schnetgeo.data.structure import PER_ATOM
+from schnetgeo.data.structure import LABELS, PER_ATOM
 from schnetgeo.datasets.array_layout import COUNTS, NUMBERS, POSITIONS, name_in
 from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES, ArrayReader, mask_nan_labels
 from schnetgeo.datasets.hdf5_sets import complete_keys, published_set
@@ -72,6 +73,7 @@ def read_hdf5(
             f"{path}: no group of this HDF5 file holds both atomic numbers ({', '.join(NUMBERS)}) "
             f"and positions ({', '.join(POSITIONS)}); convert it to .npz or extxyz"
         )
+    check_labels_exist(name, keys.further, reader.fields, reader.names)
     if used is None:
         check_effect(name, units, reader.used)
     else:
@@ -116,6 +118,8 @@ class _GroupReader:
         self.keys, self.units, self.drop, self.remarks = keys, units, drop, remarks
         self.count = 0  # structures
         self.used: set[str] = set()
+        self.fields: set[str] = set()
+        self.names: set[str] = set()
         self.reviewed: set[tuple[Units, frozenset[str]]] = set()
 
     def read(self, group) -> StructureDataset | None:
@@ -129,9 +133,13 @@ class _GroupReader:
         arrays = _arrays(self.values, where, items, keys, left_out)
         stated = _stated(where, group, items, _label_arrays(where, arrays, keys))
         units = FileUnits(where, stated, self.units, known.convention if known else NONE)
-        reader = ArrayReader(where, arrays, units)
+        reader = ArrayReader(where, arrays, units, _label_units(items, keys.further))
         structures = reader.structures(keys)
-        self.remarks.lacking.update(mask_nan_labels(structures, reader.layout.sizes))
+        labels = (*LABELS, *(label.label.name for label in keys.further))
+        lacking = mask_nan_labels(structures, reader.layout.sizes, labels)
+        self.remarks.lacking.update(lacking)
+        self.fields.update(structures.keys())
+        self.names.update(items)
         dataset = reader.pack(structures)
         left_out.update(dict.fromkeys(reader.left_out, len(dataset)))
         self._review(units, dataset)
@@ -173,8 +181,13 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     """Geometry, labels, and numbers and texts of structures; a single structure as one of many."""
     wanted = {*NUMBERS, *POSITIONS, *COUNTS, *CELLS, *ENERGIES, *FORCES, "pbc", "stress"}
-    wanted |= {key.removeprefix("-") for key in names if key}
-    of_atoms = {*POSITIONS, *FORCES, (names.forces or "").removeprefix("-")}
+    wanted |= {getattr(names, kind).removeprefix("-") for kind in KINDS if getattr(names, kind)}
+    wanted |= {label.key for label in names.further}
+    # axes of the arrays of a single structure that may lack one for the structures
+    axes = dict.fromkeys((*POSITIONS, *FORCES, (names.forces or "").removeprefix("-")), 2)
+    for label in names.further:
+        if label.known_per == "atom":
+            axes[label.key] = 1 + len(label.target.shape if label.target else ())
     count = _count(items)
     single = count == 1 and items[name_in(items, POSITIONS)].ndim == 2
     arrays = {}
@@ -184,7 +197,7 @@ def _arrays(
             left_out[key] += count
             continue
         values = reader.read(place, key, item)
-        lacks_axis = values.ndim == 2 if key in of_atoms else values.shape[:1] != (1,)
+        lacks_axis = values.ndim == axes[key] if key in axes else values.shape[:1] != (1,)
         if key not in NUMBERS and single and lacks_axis:
             values = values[None]
         elif key not in wanted and values.shape in ((), (1,)):
@@ -213,6 +226,12 @@ def _stated(place: str, group, items: dict, labels: dict[str, str]) -> Units:
         if unit:
             stated = stated._replace(**{kind: unit})
     return stated
+
+
+def _label_units(items: dict, labels: Iterable[LabelReader]) -> dict[str, str | None]:
+    """Units of further labels, in the attributes of their arrays."""
+    texts = {label.key: _texts(items[label.key].attrs) for label in labels if label.key in items}
+    return {key: text.get("units") or text.get("unit") for key, text in texts.items()}
 
 
 def _texts(attributes) -> dict[str, str]:

@@ -1,8 +1,12 @@
 """NumPy archives of structures: fixed composition, ragged, padded, MD17 and revised MD17."""
 
 import os
+from collections.abc import Iterable
+
+import numpy as np
 
 from schnetgeo.data.file_units import FileUnits, check_effect
+from schnetgeo.data.further_labels import LabelReader, check_labels_exist
 from schnetgeo.data.labels import Keys
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import NONE, UNIT_NAMES, Convention, Units, stated_in
@@ -69,8 +73,9 @@ def read_npz(
     shapes = {name: values.shape for name, values in arrays.items()}
     stated = stated_in(where, {name: text_of(values) for name, values in arrays.items()})
     file_units = FileUnits(where, stated, units, convention or _convention(shapes))
-    reader = ArrayReader(where, arrays, file_units)
+    reader = ArrayReader(where, arrays, file_units, _label_units(arrays, keys.further))
     dataset = reader.dataset(keys)
+    check_labels_exist(where, keys.further, dataset.packed.keys(), arrays)
     file_units.review(dataset)
     if used is None:
         check_effect(where, units, file_units.used)
@@ -79,6 +84,17 @@ def read_npz(
     if reader.left_out:
         note(f"{where}: left out {', '.join(reader.left_out)}")
     return dataset
+
+
+def _label_units(
+    arrays: dict[str, np.ndarray], labels: Iterable[LabelReader]
+) -> dict[str, str | None]:
+    """Units of further labels that texts such as `dipole_unit` state."""
+    units = {}
+    for label in labels:
+        texts = [text_of(arrays[name]) for name in label.unit_names if name in arrays]
+        units[label.key] = next(filter(None, texts), None)
+    return units
 
 
 def npz_units(path: str | os.PathLike, convention: Convention) -> FileUnits:

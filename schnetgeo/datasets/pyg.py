@@ -3,16 +3,24 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
 
 from schnetgeo.data.file_units import FileUnits, check_effect
+from schnetgeo.data.further_labels import (
+    Label,
+    LabelReader,
+    check_labels_exist,
+    label_readers,
+    targets_of,
+)
 from schnetgeo.data.names import check_name
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Convention, Units
-from schnetgeo.data.structure import PER_ATOM, Structure
+from schnetgeo.data.structure import PER_ATOM, Structure, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
 
@@ -48,6 +56,7 @@ def from_pyg(
     force_unit: str | None = None,
     length_unit: str | None = None,
     columns: Sequence[str] | None = None,
+    labels: Sequence[Label | str] = (),
 ) -> StructureDataset:
     """A data set object of PyG in eV and Å.
 
@@ -67,6 +76,8 @@ def from_pyg(
         force_unit: likewise.
         length_unit: of positions and cells; `None` is Å.
         columns: names of the columns of `y`, which become attributes in their own unit.
+        labels: further labels by target, such as Label("dipole", "mu_vec", "Debye"), whose values
+            are attributes of the objects or columns of `y`.
 
     Raises:
         InputError: if there are no structures, no positions, or a unit is not known.
@@ -80,17 +91,23 @@ def from_pyg(
         name, user_units=user_units, convention=Convention(name, usual, of_format=True)
     )
     left_out: dict[str, int] = {}
-    structures = []
+    structures, readers, names = [], label_readers(labels), set()
     for index, data in enumerate(dataset):
         where = f"{name}, structure {index}"
         values = _values(data, columns, where)
-        labels = {
+        names |= values.keys()
+        further = _further_labels(values, readers, where)
+        targets = {
             "energy": _energy(values, energy, facts, where),
             "forces": _forces(values, forces, where),
         }
-        used = {energy or facts.energy, forces, *_FORCES, *labels}
-        structures.append(_structure(values, labels, units, used, left_out))
+        used = {energy or facts.energy, forces, *_FORCES, *targets}
+        structure = _structure(values, targets, units, used, left_out)
+        structure.update(further)
+        structures.append(structure)
     packed = StructureDataset.from_list(structures, name)
+    check_labels_exist(name, readers, packed.packed.keys(), names)
+    packed.labels = targets_of(readers)
     units.review(packed)
     check_effect(name, user_units, units.used)
     if left_out:
@@ -142,6 +159,24 @@ def _values(data: Data, columns: Sequence[str], where: str) -> dict:
             )
         values |= {name: y.reshape(-1)[[k]].double() for k, name in enumerate(columns)}
     return values
+
+
+def _further_labels(values: dict, readers: Iterable[LabelReader], where: str) -> dict[str, Tensor]:
+    """Remove further labels from the values; those that are there, with their masks."""
+    labels, atoms = {}, len(values["z"])
+    for reader in readers:
+        value = values.pop(reader.key, None)
+        values.pop(reader.label.name, None)
+        if value is None:
+            continue
+        try:
+            per = reader.per(tuple(np.shape(value)), atoms)
+            label = reader.read(value, atoms if per == "atom" else 1, per)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        labels[reader.label.name] = torch.from_numpy(label)
+        labels[mask_name(reader.label.name)] = torch.ones(1, dtype=torch.bool)
+    return labels
 
 
 def _energy(values: dict, key: str | None, facts: _Facts, where: str) -> Tensor | None:

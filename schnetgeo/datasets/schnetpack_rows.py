@@ -1,6 +1,6 @@
 """Rows of SchNetPack's databases to structures in eV and Å, by the units that they state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import torch
 from schnetgeo import units
 from schnetgeo.data.atoms_fields import add_scalars
 from schnetgeo.data.file_units import FileUnits
+from schnetgeo.data.further_labels import LabelReader, check_labels_exist
 from schnetgeo.data.labels import Keys, stress_from_virial, stress_matrices
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Units
-from schnetgeo.data.structure import PER_ATOM, Structure
+from schnetgeo.data.structure import PER_ATOM, Structure, mask_name
 from schnetgeo.datasets.ase_database import Row
 from schnetgeo.datasets.label_names import Label, label_in
 from schnetgeo.errors import InputError
@@ -60,14 +61,19 @@ def to_dataset(
         if label:
             factors[label.name] = label.sign * _factor(field, stated[label.name], file_units)
     renamed = {label.name: field for field, label in labels.items() if label}
-    per_atom = _per_atom(where, rows, stated, renamed)
+    further = {label.key for label in names.further} | {label.label.name for label in names.further}
+    plain = {name: unit for name, unit in stated.items() if name not in further}
+    per_atom = _per_atom(where, rows, plain, renamed)
     scale = file_units.factor("length")
     structures, remarks = [], Remarks()
     for row in rows:
         data, left_out = _geometry(row, scale), []
-        pairs = {k: v for k, v in row.key_value_pairs.items() if k not in stated}
+        pairs = {
+            k: v for k, v in row.key_value_pairs.items() if k not in stated and k not in further
+        }
         try:
-            for name in stated:
+            _add_further(data, row, names.further, stated)
+            for name in plain:
                 if name not in per_atom:
                     _add(data, row, name, renamed.get(name, name), factors[name])
             add_scalars(data, pairs, left_out, "key_value_pairs")
@@ -77,6 +83,8 @@ def to_dataset(
         structures.append(data)
     dataset = StructureDataset.from_list(structures, where, remarks)
     remarks.say(where, len(dataset))
+    present = {*stated, *(key for row in rows[:1] for key in row.key_value_pairs)}
+    check_labels_exist(where, names.further, dataset.packed.keys(), present)
     file_units.review(dataset)
     used |= file_units.used
     if per_atom:
@@ -137,21 +145,16 @@ def _per_atom(where: str, rows: list[Row], stated: Mapping, renamed: Mapping[str
     for name in stated:
         if renamed.get(name, name) in PER_ATOM or name in renamed:
             continue
-        shapes = [(row, np.shape(row.get(name))) for row in rows]
-        atoms = [row for row, shape in shapes if _has_rows(shape, len(row.numbers))]
-        if len(atoms) == len(rows) and any(len(row.numbers) != 3 for row in rows):
+        possible = [row for row in rows if np.shape(row.get(name))[:1] == (len(row.numbers),)]
+        atoms = [row for row in possible if len(row.numbers) not in (1, 3)]
+        if atoms and len(possible) == len(rows):
             names.add(name)
-        elif any(len(row.numbers) != 3 for row in atoms):
-            row = next(row for row in atoms if len(row.numbers) != 3)
+        elif atoms:
             raise InputError(
-                f"{where}, row {row.id}: {name} has a value for each atom, but not in all rows; "
-                f"correct it, or pass drop=({name!r},) (--drop {name}) to go on without it"
+                f"{where}, row {atoms[0].id}: {name} has a value for each atom, but not in all "
+                f"rows; correct it, or pass drop=({name!r},) (--drop {name}) to go on without it"
             )
     return names
-
-
-def _has_rows(shape: tuple[int, ...], atoms: int) -> bool:
-    return atoms > 1 and shape[:1] == (atoms,) and shape != (3,)
 
 
 def _add(data: Structure, row: Row, name: str, key: str, factor: float) -> None:
@@ -169,6 +172,21 @@ def _add(data: Structure, row: Row, name: str, key: str, factor: float) -> None:
         data.stress = torch.from_numpy(value)
     else:
         data[key] = torch.from_numpy(_shaped(len(row.numbers), name, key, value))
+
+
+def _add_further(
+    data: Structure, row: Row, labels: Iterable[LabelReader], stated: Mapping[str, Any]
+) -> None:
+    for label in labels:
+        value, atoms = row.get(label.key), len(row.numbers)
+        if value is None:
+            continue
+        per = label.per(np.shape(value), atoms)
+        unit = stated.get(label.key)
+        unit = unit if isinstance(unit, str) and unit else None
+        values = label.read(value, atoms if per == "atom" else 1, per, unit)
+        data[label.label.name] = torch.from_numpy(values)
+        data[mask_name(label.label.name)] = torch.ones(1, dtype=torch.bool)
 
 
 def _shaped(atoms: int, name: str, key: str, value: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_dict_to_str
 
 from schnetgeo.data.atoms import to_ase
+from schnetgeo.data.atoms_fields import ARRAYS
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import UNIT_NAMES
@@ -26,6 +27,7 @@ from schnetgeo.datasets.arrays import CELLS, ENERGIES, FORCES
 from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_path, file_lock
+from schnetgeo.targets import Target
 
 # letters first, so that no reader takes it for a number, a list or a key
 _TEXT = re.compile(
@@ -35,6 +37,7 @@ _FLAGS = {"T", "F", "True", "False", "TRUE", "FALSE", "true", "false"}
 _NAMES = {"z": "Z", "pos": "R", "energy": "E", "forces": "F"}  # in .npz
 _UNITS = {"e_unit": "eV", "f_unit": "eV/Angstrom", "r_unit": "Angstrom",
           "stress_unit": "eV/Angstrom^3"}  # fmt: skip
+_DATABASE_ARRAYS = ("numbers", "positions", *ARRAYS)
 _SAME = ("cell", "pbc", "stress")
 _MEANINGS = {*NUMBERS, *POSITIONS, *COUNTS, *ENERGIES, *FORCES, *CELLS}
 
@@ -89,11 +92,19 @@ def _frames(parts: Iterable[StructureDataset]) -> Iterator[Atoms]:
     for part in parts:
         for index, structure in enumerate(part):
             try:
-                yield to_ase(structure)
+                yield _with_units(to_ase(structure), part.labels)
             except InputError as error:
                 raise InputError(
                     f"{part.name}, structure {index}: {error}, or drop it (--drop)"
                 ) from None
+
+
+def _with_units(atoms: Atoms, labels: Iterable[Target]) -> Atoms:
+    """The same atoms with the units of labels that have no unit of ASE, such as `mu_unit`."""
+    for target in labels:
+        if target.name in atoms.info or target.name in atoms.arrays:
+            atoms.info[f"{target.name}_unit"] = target.unit
+    return atoms
 
 
 def _extxyz(path: Path, parts: Iterable[StructureDataset]) -> None:
@@ -144,7 +155,9 @@ def _quoted(text: str) -> str:
 def _database(path: Path, parts: Iterable[StructureDataset]) -> None:
     with ase.db.connect(path, type="db", use_lock_file=False) as database:
         for atoms in _frames(parts):
-            database.write(atoms, data=atoms.info)
+            # ASE has columns for its own arrays alone
+            own = {k: v for k, v in atoms.arrays.items() if k not in _DATABASE_ARRAYS}
+            database.write(atoms, data=atoms.info | own)
 
 
 def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None) -> None:
@@ -152,7 +165,9 @@ def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None)
     structures, sizes = concatenate(parts, log)
     if remarks is None:
         log.say(parts[0].name, len(sizes))
+    labels = {target.name: target for part in parts for target in part.labels}
     arrays = {"N": sizes.numpy().astype(np.int32)} | {k: np.array(v) for k, v in _UNITS.items()}
+    arrays |= {f"{name}_unit": np.array(target.unit) for name, target in labels.items()}
     for key, value in sorted(structures.to_dict().items()):
         if key not in (*_NAMES, *_SAME) and (key in _MEANINGS or key.lower() in UNIT_NAMES):
             raise InputError(

@@ -398,7 +398,7 @@ def test_to_ase_refuses_a_batch():
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(torch.ones(3, 2), r"'odd' of shape \(3, 2\)"), (0.5, "'odd' = 0.5"), ([1], r"'odd' = \[1\]")],
+    [(torch.ones(2, 2), r"'odd' of shape \(2, 2\)"), (0.5, "'odd' = 0.5"), ([1], r"'odd' = \[1\]")],
 )
 def test_to_ase_names_what_has_no_place(value, message):
     data = from_ase(molecule("H2O"))
