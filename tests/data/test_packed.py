@@ -315,12 +315,12 @@ def test_travels_to_other_processes():
     [
         (
             lambda d: d.update({"energy": d["energy"][0]}),
-            r"2: energy must have 1 rows, got shape \(\)",
+            r"2: energy must have 1 rows, one for each structure, got shape \(\)",
         ),
         (lambda d: d.update({"pos": d["pos"][:, :2]}), r"2: pos has shape \(9, 2\), but \("),
         (
             lambda d: d.update({"forces": d["forces"][1:]}),
-            r"2: forces must have 9 rows, got .*\(8, 3\)",
+            r"2: forces must have 9 rows, one for each atom, got .*\(8, 3\)",
         ),
         (lambda d: d.update({"mol_index": 2}), "2: mol_index is a int; give a tensor or text"),
         (lambda d: d["forces"][4].fill_(torch.nan), r"2: forces\[4, 0\] is nan, but must be fin"),
@@ -363,8 +363,8 @@ def test_refuses_what_it_cannot_pack():
     with pytest.raises(InputError, match="structure 0: has 'edge_index' already"):
         StructureDataset.from_list([with_edges(data, CUTOFF) for data in parts])
     for data in parts:
-        data.features = torch.ones(data.z.numel(), 4)
-    with pytest.raises(InputError, match=r"0: features must have 1 rows, got shape \(5, 4\); per"):
+        data.features = torch.ones(data.z.numel() + 1, 4)
+    with pytest.raises(InputError, match="0: features must have 1 rows, one for each structure"):
         StructureDataset.from_list(parts)
 
 

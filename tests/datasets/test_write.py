@@ -115,8 +115,8 @@ def test_refuses(tmp_path):
         write_dataset(tmp_path / "own.cif", [dataset])
     with pytest.raises(InputError, match="own.npz: only to a store can structures be appended"):
         write_dataset(tmp_path / "own.npz", [dataset], append=True)
-    dataset.packed.vector = torch.ones(6, 3)
-    with pytest.raises(InputError, match="own data, structure 0: to_ase has no place for 'vector'"):
+    dataset.packed.odd = [0.5] * 6
+    with pytest.raises(InputError, match="own data, structure 0: to_ase has no place for 'odd'"):
         write_dataset(tmp_path / "own.db", [dataset])
     assert list(tmp_path.iterdir()) == []
     write_dataset(tmp_path / "own.db", [Demo("ethanol")[:1]])
