@@ -23,7 +23,7 @@ class KnotWeights(NamedTuple):
     interval: Int[Tensor, "E"]  # k_e, counted from the first of them
     weights: Float[Tensor, "E 4"]
     derivatives: Float[Tensor, "E 4"]  # ∂w_eq/∂r_e, 1/Å
-    edges: ops.Edges
+    edges: ops.Edges | None  # which compiled code for the CPU has already
     unit: Float[Tensor, "E 3"] | None = None  # from i to j, for convolutions with a direction
 
 
@@ -31,7 +31,7 @@ def knot_weights(
     knots: Knots,
     cutoff_fn: nn.Module,
     distance: Float[Tensor, "E"],
-    edges: ops.Edges,
+    edges: ops.Edges | None,
     unit: Float[Tensor, "E 3"] | None = None,
     coefficients: range | None = None,
 ) -> KnotWeights:

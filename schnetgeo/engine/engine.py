@@ -1,5 +1,7 @@
 """Which implementation computes a potential, and why."""
 
+import contextlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,15 +9,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from schnetgeo.data.graph import sort_edges
 from schnetgeo.engine.cuda.cache import CudaGraphCache
 from schnetgeo.engine.cuda.static_inputs import StaticInputs
-from schnetgeo.engine.edges import KnotWeights, csr_edges, knot_weights, vanishes_beyond
+from schnetgeo.engine.edge_forces import (
+    EdgeGradient,
+    edge_forces,
+    edge_lengths,
+    edge_virial,
+    unit_vectors,
+)
+from schnetgeo.engine.edges import csr_edges, knot_weights, vanishes_beyond
 from schnetgeo.engine.knots import Knots
 from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
 from schnetgeo.engine.lowering.outputs import select
 from schnetgeo.engine.lowering.refusal import REMEDY
 from schnetgeo.engine.lowering.watch import Watch
-from schnetgeo.engine.numba.energy import Atoms, NumbaEnergy, refusal
+from schnetgeo.engine.numba.energy import NumbaEnergy, Request, refusal
+from schnetgeo.engine.numba.executor import Batch
+from schnetgeo.engine.numba.structures import Measured, measured_structures
 from schnetgeo.engine.torch.energy import TorchEnergy
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.model import AtomisticModel
@@ -24,17 +36,13 @@ from schnetgeo.nn.readout import AtomicValues, Readout
 _PRECISE = (torch.float32, torch.float64)  # half precision would lose several times more
 
 
-class EdgeEnergy(NamedTuple):
-    """What a model returns, and gradients of the energy; gradients flow to parameters.
-
-    The two edges of a pair count together: only the sum of their `radial`, and of their `angular`
-    with opposite signs, has a meaning.
-    """
+class Evaluation(NamedTuple):
+    """What a model returns, and derivatives of its energy; gradients flow to parameters."""
 
     results: Tensor | tuple[Tensor, ...]  # what the model returns; the first may be the energy
     values: AtomicValues  # what its `atomic_values` returns, in the same tuples
-    radial: Float[Tensor, "E"]  # ∂E/∂r_e, 0 where there is no energy
-    angular: Float[Tensor, "E 3"] | None  # ∂E/∂u_e, where the model looks at directions
+    forces: Float[Tensor, "N 3"] | None  # of scale · energy
+    virial: Float[Tensor, "B 3 3"] | None  # ∂/∂strain of it
 
 
 class Reading:
@@ -58,76 +66,101 @@ class Reading:
         self._cutoff_fn = model.cutoff_fn
         self._numba: NumbaEnergy | None = None
         self._torch = TorchEnergy(self.program)
-        self.is_directed = self._torch.executor.is_directed
         self.cuda_graphs = CudaGraphCache(self._torch.executor, self.knots, model.cutoff_fn)
 
     def evaluate(
-        self,
-        data: Data,
-        distance: Float[Tensor, "E"],
-        unit: Float[Tensor, "E 3"] | None,
-        gradients: bool,
-    ) -> EdgeEnergy:
-        """What the model returns and edge gradients, by compiled code where it can.
+        self, data: Data, scale: Float[Tensor, ""], forces: bool, stress: bool
+    ) -> Evaluation:
+        """What the model returns, forces and ∂/∂strain of scale · energy.
+
+        Compiled code computes it where it can.
 
         Args:
-            data: structures with sorted edges.
-            distance, unit: lengths of the edges, and directions if the model looks at them.
-            gradients: whether edge gradients are wanted; they are 0 otherwise.
+            data: structures with edges.
+            scale: of the energy.
+            forces, stress: whether forces and ∂/∂strain are wanted.
         """
-        csr, gradients = csr_edges(data), gradients and self.has_energy
-        atom_weights = self._atom_weights(data, distance.dtype)
-        inputs = StaticInputs.of(data.z, atom_weights, csr, distance, unit)
-        graph = self.cuda_graphs.get(inputs, self.parameters, gradients)
-        if graph is not None:
-            return self._edge_energy(data, None, *graph(inputs))
-        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr, unit)
-        basis = self.knots.samples(edges.coefficients, distance)
-        compiled = self._compiled(data, atom_weights, edges)
-        if compiled is not None:
-            arrays = self._numba(compiled, basis, gradients, *self.parameters)
-            return self._edge_energy(data, *arrays)
-        arrays = self._torch(data.z, atom_weights, edges, basis, gradients, *self.parameters)
-        return self._edge_energy(data, None, *arrays)
+        measured = self.measure(data, scale)
+        if measured is None:
+            return self._by_torch(sort_edges(data), scale, forces, stress)
+        edges = knot_weights(self.knots, self._cutoff_fn, torch.from_numpy(measured.distance), None)
+        arrays = edges.interval, edges.weights, edges.derivatives
+        atom_weights = self._atom_weights(data, scale.dtype).numpy()
+        batch = Batch.of(measured, atom_weights, *(array.numpy() for array in arrays))
+        basis = self.knots.samples(edges.coefficients, edges.weights)
+        request = Request(float(scale), forces, stress)
+        energy, force, virial, *arrays = self._numba(batch, basis, request, *self.parameters)
+        results = self._results(data, energy, arrays)
+        return Evaluation(*results, force if forces else None, virial if stress else None)
+
+    def measure(self, data: Data, like: Tensor) -> Measured | None:
+        """Structures as compiled code takes them; `None` where it does not serve.
+
+        Args:
+            data: with edges.
+            like: a tensor of the model's type.
+        """
+        if self.numba_refusal is not None or like.device.type != "cpu":
+            return None
+        if self._numba is None:
+            self._numba = NumbaEnergy(self.program, self.parameters)
+        return measured_structures(data, self._numba.max_z, like.numpy().dtype)
 
     @property
     def has_energy(self) -> bool:
         """Whether the first result may be an energy: a sum or mean of atomic values."""
         return self._energy is not None
 
-    def _edge_energy(
-        self, data: Data, energy: Tensor | None, radial: Tensor, angular: Tensor, *arrays: Tensor
-    ) -> EdgeEnergy:
+    def _by_torch(self, data: Data, scale: Tensor, forces: bool, stress: bool) -> Evaluation:
+        """The same on any device."""
+        vectors, distance = edge_lengths(data, scale.dtype)
+        with _without_autocast(scale.device.type):
+            unit = unit_vectors(vectors, distance) if self._torch.executor.is_directed else None
+            radial, angular, *arrays = self._edge_gradients(data, distance, unit, forces or stress)
+            results = self._results(data, None, arrays)
+            angular = None if unit is None else scale * angular
+            edges = EdgeGradient(scale * radial, angular, vectors, distance, unit)
+            force = edge_forces(edges, data) if forces else None
+            virial = edge_virial(edges, data) if stress else None
+        return Evaluation(*results, force, virial)
+
+    def _edge_gradients(
+        self, data: Data, distance: Tensor, unit: Tensor | None, gradients: bool
+    ) -> tuple[Tensor, ...]:
+        """∂E/∂r_e, ∂E/∂u_e and the results of the atoms, by a CUDA graph if there is one.
+
+        The two edges of a pair count together: only the sum of the first, and of the second with
+        opposite signs, has a meaning.
+        """
+        csr, gradients = csr_edges(data), gradients and self.has_energy
+        atom_weights = self._atom_weights(data, distance.dtype)
+        inputs = StaticInputs.of(data.z, atom_weights, csr, distance, unit)
+        graph = self.cuda_graphs.get(inputs, self.parameters, gradients)
+        if graph is not None:
+            return graph(inputs)
+        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr, unit)
+        basis = self.knots.samples(edges.coefficients, distance)
+        return self._torch(data.z, atom_weights, edges, basis, gradients, *self.parameters)
+
+    def _results(
+        self, data: Data, energy: Tensor | None, arrays: Sequence[Tensor]
+    ) -> tuple[Tensor | tuple[Tensor, ...], AtomicValues]:
+        """What the model and its `atomic_values` return."""
         values = select(self._outputs, arrays)
         results = energy if self._readout is self._energy else None
-        if results is None:
-            results = self._readout.reduce(values, data)
-        return EdgeEnergy(results, values, radial, angular if self.is_directed else None)
+        return self._readout.reduce(values, data) if results is None else results, values
 
     def _atom_weights(self, data: Data, dtype: torch.dtype) -> Tensor:
         if not self.has_energy:
             return torch.zeros_like(data.z, dtype=dtype)
         return self._energy.atom_weights(batch_index(data), num_structures(data)).to(dtype)
 
-    def is_compiled_for(self, data: Data, distance: Float[Tensor, "E"]) -> bool:
-        """Whether compiled code runs a batch on the CPU: threads can share its structures."""
-        edges = knot_weights(self.knots, self._cutoff_fn, distance, csr_edges(data))
-        atom_weights = self._atom_weights(data, distance.dtype)
-        return self._compiled(data, atom_weights, edges) is not None
 
-    def _compiled(self, data: Data, atom_weights: Tensor, edges: KnotWeights) -> tuple | None:
-        """The batch as compiled code takes it; `None` where it does not serve."""
-        on_cpu = atom_weights.device.type == "cpu"
-        if self.numba_refusal is not None or not on_cpu:
-            return None
-        ptr = data.get("ptr")
-        if ptr is None:
-            if num_structures(data) != 1:
-                return None
-            ptr = torch.tensor([0, data.z.numel()])
-        if self._numba is None:
-            self._numba = NumbaEnergy(self.program, self.parameters)
-        return self._numba.prepare(Atoms(data.z, ptr, atom_weights), edges)
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    available = torch.amp.is_autocast_available(device_type)
+    if available and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 class Engine:

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.graph import sort_edges, with_edges
+from schnetgeo.data.graph import with_edges
 from schnetgeo.engine.engine import Reading
 from schnetgeo.engine.program import ModelProgram, Operation, Program
-from schnetgeo.geometry import distances, edge_vectors
 
 
 class Explanation(NamedTuple):
@@ -48,9 +47,8 @@ def explain(potential: nn.Module, data: Data) -> Explanation:
         return Explanation("torch", reason, reading.program)
     if reading.numba_refusal is not None:
         return Explanation("torch", reading.numba_refusal, reading.program)
-    data = sort_edges(with_edges(data, potential.model.cutoff))
-    vectors = edge_vectors(data).to(potential.scale.dtype)
-    if reading.is_compiled_for(data, distances(vectors)):
+    data = with_edges(data, potential.model.cutoff)
+    if reading.measure(data, potential.scale) is not None:
         return Explanation("numba", "compiled code serves the model and the batch", reading.program)
     reason = "threads could not share the structures, as of one large crystal"
     return Explanation("torch", reason, reading.program)

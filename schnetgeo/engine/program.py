@@ -211,6 +211,12 @@ def has_tangent(program: Program, energy: int | None) -> tuple[bool, ...]:
     return tuple(moved and register in counts for register, moved in enumerate(moves))
 
 
+def is_directed(operations: Iterable[Operation]) -> bool:
+    """Whether a convolution looks at the directions of edges."""
+    convolutions = (o for o in operations if isinstance(o, FilterConv))
+    return any(o.direction is not Direction.NONE for o in convolutions)
+
+
 def live_operations(program: Program, outputs: Iterable[int]) -> tuple[Operation, ...]:
     """The operations that some registers depend on, in order."""
     live = _read_by(program, outputs)

@@ -1,6 +1,5 @@
 """Energy, forces, stress and further targets of any model that maps a batch to them."""
 
-import contextlib
 import copy
 import os
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.coverage import Coverage
-from schnetgeo.data.graph import sort_edges, with_edges
+from schnetgeo.data.graph import with_edges
 from schnetgeo.data.shapes import check_type
 from schnetgeo.data.states import note_states
 from schnetgeo.data.validate import check_geometry, check_input
@@ -22,13 +21,6 @@ from schnetgeo.geometry import apply_strain
 from schnetgeo.nn.model import AtomisticModel, reads_states
 from schnetgeo.potential.arguments import check_model, check_spacing, make_outputs
 from schnetgeo.potential.atomic_references import AtomicReferences
-from schnetgeo.potential.edge_forces import (
-    EdgeGradient,
-    edge_forces,
-    edge_lengths,
-    edge_virial,
-    unit_vectors,
-)
 from schnetgeo.potential.model_file import (
     UNITS,
     check_finite,
@@ -224,22 +216,10 @@ class Potential(nn.Module):
     def _by_engine(
         self, reading: Reading, data: Data, forces: bool, stress: bool, differentiable: bool
     ):
-        """Scaled results, forces and ∂E/∂strain from gradients along edges."""
-        data = sort_edges(data)
-        vectors, distance = edge_lengths(data, self.scale.dtype)
-        kind, exact = self.scale.device.type, contextlib.nullcontext()
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            exact = torch.autocast(kind, enabled=False)
-        with torch.set_grad_enabled(differentiable), exact:
-            unit = unit_vectors(vectors, distance) if reading.is_directed else None
-            evaluated = reading.evaluate(data, distance, unit, forces or stress)
-            results = self._scaled(evaluated.results, data)
-            radial, angular = self.scale * evaluated.radial, evaluated.angular
-            angular = None if angular is None else self.scale * angular
-            edges = EdgeGradient(radial, angular, vectors, distance, unit)
-            force = edge_forces(edges, data) if forces else None
-            virial = edge_virial(edges, data) if stress else None
-        return results, force, virial
+        """Scaled results, forces and ∂E/∂strain by the engine."""
+        with torch.set_grad_enabled(differentiable):
+            evaluated = reading.evaluate(data, self.scale, forces, stress)
+            return self._scaled(evaluated.results, data), evaluated.forces, evaluated.virial
 
     def _by_autograd(self, data: Data, forces: bool, stress: bool, differentiable: bool):
         """Scaled results, forces and ∂E/∂strain of any model."""

@@ -13,7 +13,6 @@ from schnetgeo import Potential, from_ase
 from schnetgeo.data import with_edges
 from schnetgeo.engine.engine import Engine, Reading
 from schnetgeo.engine.lowering.lower import Lowered, Refusal, lower
-from schnetgeo.geometry import distances, edge_vectors
 from schnetgeo.nn import (
     ChargeReadout,
     Heads,
@@ -24,7 +23,6 @@ from schnetgeo.nn import (
     SumReadout,
 )  # fmt: skip
 from schnetgeo.nn.readout import Readout
-from schnetgeo.potential.edge_forces import unit_vectors
 from tests.engine import reference
 from tests.engine.models import F
 
@@ -100,10 +98,8 @@ def test_values_are_those_of_the_program(model):
     torch.testing.assert_close(flat(values), flat(want), rtol=1e-12, atol=1e-13)
 
 
-def evaluate(reading: Reading, data, gradients=True):
-    vectors = edge_vectors(data)
-    distance = distances(vectors)
-    return reading.evaluate(data, distance, unit_vectors(vectors, distance), gradients)
+def evaluate(reading: Reading, data):
+    return reading.evaluate(data, torch.tensor(2.0).double(), reading.has_energy, False)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -127,14 +123,14 @@ def test_values_and_their_gradients_are_those_of_the_model(model, compiled):
     torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sum_of_atomic_values_has_edge_gradients():
+def test_a_sum_of_atomic_values_has_forces():
     data = batch()
     result = evaluate(Engine().read(model_of("energy")), data)
     energy = result.values[0].new_zeros(2).index_add(0, data.batch, result.values[0])
     torch.testing.assert_close(result.results[0], energy)
-    assert result.radial.any()
+    assert result.forces.any()
     for name in ("no energy", "charges", "square"):
-        assert not evaluate(Engine().read(model_of(name)), data).radial.any()
+        assert evaluate(Engine().read(model_of(name)), data).forces is None
 
 
 def test_an_energy_that_is_no_sum_is_for_autograd():

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schnetgeo.data import from_ase, with_edges
-from schnetgeo.engine.numba import blocks, energy
-from schnetgeo.engine.numba.blocks import _BLOCK, partition
+from schnetgeo.engine import engine
+from schnetgeo.engine.numba import blocks
+from schnetgeo.engine.numba.blocks import _BLOCK, partition, useful_threads
 from schnetgeo.errors import InputError
 from schnetgeo.ops import memory, threads
 from tests.engine.potentials import (
@@ -44,19 +45,19 @@ def compiled_batches(monkeypatch):
 
     Memory that it reads before it writes it is not a number here.
     """
-    batches, prepare, empty = [], energy.NumbaEnergy.prepare, memory.empty
+    batches, measure, empty = [], engine.measured_structures, memory.empty
 
     def spoiled(shape, dtype):
         array = empty(shape, dtype)
         array.fill(np.nan if array.dtype.kind == "f" else 0)
         return array
 
-    def watched(self, atoms, edges):
-        batches.append(prepare(self, atoms, edges))
+    def watched(*arguments):
+        batches.append(measure(*arguments))
         return batches[-1]
 
     monkeypatch.setattr(memory, "empty", spoiled)
-    monkeypatch.setattr(energy.NumbaEnergy, "prepare", watched)
+    monkeypatch.setattr(engine, "measured_structures", watched)
     return batches
 
 
@@ -68,7 +69,7 @@ def use_threads(number, monkeypatch):
 def context_of_engine(node):
     """What the engine's function keeps for its backward pass, among the causes of a result."""
     nodes = [node]
-    while not hasattr(node := nodes.pop(), "saved_tensors") or not hasattr(node, "executor"):
+    while not {"tape", "tapes"} & set(dir(node := nodes.pop())):
         nodes += [cause for cause, _ in node.next_functions if cause is not None]
     return node
 
@@ -163,18 +164,16 @@ def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_torch(wrong, compiled_batc
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("sizes", [[1], [3, 3], [0, 5, 0], [9] * 10, [18] * 100, [1, 70, 2, 3] * 9])
-def test_blocks_cover_all_structures_and_share_the_work(sizes, number, monkeypatch):
+def test_blocks_cover_all_structures_and_share_the_work(sizes, number):
     ptr = np.concatenate([[0], np.cumsum(sizes)])
-    monkeypatch.setattr("schnetgeo.engine.numba.blocks._WORK_OF_THREAD", 1)
-    blocks = partition(ptr, np.arange(ptr[-1] + 1) * 5, number)
-    first, tasks = blocks.first, blocks.tasks
+    first, tasks, max_atoms = partition(ptr, np.arange(ptr[-1] + 1) * 5, number)
     assert len(tasks) == number + 1
     assert (tasks[0], tasks[-1]) == (0, len(first) - 1)
     assert (np.diff(tasks) >= 0).all()
     assert (first[0], first[-1]) == (0, len(sizes))
     assert (np.diff(first) > 0).all()
     assert np.diff(ptr[first[tasks]]).max() <= ptr[-1] / number + max(sizes)
-    assert np.diff(ptr[first]).max() == blocks.max_atoms <= _BLOCK + max(sizes)
+    assert np.diff(ptr[first]).max() == max_atoms <= _BLOCK + max(sizes)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -276,6 +275,4 @@ def test_one_large_cluster_and_methanol_agree_with_exact_filters():
 def test_small_batches_have_one_thread():
     """Where others would come too late; the rule does not depend on the run."""
     for count, expected in ((10, 1), (35, 2), (200, 3)):
-        ptr = np.arange(count + 1) * 9
-        shared = partition(ptr, np.arange(ptr[-1] + 1) * 8, 3)
-        assert len(shared.tasks) - 1 == expected
+        assert useful_threads(9 * count, 72 * count, 3) == expected

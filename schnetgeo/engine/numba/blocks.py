@@ -27,12 +27,9 @@ class Blocks(NamedTuple):
     max_atoms: int  # of a block
 
 
-def partition(ptr: np.ndarray, row_pointers: np.ndarray, threads: int) -> Blocks | None:
-    """Blocks of about equal work; `None` where threads cannot share it, as for a large crystal."""
-    work = int(_ATOM * ptr[-1] + row_pointers[-1])
-    useful = min(threads, 1 + work // _WORK_OF_THREAD)
-    first, tasks, max_atoms = _partition(ptr, row_pointers, useful)
-    return Blocks(ptr, first, tasks, max_atoms) if first[0] == 0 else None
+def useful_threads(atoms: int, edges: int, threads: int) -> int:
+    """How many of the threads are worth waking."""
+    return min(threads, 1 + (_ATOM * atoms + edges) // _WORK_OF_THREAD)
 
 
 @serial
@@ -58,8 +55,11 @@ def is_block_diagonal(z, ptr, source, row_pointers, reverse, max_z):
 
 
 @serial
-def _partition(ptr, row_pointers, threads):
-    """`Blocks.first`, −1 first where threads cannot share, `tasks` and `max_atoms`."""
+def partition(ptr, row_pointers, threads):
+    """`Blocks` of about equal work but for `ptr`.
+
+    `first` begins with −1 where threads cannot share it, as of a large crystal.
+    """
     structures = ptr.shape[0] - 1
     first, tasks = np.zeros(structures + threads + 1, np.int64), np.zeros(threads + 1, np.int64)
     total, blocks, b = _work(ptr, row_pointers, structures), 0, 0

@@ -1,33 +1,31 @@
-"""Results of structures and edge gradients on the CPU, with gradients for parameters."""
+"""What a model returns of structures on the CPU, forces and ∂E/∂strain, with gradients."""
 
-import importlib.util
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
 
-from schnetgeo.engine.edges import KnotWeights
 from schnetgeo.engine.first_order import first_order
+from schnetgeo.engine.numba import executor
+from schnetgeo.engine.numba.backward import Tangents
+from schnetgeo.engine.numba.derivatives import Derivatives, add_derivatives, edge_bars
 from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs
-from schnetgeo.ops import threads
 
 
-class Atoms(NamedTuple):
-    """The atoms of a batch, those of a structure in a row."""
+class Request(NamedTuple):
+    """What is asked for beside the results: derivatives of scale · energy."""
 
-    z: Int[Tensor, "N"]
-    ptr: Int[Tensor, "B+1"]  # first atom of each structure
-    atom_weights: Float[Tensor, "N"]  # what an atom counts in the result of its structure
+    scale: float
+    forces: bool
+    stress: bool
 
 
 def refusal(program: ModelProgram, basis: torch.nn.Module) -> str | None:
     """Why compiled code cannot run a program; `None` if it can."""
-    if importlib.util.find_spec("numba") is None:
-        return "numba is not installed"
     if any(parameter.requires_grad for parameter in basis.parameters()):
         return "the basis functions are trained"
     for operation in program.filters.operations:
@@ -45,48 +43,33 @@ class NumbaEnergy:
     Args:
         program: one without `refusal`.
         parameters: the tensors that it reads.
+
+    Attributes:
+        max_z: atomic numbers must lie below.
     """
 
     def __init__(self, program: ModelProgram, parameters: tuple[Tensor, ...]):
-        from schnetgeo.engine.numba import executor  # which needs Numba
-
-        self._executor = executor
         self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
         embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
-        self._max_z = min(len(parameters[o.weight]) for o in embeddings)
-
-    def prepare(self, atoms: Atoms, edges: KnotWeights) -> tuple | None:
-        """A batch as arrays; `None` where threads could not share the structures."""
-        return self._executor.batch(
-            atoms.z.numpy(), atoms.ptr.numpy(), atoms.atom_weights.numpy(),
-            edges_as_arrays(edges), self._max_z, threads.num_threads(),
-        )  # fmt: skip
+        self.max_z = min(len(parameters[o.weight]) for o in embeddings)
 
     def __call__(
-        self, batch: tuple, basis: Float[Tensor, "M+2 K"], gradients: bool,
+        self, batch: executor.Batch, basis: Float[Tensor, "M+2 K"], request: Request,
         *parameters: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Energies, edge gradients, and all results of the atoms.
+        """Energies, forces, ∂E/∂strain, and all results of the atoms.
 
-        The energies Σ w_i y_i (B,) are 0 where the program has none. Their gradients for lengths
-        (E,) and directions (E, 3) of edges are at the first of the two edges of each pair, and 0 at
-        the other. The results are (N, components, channels) each.
+        The energies Σ w_i y_i (B,) are without the scale, and 0 where the program has none. Forces
+        (N, 3) and ∂E/∂strain (B, 3, 3) are (0, …) where they are not asked for. The results are
+        (N, components, channels) each.
 
         Args:
-            batch: what `prepare` gave.
+            batch: atoms and edges.
             basis: functions on the knots.
-            gradients: whether edge gradients are wanted; they are 0 otherwise.
+            request: what is asked for.
             *parameters: the tensors that the program reads.
         """
-        return _Function.apply(self._executor, self._code, batch, basis, gradients, *parameters)
-
-
-def edges_as_arrays(edges: KnotWeights) -> tuple[np.ndarray, ...]:
-    """`EdgeArrays` of a batch."""
-    weights = edges.weights.numpy()
-    unit = np.empty((0, 3), weights.dtype) if edges.unit is None else edges.unit.numpy()
-    csr = edges.edges.source.numpy(), edges.edges.start.numpy(), edges.edges.reverse.numpy()
-    return *csr, edges.interval.numpy(), weights, edges.derivatives.numpy(), unit
+        return _Function.apply(self._code, batch, basis, request, *parameters)
 
 
 def flattened(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -101,31 +84,64 @@ class _Function(torch.autograd.Function):
     """Bits of gradients depend on the number of threads, but not on the run."""
 
     @staticmethod
-    def forward(ctx, executor, code, batch, basis, gradients: bool, *parameters: Tensor):
-        flat = flattened(parameters)
-        tape, results = executor.forward(code, flat, basis.numpy(), batch, gradients)
-        *others, values = results
-        results = tuple(map(torch.from_numpy, (*others, *code.split(values))))
-        ctx.tape, ctx.batch, ctx.code, ctx.executor = tape, batch, code, executor
-        ctx.gradients, ctx.parameters = gradients, parameters
-        ctx.shapes = [tuple(result.shape) for result in results]
+    def forward(ctx, code, batch: executor.Batch, basis, request: Request, *parameters: Tensor):
+        flat, (scale, forces, stress) = flattened(parameters), request
+        tape, results = executor.forward(code, flat, basis.numpy(), batch, forces or stress)
+        derivatives = Derivatives.zeros(batch.blocks, flat.dtype, forces, stress)
+        if forces or stress:
+            edge_gradients, number = (results.radial, results.angular), len(results.energy)
+            add_derivatives(batch, scale, *edge_gradients, derivatives, 0, number)
+        arrays = results.energy, *derivatives, *code.split(results.values)
+        ctx.tape, ctx.batch, ctx.code, ctx.scale = tape, batch, code, scale
+        ctx.parameters = parameters
         ctx.save_for_backward(*parameters)
         ctx.set_materialize_grads(False)
-        return results
+        return tuple(map(torch.from_numpy, arrays))
 
     @staticmethod
     @first_order
-    def backward(ctx, *bars: Tensor | None):
+    def backward(ctx, energy_bar: Tensor | None, *bars: Tensor | None):
         _ = ctx.saved_tensors  # an error, if a weight changed since
-        dtype = ctx.tape.values.dtype
-        arrays = [
-            np.zeros(shape, dtype) if bar is None else bar.contiguous().numpy()
-            for bar, shape in zip(bars, ctx.shapes, strict=True)
-        ]
-        values = [array.reshape(-1) for array in arrays[3:]]
-        read = any(bar is not None for bar in bars[3:])
-        values = np.concatenate(values) if read else np.empty(0, dtype)
-        bars = ctx.executor.Results(*arrays[:3], values)
-        flat = ctx.executor.backward(ctx.code, ctx.tape, ctx.batch, bars, ctx.gradients)
+        code, batch, dtype = ctx.code, ctx.batch, ctx.tape.values.dtype
+        number = len(batch.blocks.ptr) - 1
+        energy_bar = np.zeros(number, dtype) if energy_bar is None else _array(energy_bar)
+        tangents = _tangents(code, batch, ctx.scale, *bars[:2])
+        values_bar = _joined(code, len(batch.z), bars[2:], dtype)
+        flat = executor.backward(code, ctx.tape, batch, energy_bar, values_bar, tangents)
         parts = _unflatten_dense_tensors(torch.from_numpy(flat), ctx.parameters)
-        return *[None] * 5, *parts
+        return *[None] * 4, *parts
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.contiguous().numpy()
+
+
+def _tangents(
+    code: executor.Assembled, batch: executor.Batch, scale: float, force_bar: Tensor | None,
+    virial_bar: Tensor | None,
+) -> Tangents | None:  # fmt: skip
+    """Gradients of a loss for edge gradients, from those for forces and ∂E/∂strain."""
+    if force_bar is None and virial_bar is None:
+        return None
+    count, dtype = len(batch.distance), batch.distance.dtype
+    radial, angular = np.empty(count, dtype), np.empty((count * code.is_directed, 3), dtype)
+    forces = np.empty((0, 3), dtype) if force_bar is None else _array(force_bar)
+    virial = np.empty((0, 3, 3), dtype) if virial_bar is None else _array(virial_bar)
+    edge_bars(batch, scale, forces, virial, radial, angular)
+    return Tangents(radial, angular)
+
+
+def _joined(
+    code: executor.Assembled, atoms: int, bars: Sequence[Tensor | None], dtype: np.dtype
+) -> np.ndarray:
+    """Gradients for the results of the atoms, one after the other; none where all are 0."""
+    if all(bar is None for bar in bars):
+        return np.empty(0, dtype)
+    rows = code.atoms.registers[code.atoms.outputs]
+    sizes = atoms * rows["components"] * rows["channels"]
+    return np.concatenate(
+        [
+            np.zeros(size, dtype) if bar is None else _array(bar).reshape(-1)
+            for bar, size in zip(bars, sizes, strict=True)
+        ]
+    )

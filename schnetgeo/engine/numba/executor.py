@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schnetgeo.engine.numba.backward import Gradients, Tangents
-from schnetgeo.engine.numba.blocks import Blocks, is_block_diagonal, partition
+from schnetgeo.engine.numba.blocks import Blocks
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
 from schnetgeo.engine.numba.instructions import Code, Layout, assemble, lay_out
 from schnetgeo.engine.numba.interpreter import Model
@@ -21,7 +21,8 @@ from schnetgeo.engine.numba.passes import (
     gradient_blocks,
     pack,
 )
-from schnetgeo.engine.program import ModelProgram, Program, live_operations
+from schnetgeo.engine.numba.structures import Measured
+from schnetgeo.engine.program import ModelProgram, Program, is_directed, live_operations
 from schnetgeo.ops import memory
 from schnetgeo.ops.threads import run
 
@@ -34,6 +35,7 @@ class Assembled(NamedTuple):
     atoms: Code
     filters: Code
     channels: np.ndarray  # of all filters before each one
+    is_directed: bool  # whether a convolution looks at the directions of edges
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """The results of the atoms (N, components, channels) from one array."""
@@ -53,7 +55,7 @@ class Assembled(NamedTuple):
         matrices = np.array([*layout.matrices.values()], np.int64).reshape(-1, 5)
         return cls(
             layout, matrices, assemble(atoms, layout, program.energy), assemble(filters, layout),
-            np.cumsum([0, *widths]),
+            np.cumsum([0, *widths]), is_directed(atoms.operations),
         )  # fmt: skip
 
 
@@ -68,6 +70,7 @@ class Tape(NamedTuple):
     filters: Model
     filter_values: np.ndarray
     values: np.ndarray
+    width: int  # of the values of an atom
     basis: np.ndarray
 
 
@@ -79,6 +82,16 @@ class Results(NamedTuple):
     angular: np.ndarray  # (E, 3), or (0, 3)
     values: np.ndarray  # of the atoms, (N, components, channels) of one result after the other
 
+    @classmethod
+    def empty(cls, code: Assembled, batch: "Batch", dtype: np.dtype) -> "Results":
+        """Memory for them, 0 but for the values."""
+        count, edges = len(batch.z), len(batch.distance)
+        return cls(
+            np.zeros(len(batch.blocks.ptr) - 1, dtype), np.zeros(edges, dtype),
+            np.zeros((edges if code.is_directed else 0, 3), dtype),
+            np.empty(code.atoms.results * count, dtype),
+        )  # fmt: skip
+
 
 class Batch(NamedTuple):
     """Atoms and edges as compiled code takes them."""
@@ -86,28 +99,27 @@ class Batch(NamedTuple):
     z: np.ndarray  # (N,)
     atom_weights: np.ndarray  # (N,) what an atom counts in the result of its structure
     edges: EdgeArrays
+    distance: np.ndarray  # (E,) Å
     blocks: Blocks
 
+    @classmethod
+    def of(
+        cls, measured: Measured, atom_weights: np.ndarray, interval: np.ndarray,
+        weights: np.ndarray, derivatives: np.ndarray,
+    ) -> "Batch":  # fmt: skip
+        """The atoms and edges of structures.
 
-def batch(
-    z: np.ndarray, ptr: np.ndarray, atom_weights: np.ndarray, edges: tuple[np.ndarray, ...],
-    max_z: int, threads: int,
-) -> Batch | None:  # fmt: skip
-    """What a program runs on; `None` where threads could not share it.
-
-    That is so for a large crystal, and where edges lead from one structure to another.
-
-    Args:
-        z, ptr: atomic numbers (N,), below `max_z`, and the first atom of each structure (B + 1,).
-        atom_weights: what each atom counts in the result of its structure (N,).
-        edges: see `EdgeArrays`.
-        threads: how many will share the work.
-    """
-    arrays = EdgeArrays(*edges)
-    if not is_block_diagonal(z, ptr, *arrays[:3], max_z):
-        return None
-    blocks = partition(ptr, arrays.row_pointers, threads)
-    return None if blocks is None else Batch(z, atom_weights, arrays, blocks)
+        Args:
+            measured: the structures.
+            atom_weights: what each atom counts in the result of its structure (N,).
+            interval, weights, derivatives: see `EdgeArrays`.
+        """
+        structures = measured.structures
+        edges = EdgeArrays(
+            structures.source, measured.row_pointers, structures.reverse, interval, weights,
+            derivatives, measured.unit,
+        )  # fmt: skip
+        return cls(structures.z, atom_weights, edges, measured.distance, measured.blocks)
 
 
 def forward(
@@ -139,52 +151,43 @@ def forward(
     if len(code.filters.outputs):
         run(tabulate, threads)
     model = Model(*code.atoms[:2], flat, packed, tables, code.channels, knots)
-    tape, results = _evaluate(code, model, batch, gradients)
-    return Tape(model, filters, filter_values, tape, basis), results
-
-
-def _evaluate(
-    code: Assembled, model: Model, batch: Batch, gradients: bool
-) -> tuple[np.ndarray, Results]:
-    """The values of registers, and what `forward` gives, of a model with its tables."""
-    dtype, edges, tasks = model.flat.dtype, batch.edges, batch.blocks.tasks
     width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
     tape = memory.empty((width * len(batch.z),), dtype)
-    energy = np.zeros(len(batch.blocks.ptr) - 1, dtype)
-    values = np.empty(code.atoms.results * len(batch.z), dtype)
-    radial, angular = np.zeros(len(edges.source), dtype), np.zeros(edges.unit.shape, dtype)
+    results, tasks = Results.empty(code, batch, dtype), batch.blocks.tasks
 
     def evaluate_blocks(task: int) -> None:
         forward_blocks(
-            model, code.atoms.outputs, code.atoms.energy, batch, width, gradients, tape, energy,
-            values, radial, angular, tasks[task], tasks[task + 1],
+            model, code.atoms.outputs, code.atoms.energy, batch, width, gradients, tape, results,
+            tasks[task], tasks[task + 1],
         )  # fmt: skip
 
-    run(evaluate_blocks, len(tasks) - 1)
-    return tape, Results(energy, radial, angular, values)
+    run(evaluate_blocks, threads)
+    return Tape(model, filters, filter_values, tape, width, basis), results
 
 
 def backward(
-    code: Assembled, tape: Tape, batch: Batch, bars: Results, gradients: bool
-) -> np.ndarray:
+    code: Assembled, tape: Tape, batch: Batch, energy_bar: np.ndarray, values_bar: np.ndarray,
+    tangents: Tangents | None,
+) -> np.ndarray:  # fmt: skip
     """Gradients of all parameters, one after the other.
 
     Args:
-        code, batch, gradients: as for `forward`, which gave the tape.
-        bars: gradients of a loss for the results.
+        code, batch: as for `forward`, which gave the tape.
+        energy_bar, values_bar: gradients of a loss for energies and values; no values are 0.
+        tangents: the same for edge gradients; `None` is 0.
     """
-    tangents = Tangents(bars.radial, bars.angular)
+    moves = tangents is not None
+    tangents = tangents if moves else Tangents(batch.distance[:0], batch.edges.unit[:0])
     tasks, dtype = batch.blocks.tasks, tape.values.dtype
     threads = len(tasks) - 1
     flat = memory.rows(threads, code.layout.size, dtype)
     tables = memory.rows(threads, len(tape.model.tables), dtype)
     space = memory.rows(threads, code.atoms.workspace * batch.blocks.max_atoms, dtype)
-    width = code.atoms.tape_with_adjoints if gradients else code.atoms.tape
 
     def reverse_blocks(task: int) -> None:
         gradient_blocks(
-            tape.model, code.atoms.outputs, code.atoms.energy, batch, width, gradients,
-            tape.values, bars.energy, bars.values, tangents, space[task],
+            tape.model, code.atoms.outputs, code.atoms.energy, batch, tape.width, moves,
+            tape.values, energy_bar, values_bar, tangents, space[task],
             Gradients(flat[task], tables[task]), tasks[task], tasks[task + 1],
         )  # fmt: skip
 

@@ -98,10 +98,9 @@ def filter_gradients(model, outputs, width, basis, values, tables, workspace, fl
 
 @serial
 def forward_blocks(
-    model, outputs, energy_register, batch, width, gradients, tape, energy, values, radial,
-    angular, first, last,
-):  # fmt: skip
-    """Results and edge gradients of some blocks."""
+    model, outputs, energy_register, batch, width, gradients, tape, results, first, last
+):
+    """Results and edge gradients of some blocks, `executor.Results`."""
     ptr, starts = batch.blocks.ptr, batch.blocks.first
     inputs = np.empty((0, 0), tape.dtype)
     for block in range(first, last):
@@ -109,7 +108,7 @@ def forward_blocks(
         n = atoms[1] - atoms[0]
         own = tape[atoms[0] * width : atoms[1] * width]
         forward_block(model, batch.edges, batch.z, inputs, own, atoms)
-        copy_results(model, outputs, own, atoms, batch.z.shape[0], values)
+        copy_results(model, outputs, own, atoms, batch.z.shape[0], results.values)
         if energy_register < 0:
             continue
         register = model.registers[energy_register]
@@ -118,12 +117,12 @@ def forward_blocks(
             total = tape.dtype.type(0)
             for i in range(ptr[b], ptr[b + 1]):
                 total += batch.atom_weights[i] * y[i - atoms[0]]
-            energy[b] = total
+            results.energy[b] = total
         if gradients and register.moves:
             adjoint = numbers_of(own, register.adjoint, register, n)
             for i in range(n):
                 adjoint[i] = batch.atom_weights[atoms[0] + i]
-            transpose_block(model, batch.edges, own, atoms, radial, angular)
+            transpose_block(model, batch.edges, own, atoms, results.radial, results.angular)
 
 
 @standalone

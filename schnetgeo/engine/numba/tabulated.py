@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-from schnetgeo.engine.numba.blocks import partition
-from schnetgeo.engine.numba.edge_kernels import EdgeArrays
-from schnetgeo.engine.numba.executor import Assembled
+from schnetgeo.engine.numba.derivatives import Derivatives
+from schnetgeo.engine.numba.executor import Assembled, Batch, Results
 from schnetgeo.engine.numba.interpreter import Model
 from schnetgeo.engine.numba.passes import pack
-from schnetgeo.engine.numba.prediction import Results, Scales, Structures, predict_blocks
-from schnetgeo.engine.program import Direction, FilterConv, ModelProgram
+from schnetgeo.engine.numba.prediction import EnergyScale, Grid, predict_blocks
+from schnetgeo.engine.numba.structures import Measured
+from schnetgeo.engine.program import ModelProgram
 from schnetgeo.ops import memory, threads
 
 
@@ -37,10 +37,8 @@ class TabulatedEnergy:
         pack(flat, code.matrices, packed)
         coefficients = _aligned(torch.cat([t.reshape(-1) for t in self._tables]))
         knots = len(self._tables[0])
-        convolutions = [o for o in self._program.atoms.operations if isinstance(o, FilterConv)]
-        self._is_directed = any(o.direction is not Direction.NONE for o in convolutions)
         self._model = Model(*code.atoms[:2], flat, packed, coefficients, code.channels, knots)
-        self._assembled, self._code = code, code.atoms
+        self._code = code
 
     def __getstate__(self) -> dict:
         """Without the arrays, which would come out elsewhere on a cache line."""
@@ -52,46 +50,34 @@ class TabulatedEnergy:
         self._build()
 
     def predict(
-        self, z: np.ndarray, pos: np.ndarray, ptr: np.ndarray, graph: tuple[np.ndarray, ...],
-        offset: np.ndarray, atom_weights: np.ndarray, atomic_references: np.ndarray,
-        scales: Scales, stress: bool,
-    ) -> Results:  # fmt: skip
-        """Results in float64 for energies, and in the type of the model.
+        self, measured: Measured, atom_weights: np.ndarray, energy_scale: EnergyScale, grid: Grid,
+        forces: bool, stress: bool,
+    ) -> tuple[np.ndarray, Derivatives]:  # fmt: skip
+        """Energies (B,) in float64, and derivatives.
 
         Args:
-            z, pos, ptr: atoms (N,), (N, 3), and the first of each structure (B + 1,).
-            graph: source (E,), row pointers (N + 1,) and reverse (E,) of sorted edges, which stay
-                in their structures.
-            offset, atom_weights, atomic_references: see `Structures`.
-            scales: see there.
-            stress: whether ∂E/∂strain is wanted.
+            measured: structures.
+            atom_weights: what each atom counts in the result of its structure (N,).
+            energy_scale, grid: see there.
+            forces, stress: whether forces and ∂E/∂strain are wanted.
         """
-        dtype, count = self._model.flat.dtype, len(graph[0])
-        blocks = partition(ptr, graph[1], threads.num_threads())
-        if blocks is None:
-            blocks = partition(ptr, graph[1], 1)
-        interval, weights = np.empty(count, np.int64), np.empty((2, count, 4), dtype)
-        edges = EdgeArrays(*graph, interval, *weights, np.empty((count, 3), dtype))
-        structures = Structures(z, pos, offset, atom_weights, atomic_references, blocks)
-        width, number = self._code.tape_with_adjoints, len(ptr) - 1
-        tape = memory.empty((width * len(z),), dtype)
-        radial, distance = np.zeros(count, dtype), np.empty(count, dtype)
-        angular = np.zeros((count if self._is_directed else 0, 3), dtype)
-        results = Results(
-            np.zeros(number), np.zeros((len(z), 3), dtype),
-            np.zeros((number if stress else 0, 3, 3), dtype),
-            np.empty(self._code.results * len(z), dtype),
-        )  # fmt: skip
+        code, dtype, count = self._code.atoms, self._model.flat.dtype, len(measured.distance)
+        interval, weights = np.empty(count, np.int64), memory.empty((2, count, 4), dtype)
+        batch = Batch.of(measured, atom_weights, interval, *weights)
+        width, tasks = code.tape_with_adjoints, batch.blocks.tasks
+        tape = memory.empty((width * len(batch.z),), dtype)
+        results = Results.empty(self._code, batch, dtype)
+        energy = np.empty(len(results.energy))
+        derivatives = Derivatives.zeros(batch.blocks, dtype, forces, stress)
 
         def predict(task: int) -> None:
             predict_blocks(
-                self._model, self._code.outputs, self._code.energy, width, structures, edges,
-                scales, tape, radial, angular, distance, results, blocks.tasks[task],
-                blocks.tasks[task + 1],
+                self._model, code.outputs, code.energy, width, batch, grid, energy_scale, tape,
+                results, energy, derivatives, tasks[task], tasks[task + 1],
             )  # fmt: skip
 
-        threads.run(predict, len(blocks.tasks) - 1)
-        return results
+        threads.run(predict, len(tasks) - 1)
+        return energy, derivatives
 
 
 def _aligned(numbers: Tensor) -> np.ndarray:

@@ -72,7 +72,7 @@ class TorchExecutor:
         convolutions = [o for o in self._atoms.operations if isinstance(o, program.FilterConv)]
         self._used = {o.filter for o in convolutions}
         self._filters = Schedule.of(model.filters, [model.filters.outputs[f] for f in self._used])
-        self.is_directed = any(o.direction is not program.Direction.NONE for o in convolutions)
+        self.is_directed = program.is_directed(convolutions)
 
     @torch.no_grad()
     def forward(

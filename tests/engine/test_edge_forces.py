@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schnetgeo.engine.edge_forces import EdgeForces
 from schnetgeo.errors import InputError
 from schnetgeo.ops import bspline, numba_backend, torch_backend
-from schnetgeo.potential.edge_forces import EdgeForces
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 CASES = settings(max_examples=20, deadline=None)
