@@ -28,7 +28,8 @@ def with_energy_loss(case: Case, energy_bar: float) -> Case:
 def assembled(case: Case):
     """The program, its parameters, and its batch as compiled code takes them."""
     code = executor.Assembled.of(case.program, [tuple(t.shape) for t in case.parameters])
-    count, (source, target, row_pointers, reverse) = len(case.z), map(np.array, case.edges.edges)
+    count = len(case.z)
+    source, target, row_pointers, reverse = (array.numpy() for array in case.edges.edges)
     blocks = Blocks(np.array([0, count]), np.array([0, 1]), np.array([0, 1]), count)
     no_shift, no_cell = np.empty((0, 3), np.int64), np.empty((0, 3, 3))
     structures = Structures(
