@@ -284,6 +284,7 @@ def _evaluate_parser() -> Parser:
     parser.add_argument(
         "--classes", type=class_of, nargs="*", default=[], help="your own, of the model"
     )
+    flag(parser, "--allow_unseen", "elements too that no training structure has")
     return parser
 
 
@@ -292,7 +293,8 @@ def _evaluate(options: Namespace) -> None:
     check_threads(options.threads)
     if options.threads:
         torch.set_num_threads(options.threads)
-    potential = load(options.model, tuple(options.classes), options.device)
+    classes, unseen = tuple(options.classes), options.allow_unseen
+    potential = load(options.model, classes, options.device, unseen)
     if options.precision:
         potential.to(torch.float64 if options.precision == "64" else torch.float32)
     dataset = _read_as_trained(options, potential)

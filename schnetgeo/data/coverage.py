@@ -83,12 +83,14 @@ class Coverage:
             name: _widened(self.labels.get(name, limits), torch.tensor(limits).double())
             for name, limits in other.labels.items()
         }
-        return Coverage(
+        both = Coverage(
             torch.maximum(self.counts, other.counts),
             _union(self.compositions, other.compositions),
             labels,
             _union(self.distances, other.distances),
         )
+        both.allow_unseen = self.allow_unseen or other.allow_unseen
+        return both
 
     def look_at_distances(self, train: StructureDataset, cutoff: float) -> None:
         """Note the shortest distances of training structures with edges up to a cutoff, Å."""

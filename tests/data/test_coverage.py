@@ -3,15 +3,18 @@
 import json
 import warnings
 
+import ase.io
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given
 from hypothesis import strategies as st
 
 import schnetgeo as sg
+from schnetgeo.cli import main
 from schnetgeo.data.compositions import Compositions, independent_rows
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
@@ -20,6 +23,8 @@ from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.train import evaluate, new_potential, refit_references
+from schnetgeo.train.checks import check_potential_trains
+from schnetgeo.train.fit import covered
 from tests.fuzz import bounded
 from tests.structures import structure
 
@@ -243,3 +248,27 @@ def test_elements_that_training_has_only_apart():
     potential.trained_on.look_at_distances(chains("CO", "CH4").with_edges(3.0), 3.0)
     with pytest.warns(DataNote, match="H–O of 1.13 Å; in training no such atoms are closer than 3"):
         potential(chain("CHO"))
+
+
+def test_unseen_elements_of_validation_can_be_allowed():
+    potential, val = trained_on("CH4"), chains("NH3")
+    with pytest.raises(InputError, match=r"N \(z = 7\)"):
+        check_potential_trains(potential, val, covered(potential, chains("CH4")))
+    potential.trained_on.allow_unseen = True
+    with pytest.warns(DataNote, match="its reference is missing"):
+        check_potential_trains(potential, val, covered(potential, chains("CH4")))
+
+
+def test_unseen_elements_on_the_command_line(tmp_path, capsys):
+    trained_on("CH4").save(tmp_path / "model.safetensors")
+    frame = Atoms("NH", [[0, 0, 0], [0, 0, 1.1]])
+    frame.calc = SinglePointCalculator(frame, energy=-1.0)
+    ase.io.write(tmp_path / "file.extxyz", frame)
+    files = [str(tmp_path / name) for name in ("model.safetensors", "file.extxyz")]
+    arguments = ["evaluate", *files, "--energy_unit", "eV"]
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "load the model with allow_unseen=True" in capsys.readouterr().err
+    with pytest.warns(DataNote, match="its reference is missing"):
+        main([*arguments, "--allow_unseen"])
