@@ -50,6 +50,7 @@ class Structure(Data):
     | `energy` | (1,) | float64, eV |
     | `forces`, `stress` | (N, 3), (1, 3, 3) | eV/Å, eV/Å³ |
     | `charges` | (N,) | partial charges, e |
+    | `charge`, `spin` | (1,) | total charge, e; spin, as models with a `state_embedding` read it |
     | `energy_mask`, … | (1,) | bool; where some structures lack a label: whether this one has it |
     | `edge_index` | (2, E) | int64; row 0 the source j, row 1 the target i |
     | `edge_shift` | (E, 3) | int64, lattice vectors |
