@@ -12,7 +12,7 @@ from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MAX_Z
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, Baseline, MeanReadout, PaiNN, RadialConv, SchNet
-from schnetgeo.train.metrics import DatasetPrediction
+from schnetgeo.potential import Prediction
 from schnetgeo.user_code import named_class
 
 _ARGUMENTS = frozenset(inspect.signature(SchNet).parameters)
@@ -51,10 +51,10 @@ def composition_model(train: StructureDataset, test: StructureDataset) -> Closed
     return ClosedForm(energy, int((references != 0).sum()))
 
 
-def without_forces(closed: ClosedForm, test: StructureDataset) -> DatasetPrediction:
+def without_forces(closed: ClosedForm, test: StructureDataset) -> Prediction:
     """The energies, and forces of zero where there are any to compare with."""
     forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
-    return DatasetPrediction(closed.energy, forces)
+    return Prediction(closed.energy, forces)
 
 
 BUILT_IN = {

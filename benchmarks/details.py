@@ -10,7 +10,7 @@ from torch import Tensor
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MAX_Z, Structure, mask_name
-from schnetgeo.train.metrics import DatasetPrediction
+from schnetgeo.potential import Prediction
 from schnetgeo.units import KCAL_MOL
 
 _POINTS = 400  # of a parity plot
@@ -19,7 +19,7 @@ _WORST = 3
 
 
 def details(
-    predicted: DatasetPrediction,
+    predicted: Prediction,
     test: StructureDataset,
     train: StructureDataset,
     unit: float = KCAL_MOL,
@@ -108,9 +108,7 @@ def _mean(error: Tensor) -> list:
     return [_rounded(error.double().mean()), len(error)]
 
 
-def _worst(
-    error: Tensor, predicted: DatasetPrediction, test: StructureDataset, unit: float
-) -> list[dict]:
+def _worst(error: Tensor, predicted: Prediction, test: StructureDataset, unit: float) -> list[dict]:
     found = []
     first = torch.cat([torch.zeros(1, dtype=torch.int64), test.num_atoms.cumsum(0)])
     for index in error.argsort(descending=True, stable=True)[:_WORST].tolist():

@@ -32,7 +32,7 @@ from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train import TrainingConfig, fit, predict
-from schnetgeo.train.metrics import Metrics, compute_metrics
+from schnetgeo.train.evaluation import compute_metrics
 from schnetgeo.train.tasks import TASKS
 from schnetgeo.units import HARTREE, KCAL_MOL
 
@@ -98,8 +98,8 @@ def measured(
         model = "baseline, normalized" if normalize else "baseline"
         folder = out / subject.name / f"seed{seed}" / model.replace(", ", "_") / task
         potential, found = _trained(train, test, task, seed, normalize, folder)
-        off = compute_metrics(predict(potential, test, forces=test.has_property("forces")), test)
-        in_ev = Metrics(*(None if value is None else value * factor for value in off))
+        predicted = predict(potential, test, forces=test.has_property("forces")).items()
+        in_ev = Prediction.of({name: value * factor for name, value in predicted})
         row = {
             "dataset": subject.dataset,
             subject.column: _name(subject),
@@ -114,7 +114,7 @@ def measured(
             "unit": _unit(task, unit),
             "hardware": hardware(),
             "versions": versions(),
-            **in_ev.as_row(),
+            **compute_metrics(in_ev, subject.data[split.test]).as_row(),
             "published": [] if normalize else _published(subject, task),
             "split": split.digest,
             "note": said or None,
@@ -184,7 +184,7 @@ def _trained(
         "steps": done.steps,
         "stopped_by": done.stopped_by,
         "seconds": round(done.seconds, 3),
-        "loss": float(loss(Prediction(*found, None), batch)),
+        "loss": float(loss(found, batch)),
         "loss_of_mean_predictor": float(loss(simplest, batch)),
     }
 

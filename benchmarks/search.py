@@ -29,9 +29,9 @@ from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
 from schnetgeo.train import Diverged, evaluate, fit, new_potential
 from schnetgeo.train.checks import check_start
-from schnetgeo.train.metrics import Metrics
 from schnetgeo.train.module import PotentialModule
 from schnetgeo.train.schedule import progress
+from schnetgeo.train.shown_units import prefix
 from schnetgeo.units import KCAL_MOL
 
 BENCHMARKS = {"md17": md17, "rmd17": rmd17, "qm9": qm9, "iso17": iso17}
@@ -161,10 +161,13 @@ def _run(
         raise optuna.TrialPruned("diverged") from None
     errors = evaluate(done.potential, case.val)
     about = {"steps": done.steps, "seconds": round(done.seconds, 3), "stopped_by": done.stopped_by}
-    for key, value in {**about, **errors._asdict()}.items():
-        if value is not None and (isinstance(value, str) or math.isfinite(value)):
+    for metrics in errors.values():
+        sizes = {"mae": metrics.mae, "rmse": metrics.rmse}
+        about |= {f"{prefix(metrics.target)}_{k}": v for k, v in sizes.items()}
+    for key, value in about.items():
+        if isinstance(value, str) or math.isfinite(value):
             trial.set_user_attr(key, value)
-    value = objective(errors, task)
+    value = objective(about.get("energy_mae"), about.get("force_mae"), task)
     if done.stopped_by == "diverged" or not math.isfinite(value):
         raise optuna.TrialPruned("diverged")
     return value
@@ -187,7 +190,7 @@ class Pruning(L.Callback):
             KCAL_MOL * float(metrics.get(name, math.nan))
             for name in ("val_energy_mae_kcal_mol", "val_force_mae_kcal_mol_A")
         )
-        self.trial.report(objective(Metrics(energy, None, force, None), self.task), rung)
+        self.trial.report(objective(energy, force, self.task), rung)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"behind the others after {trainer.global_step} steps")
 

@@ -8,7 +8,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from schnetgeo.files import atomic_write
-from schnetgeo.train.metrics import Metrics
 from schnetgeo.units import KCAL_MOL
 
 _MOST = 10  # rows of the table
@@ -19,16 +18,16 @@ _SAID = {
 }
 
 
-def objective(errors: Metrics, task: str) -> float:
+def objective(energy_mae: float | None, force_mae: float | None, task: str) -> float:
     """What a search makes small: the error of the task, or √(energy MAE · force MAE) of both.
 
     Unlike the loss it does not depend on rho, and unlike a sum on no weight at all.
     """
     if task == "energy":
-        return errors.energy_mae
+        return energy_mae
     if task == "forces":
-        return errors.force_mae
-    return math.sqrt(errors.energy_mae * errors.force_mae)
+        return force_mae
+    return math.sqrt(energy_mae * force_mae)
 
 
 def write_results(

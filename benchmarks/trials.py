@@ -19,11 +19,11 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.model_options import model_arguments, potential_arguments
 from schnetgeo.nn import num_parameters
-from schnetgeo.potential import load
+from schnetgeo.potential import Prediction, load
 from schnetgeo.train import Diverged, TrainingConfig, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
+from schnetgeo.train.evaluation import Evaluation, compute_metrics
 from schnetgeo.train.folder import is_first_process
-from schnetgeo.train.metrics import DatasetPrediction, Metrics, compute_metrics
 from schnetgeo.units import KCAL_MOL
 
 
@@ -50,7 +50,7 @@ class Trial(NamedTuple):
 class Run(NamedTuple):
     """How a contestant came to its predictions."""
 
-    predict: Callable[[StructureDataset], DatasetPrediction]
+    predict: Callable[[StructureDataset], Prediction]
     parameters: int
     steps: int
     stopped_by: str
@@ -123,14 +123,14 @@ def _trained(trial: Trial, options: Namespace) -> Run:
     return Run(_predictor(done.potential), size, *done[1:])
 
 
-def _nothing(test: StructureDataset) -> DatasetPrediction:
+def _nothing(test: StructureDataset) -> Prediction:
     """What a training that left no model predicts."""
     forces = (
         torch.full_like(test.get_property("forces"), math.nan)
         if test.has_property("forces")
         else None
     )
-    return DatasetPrediction(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
+    return Prediction(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
 
 
 def build(trial: Trial) -> torch.nn.Module:
@@ -138,7 +138,7 @@ def build(trial: Trial) -> torch.nn.Module:
     return trial.model.build(dict(trial.arguments), trial.case.subject.mean)
 
 
-def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], DatasetPrediction]:
+def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], Prediction]:
     return lambda test: predict(potential, test, forces=test.has_property("forces"))
 
 
@@ -155,7 +155,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     case, test = trial.case, trial.case.tests[tested]
     predicted = run.predict(test)
     found = compute_metrics(predicted, test)
-    sound = all(math.isfinite(value) for value in found if value is not None)
+    sound = all(math.isfinite(errors.rmse) for errors in found.values())
     row = {
         "dataset": case.subject.dataset,
         case.subject.column: tested,
@@ -188,7 +188,7 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)
 
 
-def _as_row(found: Metrics, unit: str) -> dict:
+def _as_row(found: Evaluation, unit: str) -> dict:
     if unit == "eV":
         return found.as_row()
-    return {"mae": found.energy_mae, "rmse": found.energy_rmse, "unit": unit}
+    return {"mae": found["energy"].mae, "rmse": found["energy"].rmse, "unit": unit}

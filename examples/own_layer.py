@@ -35,4 +35,4 @@ training = TrainingConfig(max_steps=args.steps, validate_every=100, progress=Fal
 fit(new_potential(model, train), train, val, training, args.out)
 
 potential = sg.load(f"{args.out}/model.safetensors", classes=[GatedConv])
-print(f"force error {1000 * evaluate(potential, test).force_mae:.0f} meV/Å")
+print(evaluate(potential, test))

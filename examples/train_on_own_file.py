@@ -34,6 +34,5 @@ result = fit(new_potential(model, train), train, val, training, args.out)
 
 errors = evaluate(result.potential, test)
 print(f"{result.steps} steps on {len(train)} structures of {args.file}")
-print(f"errors on {len(test)} others: energy {1000 * errors.energy_mae:.0f} meV,", end=" ")
-print(f"forces {1000 * errors.force_mae:.0f} meV/Å")
+print(f"errors on {len(test)} others:\n{errors}")
 print(f"model: {args.out}/model.safetensors")

@@ -42,12 +42,11 @@ from schnetgeo.nn import AtomisticModel, SchNet
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.potential import Potential, load
-from schnetgeo.train import Metrics, TrainingConfig, evaluate, fit, new_potential, refit_references
+from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads
 from schnetgeo.train.fit import cover
 from schnetgeo.train.folder import is_first_process, reserve
-from schnetgeo.units import KCAL_MOL
 from schnetgeo.user_code import named_class
 
 FEW = 100  # steps, from which nothing is learned
@@ -91,16 +90,6 @@ def check_device(name: str) -> None:
         raise InputError(
             f"device {name!r} cannot be used on this machine; schnetgeo doctor lists those that can"
         ) from None
-
-
-def print_errors(errors: Metrics, count: int) -> None:
-    """Errors as the papers give them, kcal/mol and meV beside each other."""
-    print(f"errors on {count} structures")
-    for name, value in errors._asdict().items():
-        if value is not None:
-            per = "/Å" if name.startswith("force") else ""
-            kcal = f"{value / KCAL_MOL:10.4f} kcal/mol{per}"
-            print(f"  {name:<12} {kcal:<21} {1000 * value:10.3f} meV{per}")
 
 
 def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Parser:
@@ -182,7 +171,7 @@ def _train(options: Namespace) -> None:
         print(f"only {result.steps} steps were done: too few to learn from; raise --max-minutes")
     if len(test):
         errors = evaluate(result.potential, test)
-        print_errors(errors, len(test))
+        print(f"errors on {len(test)} structures\n{errors}")
         row = {"structures": len(test), **errors.as_row()}
         atomic_write(out / "errors.json", json.dumps(row, indent=2).encode())
         result.potential.save(model, test=row)
@@ -299,10 +288,8 @@ def _evaluate(options: Namespace) -> None:
         potential.to(torch.float64 if options.precision == "64" else torch.float32)
     dataset = _read_as_trained(options, potential)
     check_elements(dataset.packed, potential.model.max_z, dataset.name)
-    if not dataset.has_property("energy") and not dataset.has_property("forces"):
-        raise InputError(f"{dataset.name}: has neither energy nor forces to compare with")
     errors = evaluate(potential, dataset, options.batch_size)
-    print_errors(errors, len(dataset))
+    print(f"errors on {len(dataset)} structures\n{errors}")
     if options.json:
         row = {"structures": len(dataset), **errors.as_row()}
         atomic_write(options.json, json.dumps(row, indent=2).encode())

@@ -124,7 +124,7 @@ def test_train_on_demo_data(here, capsys):
     assert "20 steps, ended by max_steps: out/model.safetensors" in out
     assert "errors on 1170 structures" in out
     assert re.search(r"energy_mae +\d+\.\d+ kcal/mol +\d+\.\d+ meV\n", out)
-    assert re.search(r"force_mae +\d+\.\d+ kcal/mol/Å +\d+\.\d+ meV/Å\n", out)
+    assert re.search(r"  forces +[\d.]+ kcal/mol/Å +[\d.]+ meV/Å", out)
     assert [len(part) for part in Split.load("out/split.npz")] == [24, 6, 1170]
 
 
@@ -312,7 +312,7 @@ def test_evaluate_gives_what_the_library_gives(here, capsys):
     assert json.loads(Path("deep/errors.json").read_text()) == {"structures": 80, **errors.as_row()}
     out = capsys.readouterr().out
     assert "errors on 80 structures" in out
-    assert f"{1000 * errors.force_mae:.3f} meV/Å" in out
+    assert f"{1000 * errors['forces'].mae:8.4g} meV/Å" in out
 
 
 def test_evaluate_in_another_precision(here):

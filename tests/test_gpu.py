@@ -196,4 +196,4 @@ def test_a_training_learns_and_its_model_is_for_any_device(tmp_path):
     before = evaluate(potential, frames[:50])
     fit(potential, frames[:800], frames[800:850], training, tmp_path)
     after = evaluate(sg.load(tmp_path / "model.safetensors"), frames[:50])
-    assert after.force_mae < 0.5 * before.force_mae
+    assert after["forces"].mae < 0.5 * before["forces"].mae

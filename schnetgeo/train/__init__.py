@@ -1,14 +1,17 @@
 """Training: losses, errors, and the loop, on Lightning."""
 
 from schnetgeo.train.configuration import TrainingConfig
+from schnetgeo.train.evaluation import Evaluation, evaluate
 from schnetgeo.train.fit import Diverged, FitResult, fit, new_potential, refit_references
 from schnetgeo.train.loss import FunctionLoss, Loss, huber, mae, mse
-from schnetgeo.train.metrics import Metrics, evaluate, predict
+from schnetgeo.train.metrics import Metrics
 from schnetgeo.train.objective import Objective
+from schnetgeo.train.predict import predict
 from schnetgeo.train.tasks import task_losses
 
 __all__ = [
     "Diverged",
+    "Evaluation",
     "FitResult",
     "FunctionLoss",
     "Loss",

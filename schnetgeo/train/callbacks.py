@@ -12,6 +12,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from schnetgeo.potential.potential import Potential
 from schnetgeo.train.module import PotentialModule
+from schnetgeo.train.objective import predicted_targets
+from schnetgeo.train.shown_units import column, prefix, shown_units
 
 
 class SaveBest(L.Callback):
@@ -52,13 +54,6 @@ class SaveBest(L.Callback):
         self.lowest = state["lowest"]
 
 
-_LABELS = {
-    "train_loss": ("loss", ""),
-    "val_energy_mae_kcal_mol": ("validation: energy MAE", " kcal/mol"),
-    "val_force_mae_kcal_mol_A": ("force MAE", " kcal/mol/Å"),
-}
-
-
 class StepProgressBar(TQDMProgressBar):
     """Counts steps towards max_steps, or says the minutes, instead of batches of an epoch.
 
@@ -75,9 +70,13 @@ class StepProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: L.Trainer, module: PotentialModule) -> dict:
         metrics, minutes = super().get_metrics(trainer, module), module.options.max_minutes
         numbers = {"minutes": f"{module.seconds / 60:.1f} of {minutes:g}"} if minutes else {}
-        for name, (label, unit) in _LABELS.items():
+        if "train_loss" in metrics:
+            numbers["loss"] = f"{float(metrics['train_loss']):.3g}"
+        for target in predicted_targets(module.potential):
+            name = f"val_{column(target, 'mae')}"
             if name in metrics:
-                numbers[label] = f"{float(metrics[name]):.3g}{unit}"
+                unit = shown_units(target)[0].text
+                numbers[f"validation {prefix(target)} MAE"] = f"{float(metrics[name]):.3g} {unit}"
         return numbers
 
     @property

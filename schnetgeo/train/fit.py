@@ -34,8 +34,8 @@ from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import FunctionLoss, Loss, LossFunction
-from schnetgeo.train.metrics import predict
 from schnetgeo.train.normalize import normalize
+from schnetgeo.train.predict import predict
 from schnetgeo.train.resume import check_resume, run_identity
 
 if TYPE_CHECKING:

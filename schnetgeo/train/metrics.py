@@ -1,108 +1,59 @@
-"""Errors on structures that the model has not seen."""
+"""Mean errors of one target."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from schnetgeo.data.loader import ordered_loader
-from schnetgeo.data.packed import StructureDataset
-from schnetgeo.potential.potential import Potential
-from schnetgeo.train.checks import check_label, check_not_empty
-from schnetgeo.units import KCAL_MOL
+from schnetgeo.targets import Target
+from schnetgeo.train.shown_units import column, prefix, shown_units
 
 
 class Metrics(NamedTuple):
-    """Energy per structure (eV) and force per component (eV/Å); `None` without such labels."""
+    """Errors of one target, in its unit; of a vector or tensor, those of its components."""
 
-    energy_mae: float | None
-    energy_rmse: float | None
-    force_mae: float | None
-    force_rmse: float | None
+    target: Target
+    count: int  # of structures, or atoms, with the label
+    mae: float
+    rmse: float
+    mae_per_atom: float | None  # where values of structures are extensive numbers
+    rmse_per_atom: float | None
+    r2: float | None  # 1 − Σ (y − ŷ)² / Σ (y − ȳ)²; None for labels that are all the same
+    cosine: float | None  # mean of y·ŷ / |y||ŷ| over vectors, without those that are 0
 
-    def as_row(self) -> dict[str, float]:
-        """The same in kcal/mol and kcal/mol/Å under the names of results.json."""
-        unit = {"energy": "kcal_mol", "force": "kcal_mol_A"}
-        return {
-            f"{name}_{unit[name.partition('_')[0]]}": value / KCAL_MOL
-            for name, value in self._asdict().items()
-            if value is not None
+    def as_row(self) -> dict[str, float | str]:
+        """Entries of results.json, in the first unit that people read."""
+        target, unit = self.target, shown_units(self.target)[0]
+        row = {
+            column(target, "mae"): self.mae * unit.factor,
+            column(target, "rmse"): self.rmse * unit.factor,
         }
+        if self.mae_per_atom is not None:
+            row[column(target, "mae_per_atom")] = self.mae_per_atom * unit.factor
+        row |= {f"{prefix(target)}_r2": self.r2, f"{prefix(target)}_cosine": self.cosine}
+        if not unit.suffix:
+            row[f"{prefix(target)}_unit"] = target.unit
+        return {key: value for key, value in row.items() if value is not None}
 
 
-class DatasetPrediction(NamedTuple):
-    """Predictions for a whole data set, in its order."""
-
-    energy: Tensor  # (B,) eV, float64
-    forces: Tensor | None  # (ΣN, 3) eV/Å
-
-
-def predict(
-    potential: Potential, dataset: StructureDataset, batch_size: int = 100, forces: bool = True
-) -> DatasetPrediction:
-    """Energies and, if asked, forces of all structures; the modes of all parts are kept.
-
-    Raises:
-        InputError: for a loader or list, no structures, or elements that no training structure of
-            the potential has.
-    """
-    check_not_empty("dataset", dataset)
-    if potential.trained_on is not None:
-        potential.trained_on.check_dataset(dataset)
-    device = potential.scale.device
-    with evaluation_mode(potential):
-        parts = [
-            potential(batch.to(device), forces=forces)
-            for batch in ordered_loader(dataset, batch_size)
-        ]
-    energy = torch.cat([p.energy.cpu() for p in parts])
-    return DatasetPrediction(energy, torch.cat([p.forces.cpu() for p in parts]) if forces else None)
+def metrics_of(target: Target, label: Tensor, value: Tensor, atoms: Tensor | None) -> Metrics:
+    """Errors of values (M, …) against labels, and per atom where numbers of atoms are given."""
+    label, value = label.double().reshape(len(label), -1), value.double().reshape(len(value), -1)
+    error = value - label
+    per_atom = (None, None) if atoms is None else _mae_rmse(error / atoms.unsqueeze(1))
+    spread = (label - label.mean(0)).square().sum()
+    r2 = float(1 - error.square().sum() / spread) if spread > 0 else None
+    cosine = _cosine(label, value) if target.shape == (3,) else None
+    return Metrics(target, len(label), *_mae_rmse(error), *per_atom, r2, cosine)
 
 
-@contextlib.contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within a block; afterwards every part has the mode that it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def evaluate(potential: Potential, dataset: StructureDataset, batch_size: int = 100) -> Metrics:
-    """Mean absolute and root mean square errors against the labels that the data set has.
-
-    Raises:
-        InputError: as `predict`, and for labels that are nan and not left out by their mask.
-    """
-    check_not_empty("dataset", dataset)
-    dataset = dataset.transformed()
-    for label in filter(dataset.has_property, ("energy", "forces")):
-        check_label(dataset, label)
-    predicted = predict(potential, dataset, batch_size, forces=dataset.has_property("forces"))
-    return compute_metrics(predicted, dataset)
-
-
-def compute_metrics(predicted: DatasetPrediction, dataset: StructureDataset) -> Metrics:
-    """Errors of predictions that are there already."""
-    energy = forces = (None, None)
-    if dataset.has_property("energy"):
-        energy = _mae_rmse(
-            (predicted.energy - dataset.get_property("energy"))[dataset.mask("energy")]
-        )
-    if dataset.has_property("forces") and predicted.forces is not None:
-        forces = _mae_rmse(
-            (predicted.forces - dataset.get_property("forces"))[dataset.mask("forces")]
-        )
-    return Metrics(*energy, *forces)
-
-
-def _mae_rmse(error: Tensor) -> tuple[float | None, float | None]:
-    if not len(error):  # none of these structures has the label
-        return None, None
-    error = error.double()
+def _mae_rmse(error: Tensor) -> tuple[float, float]:
     return float(error.abs().mean()), float(error.square().mean().sqrt())
+
+
+def _cosine(label: Tensor, value: Tensor) -> float | None:
+    lengths = torch.linalg.vector_norm(label, dim=1) * torch.linalg.vector_norm(value, dim=1)
+    there = lengths > 0
+    if not there.any():
+        return None
+    return float(((label * value).sum(1)[there] / lengths[there]).mean())

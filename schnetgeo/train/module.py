@@ -18,12 +18,13 @@ from schnetgeo.data.loader import ordered_loader, train_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
+from schnetgeo.targets import Target
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.objective import Sum, add_sums, predict_labels, predicted_targets
 from schnetgeo.train.resume import CHECKPOINT_KEY, check_states
 from schnetgeo.train.schedule import StepSize
-from schnetgeo.units import KCAL_MOL
+from schnetgeo.train.shown_units import column, shown_units
 
 LOG_EVERY = 50  # steps
 
@@ -213,13 +214,10 @@ class PotentialModule(L.LightningModule):
         potential = self.average.eval()
         prediction = predict_labels(potential, batch)
         self._val_sums.append(self.objective.sums(prediction, batch))
-        if batch.get("energy") is not None:
-            error = prediction.energy - batch.energy.to(prediction.energy.device)
-            self._log_error("val_energy_mae_kcal_mol", error, batch.get("energy_mask"))
-        if prediction.forces is not None:
-            mask = batch.get("forces_mask")
-            mask = None if mask is None else mask[batch.batch]
-            self._log_error("val_force_mae_kcal_mol_A", prediction.forces - batch.forces, mask)
+        values = dict(prediction.items())
+        for target in predicted_targets(potential):
+            if target.name in values and batch.get(target.name) is not None:
+                self._log_error(target, values[target.name], batch)
 
     def on_validation_epoch_end(self):
         # over all structures with the label: how many of them a batch has is an accident
@@ -228,11 +226,15 @@ class PotentialModule(L.LightningModule):
     def _log(self, name: str, value: Tensor, weight: int) -> None:
         self.log(name, value, batch_size=weight, prog_bar=True, logger=False)
 
-    def _log_error(self, name: str, error: Tensor, mask: Tensor | None) -> None:
-        """The mean absolute error in kcal/mol of those labels that are there."""
-        error = error if mask is None else error[mask]
+    def _log_error(self, target: Target, value: Tensor, batch: Batch) -> None:
+        """The mean absolute error of those labels that are there, in the unit people read."""
+        mask = batch.get(f"{target.name}_mask")
+        error = value - batch[target.name].to(value)
+        if mask is not None:
+            error = error[mask[batch.batch] if target.per == "atom" else mask]
         if len(error):
-            self._log(name, error.abs().mean() / KCAL_MOL, len(error))
+            mean = error.abs().mean() * shown_units(target)[0].factor
+            self._log(f"val_{column(target, 'mae')}", mean, len(error))
 
     def on_validation_end(self):
         metrics, step = self.trainer.callback_metrics, self.global_step

@@ -15,7 +15,7 @@ from benchmarks.learning_curve import curves, fits, over_seeds
 from benchmarks.md17 import main
 from benchmarks.page import page
 from schnetgeo.datasets import Demo
-from schnetgeo.train.metrics import DatasetPrediction
+from schnetgeo.potential import Prediction
 from schnetgeo.units import KCAL_MOL
 
 FEW = (
@@ -63,7 +63,7 @@ def test_power_laws_stand_beside_the_results(report):
 
 def test_size_does_not_grow_with_the_test_set():
     data = Demo("molecules")
-    predicted = DatasetPrediction(data.get_property("energy") + 1, data.get_property("forces"))
+    predicted = Prediction(data.get_property("energy") + 1, data.get_property("forces"))
     found = details(predicted, data, data[:500])
     assert len(found["energy"]["points"]) == len(found["forces"]["points"]) == 400
     assert len(json.dumps(found)) < 60_000
@@ -76,7 +76,7 @@ def test_details_by_hand():
     forces = data.get_property("forces").clone()
     ends = data.num_atoms.cumsum(0)
     forces[ends[6] : ends[7]] += 2 * KCAL_MOL  # of structure 7 alone
-    found = details(DatasetPrediction(data.get_property("energy") + off, forces), data, data)
+    found = details(Prediction(data.get_property("energy") + off, forces), data, data)
     sizes = data.num_atoms
     number = int((sizes == sizes[7]).sum())
     assert [int(sizes[7]), pytest.approx(5 / number, rel=1e-3), number] in found["by_size"]

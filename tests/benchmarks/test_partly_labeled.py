@@ -15,7 +15,8 @@ from benchmarks.details import details
 from benchmarks.md17 import main
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
-from schnetgeo.train.metrics import DatasetPrediction, compute_metrics
+from schnetgeo.potential import Prediction
+from schnetgeo.train.evaluation import compute_metrics
 
 FEW = (
     "--num-train 20 --num-val 10 --max-steps 2 --validate-every 2 --model.channels 8 "
@@ -50,7 +51,7 @@ def test_closed_forms_are_of_the_energies_that_there_are(data):
 
 def test_the_report_draws_the_labels_that_there_are(data):
     energy, forces = with_labels(data)
-    predicted = DatasetPrediction(
+    predicted = Prediction(
         torch.zeros(60, dtype=torch.float64), torch.zeros(len(data.get_property("pos")), 3)
     )
     drawn = details(predicted, data, data)
@@ -67,8 +68,8 @@ def test_the_report_draws_the_labels_that_there_are(data):
 def test_test_structures_without_any_energy(data):
     energy, _ = with_labels(data)
     test = data[(~energy).nonzero().flatten()]
-    predicted = DatasetPrediction(torch.zeros(len(test), dtype=torch.float64), None)
-    assert compute_metrics(predicted, test) == (None, None, None, None)
+    predicted = Prediction(torch.zeros(len(test), dtype=torch.float64), None)
+    assert compute_metrics(predicted, test) == {}
     assert "energy" not in details(predicted, test, data)
 
 

@@ -17,7 +17,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.train import Objective, task_losses
-from schnetgeo.train.metrics import DatasetPrediction, compute_metrics
+from schnetgeo.train.evaluation import compute_metrics
 
 
 def pair(distance=1.0, energy=None, forces=None, **more):
@@ -104,12 +104,10 @@ def test_loss_is_the_mean_over_the_labels_that_are_there():
 
 
 def test_errors_are_those_of_the_labels_that_are_there():
-    predictions = DatasetPrediction(
-        torch.tensor([0.0, 0.0, 7.0]).double(), torch.zeros(6, 3).double()
-    )
+    predictions = Prediction(torch.tensor([0.0, 0.0, 7.0]).double(), torch.zeros(6, 3).double())
     found = compute_metrics(predictions, partly_labeled())
-    assert found.energy_mae == pytest.approx(2.0)
-    assert found.force_mae == pytest.approx(0.5)
+    assert found["energy"].mae == pytest.approx(2.0)
+    assert found["forces"].mae == pytest.approx(0.5)
 
 
 def test_types_that_differ():

@@ -71,14 +71,14 @@ def test_energy_errors_fall(tmp_path):
     result, before, test = small_fit(tmp_path, **options)
     assert result.steps == 300
     assert result.stopped_by == "max_steps"
-    assert evaluate(result.potential, test).energy_mae < 0.8 * before.energy_mae
+    assert evaluate(result.potential, test)["energy"].mae < 0.8 * before["energy"].mae
 
 
 @pytest.mark.parametrize("task", ["forces", "energy_and_forces"])
 def test_force_errors_fall(tmp_path, task):
     options = dict(task=task, max_steps=200, lr=2e-2, num_train=200)
     result, before, test = small_fit(tmp_path, Demo("ethanol"), **options)
-    assert evaluate(result.potential, test).force_mae < 0.5 * before.force_mae
+    assert evaluate(result.potential, test)["forces"].mae < 0.5 * before["forces"].mae
 
 
 def test_the_model_file_is_what_fit_returns(tmp_path):
