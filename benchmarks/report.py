@@ -11,8 +11,9 @@ import torch_geometric
 
 import schnetgeo
 from benchmarks.published import MEV, beside, in_columns_unit
+from schnetgeo.units import GIGAPASCAL
 
-_SUBJECTS = ("molecule", "target", "fold")
+_SUBJECTS = ("molecule", "target", "fold", "system")
 _COLUMNS = {
     "task": "task",
     "seed": "seed",
@@ -25,9 +26,12 @@ _COLUMNS = {
 }
 _DISTINCT = ("seed", "num_train", "num_test")  # columns of a short table, where rows differ in them
 _ERRORS = {
-    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV"),
-    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å"),
+    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV", MEV),
+    "energy_mae_per_atom_kcal_mol": ("energy MAE per atom", "kcal/mol", "meV", MEV),
+    "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å", MEV),
+    "stress_mae_GPa": ("stress MAE", "GPa", "meV/Å³", 1000 * GIGAPASCAL),
 }
+_OF_CRYSTALS = ("energy_mae_per_atom_kcal_mol",)  # columns for systems of any size
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -52,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def subject(row: dict) -> str:
-    """The molecule, target or fold of a row."""
+    """The molecule, target, fold or system of a row."""
     return next(row[name] for name in _SUBJECTS if name in row)
 
 
@@ -69,8 +73,11 @@ def table(rows: list[dict], short: bool = False) -> tuple[list[str], list[list[s
         columns = {k: _COLUMNS[k] for k in distinct}
     header = [next(name for name in _SUBJECTS if name in rows[0]), "model"]
     name = "{}".format if not short else lambda text: text.removesuffix(" MAE")
+    hidden = () if header[0] == "system" else _OF_CRYSTALS
     errors = {
-        k: f"{name(n)}, {a} ({b})" for k, (n, a, b) in _ERRORS.items() if any(k in r for r in rows)
+        key: f"{name(label)}, {unit} ({other})"
+        for key, (label, unit, other, _) in _ERRORS.items()
+        if key not in hidden and any(key in row for row in rows)
     }
     if any("mae" in row for row in rows):
         errors["mae"] = "MAE"
@@ -131,7 +138,7 @@ def _error(key: str, values: dict) -> str:
         return ""
     if key == "mae":
         return f"{values[key]:.4g} {values['unit']}"
-    return f"{values[key]:.3f} ({values[key] * MEV:.1f})"
+    return f"{values[key]:.3f} ({values[key] * _ERRORS[key][3]:.1f})"
 
 
 def _text(value) -> str:

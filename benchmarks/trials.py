@@ -139,7 +139,12 @@ def build(trial: Trial) -> torch.nn.Module:
 
 
 def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], Prediction]:
-    return lambda test: predict(potential, test, forces=test.has_property("forces"))
+    return lambda test: predict(
+        potential,
+        test,
+        forces=test.has_property("forces"),
+        stress=test.has_property("stress"),
+    )
 
 
 def remarks(trial: Trial, tested: str) -> dict:

@@ -42,11 +42,19 @@ from schnetgeo.nn import AtomisticModel, SchNet
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.potential import Potential, load
+from schnetgeo.target_options import (
+    add_targets,
+    find_targets,
+    labels_of_targets,
+    readout_argument,
+)
 from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential, refit_references
 from schnetgeo.train.checks import check_start
 from schnetgeo.train.configuration import check_threads
+from schnetgeo.train.default_losses import with_default_losses
 from schnetgeo.train.fit import cover
 from schnetgeo.train.folder import is_first_process, reserve
+from schnetgeo.train.objective import predicted_targets
 from schnetgeo.user_code import named_class
 
 FEW = 100  # steps, from which nothing is learned
@@ -105,6 +113,7 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
     parser.add_argument("--val_data", type=str, nargs="+", default=[], help="files to validate on")
     parser.add_argument("--test_data", type=str, nargs="+", default=[], help="files to test on")
     add_units(parser)
+    add_targets(parser)
     parser.add_argument("--num_train", type=int, default=950, help="structures to train on")
     parser.add_argument("--num_val", type=int, default=50, help="structures to validate on")
     parser.add_argument(
@@ -145,6 +154,8 @@ def _train(options: Namespace) -> None:
         torch.set_num_threads(options.threads)
     is_own = options.data and not options.dataset
     options.dataset = options.dataset or "Demo"
+    if is_own:
+        options.labels = labels_of_targets(options)
     dataset, how = (read_to_split if is_own else open_to_split)(options)
     out = Path(options.out)
     counts = options.num_train, options.num_val, options.num_test
@@ -156,10 +167,13 @@ def _train(options: Namespace) -> None:
     train, val, test = (dataset[part] for part in split)
     torch.manual_seed(training.seed)
     potential = _start(options, train)
+    training = with_default_losses(training, potential, train)
+    if training.losses:
+        print(f"losses {training.loss_names}")
     val, test = (potential.trained_on.keep_known(part) for part in (val, test))
-    check_start(train, val, training, out, options.resume, options.overwrite)
-    notes = {"data_options": _given_units(options), "split": f"{how}, {split.digest}"}
     flags = options.resume, options.overwrite
+    check_start(train, val, training, out, *flags, predicted_targets(potential))
+    notes = {"data_options": _given_units(options), "split": f"{how}, {split.digest}"}
     with reserve(out):
         split.save_or_verify(out / "split.npz", options.resume, how=how, note=warning or "")
         result = fit(potential, train, val, training, out, *flags, notes=notes)
@@ -186,31 +200,37 @@ def _train(options: Namespace) -> None:
 def _start(options: Namespace, train: StructureDataset) -> Potential:
     """The potential to train: a new one, or that of --init with references for these structures."""
     if not options.init:
-        model = find_architecture(options.architecture)
-        model = model(**model_arguments(options.model, model))
-        return new_potential(model, train, **potential_arguments(options))
+        model, targets = (
+            find_architecture(options.architecture),
+            find_targets(options.targets, train),
+        )
+        arguments = model_arguments(options.model, model)
+        model = model(**arguments | readout_argument(model, targets, arguments))
+        more = {"targets": targets} if targets else {}
+        return new_potential(model, train, **potential_arguments(options), **more)
     potential = load(options.init, tuple(options.classes))
     check_elements(train.packed, potential.model.max_z, train.name)
-    if train.has_property("energy"):
+    if potential.has_energy and train.has_property("energy"):
         refit_references(potential, train)
     cover(potential, train)
     return potential
 
 
-def _given_units(options: Namespace) -> dict[str, str]:
-    """The keys and units that the files were read with."""
-    return {name: options[name] for name in UNITS if isinstance(options[name], str)}
+def _given_units(options: Namespace) -> dict[str, str | list[str]]:
+    """The labels, keys and units that the files were read with."""
+    return {name: options[name] for name in UNITS if options[name] and name != "drop"}
 
 
 def _read_as_trained(options: Namespace, potential: Potential) -> StructureDataset:
     """The structures, read with keys and units of the training unless any are given."""
     notes = potential.notes.get("data_options")
     before = notes if isinstance(notes, dict) else {}
-    before = {k: v for k, v in before.items() if k in UNITS and isinstance(v, str)}
+    before = {k: v for k, v in before.items() if k in UNITS and _is_text(v)}
     is_store = any(Path(file).is_dir() for file in options.files)
     if not before or is_store or any(options[name] for name in UNITS):
         return read_files(options.files, options)
-    words = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in before.items())
+    values = {k: v if isinstance(v, str) else " ".join(v) for k, v in before.items()}
+    words = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in values.items())
     try:
         dataset = read_files(options.files, Namespace(**vars(options) | before))
     except InputError as error:
@@ -221,11 +241,17 @@ def _read_as_trained(options: Namespace, potential: Potential) -> StructureDatas
     return dataset
 
 
+def _is_text(value: object) -> bool:
+    """Whether a note is text, or a list of texts, as it was written."""
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) for text in texts)
+
+
 def _check_effect(options: Namespace, model: type[AtomisticModel]) -> None:
     """Refuse options of `train` that differ from the default but would have no effect."""
     defaults = _train_parser(model).get_defaults()
     brought = [f"model.{name}" for name in vars(defaults.model)]
-    brought += ["architecture", "preset", "filters", "spacing"]
+    brought += ["architecture", "preset", "filters", "spacing", "targets"]
     of_files = [*UNITS, "val_data", "test_data"]
     unused = {
         "beside --init, which brings its model": brought if options.init else [],

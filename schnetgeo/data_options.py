@@ -22,7 +22,6 @@ from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
-from schnetgeo.train.checks import check_target
 
 ROOT = "data"
 UNITS = (
@@ -190,7 +189,6 @@ def open_to_split(options: Namespace) -> tuple[StructureDataset, str]:
     how = options.split
     if options.dataset != "RevisedMD17":
         dataset = open_dataset_from_options(options)
-        check_target(dataset)
         return dataset, how or ("random" if _pools(dataset) is None else "published")
     single = options.data and Path(options.data[0]).suffix == ".npz"  # without the split lists
     how = how or ("random" if single else str(SPLITS[0]))

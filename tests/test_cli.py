@@ -123,7 +123,7 @@ def test_train_on_demo_data(here, capsys):
     out = capsys.readouterr().out
     assert "20 steps, ended by max_steps: out/model.safetensors" in out
     assert "errors on 1170 structures" in out
-    assert re.search(r"energy_mae +\d+\.\d+ kcal/mol +\d+\.\d+ meV\n", out)
+    assert re.search(r"  energy +[\d.]+ kcal/mol +[\d.]+ meV", out)
     assert re.search(r"  forces +[\d.]+ kcal/mol/Å +[\d.]+ meV/Å", out)
     assert [len(part) for part in Split.load("out/split.npz")] == [24, 6, 1170]
 
@@ -328,7 +328,8 @@ def test_evaluate_in_another_precision(here):
 def test_evaluate_without_forces_reports_energies(here):
     run("evaluate model/model.safetensors", ethanol("e.npz", without="F"), "--json", "e.json")
     row = json.loads(Path("e.json").read_text())
-    assert set(row) == {"structures", "energy_mae_kcal_mol", "energy_rmse_kcal_mol"}
+    assert row.keys() >= {"structures", "energy_mae_kcal_mol", "energy_rmse_kcal_mol"}
+    assert not any(name.startswith("force") for name in row)
 
 
 def test_show_a_picture_and_a_film(here, capsys):
@@ -418,7 +419,7 @@ def test_help_shows_dashes(capsys, command):
     assert not re.search(r"--[\w.-]*_", out)
     assert command != "train" or "--model.num-layers NUM_LAYERS" in out
     assert not re.search(r"type:|subclasses|null|<", out)
-    assert out.count("\n") < 230
+    assert out.count("\n") < 250
 
 
 # each function makes a file in the current folder and returns what the message must contain

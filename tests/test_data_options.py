@@ -1,10 +1,12 @@
 """schnetgeo train on the published sets, from files as they are published."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import schnetgeo as sg
 from schnetgeo.data.split import Split
 from schnetgeo.datasets import iso17, md17, qm9, rmd17
 from tests.datasets.published import (
@@ -87,8 +89,13 @@ def test_qm9(capsys):
     out = capsys.readouterr().out
     assert "errors on 19 structures" in out
     assert "split random, " in out
-    line = refused(capsys, f"train --dataset QM9 --target mu --task energy --out m {STEPS}")
-    assert "QM9: target mu is in Debye, but models learn energies here; take another target" in line
+    assert [str(target) for target in sg.load("out/model.safetensors").targets] == ["gap (eV)"]
+    run(f"train --dataset QM9 --target mu --out mu {COUNTS} {STEPS}")
+    out = capsys.readouterr().out
+    assert re.search(r"^  mu +[\d.]+ Debye", out, re.M)
+    assert "eV" not in out
+    line = refused(capsys, f"train --dataset QM9 --target mu --targets energy --out m {STEPS}")
+    assert "QM9: target mu is in Debye, but the model predicts energies; take another" in line
 
 
 @pytest.mark.usefixtures("coupled_cluster")

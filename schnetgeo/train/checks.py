@@ -1,6 +1,7 @@
 """What must hold before a training begins."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from schnetgeo.data.structure import Structure, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
+from schnetgeo.targets import DERIVATIVES, ENERGY, Target
 from schnetgeo.train.configuration import TrainingConfig
 
 MODEL = "model.safetensors"
@@ -25,11 +27,13 @@ def check_start(
     out: str | os.PathLike,
     resume: bool = False,
     overwrite: bool = False,
+    targets: Sequence[Target] = (ENERGY, *DERIVATIVES),
 ) -> None:
-    """Raise `InputError` where `fit` would, before anything is written."""
-    check_set("train", train)
-    check_set("val", val)
-    _check_labels(train, val, training)
+    """Raise `InputError` where `fit` would for a model of these targets, before it writes."""
+    for name, part in (("train", train), ("val", val)):
+        check_set(name, part)
+        check_target(part, targets)
+    _check_labels(train, val, training, targets)
     if not str(out).isprintable():  # TensorBoard needs UTF-8
         raise InputError(f"{out}: a folder's name must be printable UTF-8; choose another")
     if resume and overwrite:
@@ -71,9 +75,8 @@ def check_stores(*parts: StructureDataset) -> None:
 
 
 def check_set(name: str, part: StructureDataset) -> None:
-    """Raise `InputError` for what is no data set, and for QM9 with a target that is no energy."""
+    """Raise `InputError` for what is no data set."""
     if isinstance(part, StructureDataset):
-        check_target(part)
         return
     if isinstance(part, torch.utils.data.Subset):
         remedy = "index the data set itself, as in dataset[subset.indices]"
@@ -85,13 +88,15 @@ def check_set(name: str, part: StructureDataset) -> None:
     )
 
 
-def check_target(part: StructureDataset) -> None:
-    """Raise `InputError` for QM9 with a target that is no energy, which is what models learn."""
+def check_target(part: StructureDataset, targets: Sequence[Target]) -> None:
+    """Raise `InputError` for a model of energies and QM9 with a target that is none."""
     unit = getattr(part, "unit", "eV")
-    if unit != "eV":
+    if unit != "eV" and ENERGY.name in (target.name for target in targets):
+        name = part.target
         raise InputError(
-            f"{part.name}: target {part.target} is in {unit}, but models learn energies here; "
-            "take another target, or python -m benchmarks.qm9 for properties of any unit"
+            f"{part.name}: target {name} is in {unit}, but the model predicts energies; take "
+            f"another target, or a model of this one: --targets {name}, or readout_for and "
+            f"new_potential(model, train, targets=[known_target({name!r})])"
         )
 
 
@@ -102,7 +107,12 @@ def check_not_empty(name: str, part: StructureDataset) -> None:
         raise InputError(f"{part.name}: {name} has no structure; give some")
 
 
-def _check_labels(train: StructureDataset, val: StructureDataset, training: TrainingConfig) -> None:
+def _check_labels(
+    train: StructureDataset,
+    val: StructureDataset,
+    training: TrainingConfig,
+    targets: Sequence[Target],
+) -> None:
     if not len(train):
         raise InputError(f"{train.name}: no structure is left to train on; give some")
     if not len(val) and (training.schedule == "plateau" or training.stop_patience):
@@ -111,7 +121,7 @@ def _check_labels(train: StructureDataset, val: StructureDataset, training: Trai
             "validation structures; raise num_val or leave them"
         )
     for name, part in (("training", train), ("validation", val)):
-        for label in training.objective().targets if len(part) else ():
+        for label in training.objective(targets).targets if len(part) else ():
             if not part.has_property(label) or not check_label(part, label):
                 raise InputError(
                     f"{part.name}: the {name} structures have no {label}, which the "

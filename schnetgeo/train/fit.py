@@ -29,12 +29,15 @@ from schnetgeo.train.checks import (
     check_set,
     check_start,
     check_stores,
+    check_target,
 )
 from schnetgeo.train.configuration import TrainingConfig
+from schnetgeo.train.default_losses import with_default_losses
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.interrupt import Interrupt, Interrupted
 from schnetgeo.train.loss import FunctionLoss, Loss, LossFunction
 from schnetgeo.train.normalize import normalize
+from schnetgeo.train.objective import predicted_targets
 from schnetgeo.train.predict import predict
 from schnetgeo.train.resume import check_resume, run_identity
 
@@ -85,6 +88,7 @@ def new_potential(model: torch.nn.Module, train: StructureDataset, **options) ->
     check_set("train", train)
     check_elements(train.packed, model.max_z, train.name)
     potential = Potential(model, **options)
+    check_target(train, potential.targets)
     normalize(potential, train)
     potential.trained_on = _coverage_of(potential, train)
     return potential
@@ -174,7 +178,10 @@ def fit(
     if losses:
         training = replace(training, losses=losses)
     out = Path(out)
-    check_start(train, val, training, out, resume, overwrite)
+    check_set("train", train)
+    training = with_default_losses(training, potential, train)
+    targets = predicted_targets(potential)
+    check_start(train, val, training, out, resume, overwrite, targets)
     check_stores(train, val)
     coverage = covered(potential, train)
     check_potential_trains(potential, val, coverage)
@@ -191,7 +198,7 @@ def fit(
     first = is_first_process()
     with reserve(out), _threads(training.threads), Interrupt() as interrupt:
         if first:  # another training may have ended in the meantime
-            check_start(train, val, training, out, resume, overwrite)
+            check_start(train, val, training, out, resume, overwrite, targets)
         if overwrite and first:
             (out / CHECKPOINT).unlink(missing_ok=True)
             (out / MODEL).unlink(missing_ok=True)
@@ -245,7 +252,7 @@ def _train(
     fitted.notes = header["notes"]
     for average, trained in zip(fitted.parameters(), potential.parameters(), strict=True):
         average.requires_grad_(trained.requires_grad)
-    learns_energy = "energy" in training.objective().targets
+    learns_energy = not potential.has_energy or "energy" in module.objective.targets
     if not learns_energy and train.has_property("energy") and not module.diverged:
         refit_references(fitted, train)
         if trainer.is_global_zero:

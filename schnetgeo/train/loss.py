@@ -95,7 +95,7 @@ class Loss:
         """The form that `as_loss` reads."""
         target = self.target if self.per == "structure" else f"{self.target}/atom"
         name = "" if self.error is mse else f":{_name(self.error)}"
-        return f"{target}:{self.weight!r}{name}"
+        return f"{target}:{_text(self.weight)}{name}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class FunctionLoss:
         _check_number(f"weight of the loss {_name(self.function)}", self.weight)
 
     def __str__(self) -> str:
-        return f"{_name(self.function)}:{self.weight!r}"
+        return f"{_name(self.function)}:{_text(self.weight)}"
 
 
 def _check_number(what: str, value: object, positive: bool = False) -> None:
@@ -129,7 +129,7 @@ def _check_number(what: str, value: object, positive: bool = False) -> None:
 def _name(function: Callable) -> str:
     """A function as text, the same in every process."""
     if isinstance(function, huber):
-        return f"huber={function.delta!r}"
+        return f"huber={_text(function.delta)}"
     if isinstance(function, functools.partial):
         named = (f"{name}={value!r}" for name, value in function.keywords.items())
         return f"{_name(function.func)}({', '.join([*map(repr, function.args), *named])})"
@@ -137,3 +137,8 @@ def _name(function: Callable) -> str:
         return function.__name__
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _text(number: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return repr(float(number)).removesuffix(".0")

@@ -16,6 +16,7 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader, train_loader
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.structure import mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.targets import Target
@@ -228,7 +229,7 @@ class PotentialModule(L.LightningModule):
 
     def _log_error(self, target: Target, value: Tensor, batch: Batch) -> None:
         """The mean absolute error of those labels that are there, in the unit people read."""
-        mask = batch.get(f"{target.name}_mask")
+        mask = batch.get(mask_name(target.name))
         error = value - batch[target.name].to(value)
         if mask is not None:
             error = error[mask[batch.batch] if target.per == "atom" else mask]

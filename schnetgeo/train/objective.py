@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from schnetgeo.data.structure import mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential
 from schnetgeo.potential.prediction import Prediction
@@ -113,13 +114,13 @@ def predict_labels(potential: Potential, batch: Batch) -> Prediction:
 
 def has_label(batch: Batch, name: str) -> bool:
     """Whether some structure of a batch has a label."""
-    mask = batch.get(f"{name}_mask")
+    mask = batch.get(mask_name(name))
     return batch.get(name) is not None and (mask is None or bool(mask.any()))
 
 
 def error_sum(loss: Loss, target: Target, predicted: Tensor | None, batch: Batch) -> Sum:
     """Σ error over the labels of a batch, and the number of structures, or atoms, that have one."""
-    mask = batch.get(f"{target.name}_mask")
+    mask = batch.get(mask_name(target.name))
     if predicted is None:  # where no structure of the batch has the label
         return Sum(batch.pos.new_zeros(()), mask.sum())
     of_atoms, per_atom = target.per == "atom", loss.per == "atom"

@@ -299,7 +299,7 @@ def test_loaders_instead_of_data_sets_are_refused(tmp_path):
 ])  # fmt: skip
 def test_a_target_of_qm9_that_is_no_energy_is_refused_at_once(tmp_path, start):
     data = QM9(target="mu", file=shared("qm9_all_properties.npz"))[:20]
-    with pytest.raises(InputError, match="target mu is in Debye, .* take another target, or pyth"):
+    with pytest.raises(InputError, match="target mu is in Debye, .* take another target, or a mod"):
         start(data, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -79,7 +79,7 @@ def test_molecules_beside_crystals_have_no_stress_to_learn(tmp_path):
         losses=LOSSES, max_steps=6, batch_size=2, validate_every=3, device="cpu", progress=False
     )
     result = fit(potential, dataset, dataset, training, tmp_path)
-    assert result.potential.notes["task"] == "energy:0.01 forces:1.0:huber=0.05 stress:10.0"
+    assert result.potential.notes["task"] == "energy:0.01 forces:1:huber=0.05 stress:10"
     assert result.potential.notes["validation"]["val_loss"] > 0
 
 
@@ -128,7 +128,7 @@ def test_one_command_trains_on_energies_forces_and_stress(tmp_path, monkeypatch,
     main([*command.split(), *chosen])
     notes = sg.load("run/model.safetensors").notes
     assert notes["task"] == (
-        "energy/atom:0.01:mae forces:1.0:huber=0.05 stress:10.0 own_losses.net_force:0.1"
+        "energy/atom:0.01:mae forces:1:huber=0.05 stress:10 own_losses.net_force:0.1"
     )
     assert json.loads(Path("run/errors.json").read_text())["structures"] == 5
     with pytest.raises(SystemExit):
