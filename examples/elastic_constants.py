@@ -1,9 +1,7 @@
-"""Equation of state and elastic constants (ions clamped) of a cubic crystal.
+"""Equation of state and elastic constants, ions clamped; without a model of ASE's EMT copper.
 
-    schnetgeo train --data si_crystal.npz --losses energy/atom:100 forces stress:1000 --out runs/si
-    python examples/elastic_constants.py runs/si/model.safetensors --crystal Si
-
-Without a model file it takes copper of ASE's effective-medium theory.
+schnetgeo train --data si_crystal.npz --losses energy/atom:100 forces stress:1000 --out runs/si
+python examples/elastic_constants.py runs/si/model.safetensors --crystal Si
 """
 
 import argparse
