@@ -84,4 +84,4 @@ def test_it_trains(tmp_path):
     begun = new_potential(model, train)
     fitted = sg.train.fit(begun, train, train, training, tmp_path / "out").potential
     errors = sg.train.evaluate(fitted, train)
-    assert errors.energy_mae < 0.05  # 0.33 without
+    assert errors["energy"].mae < 0.05  # 0.33 without

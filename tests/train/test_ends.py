@@ -25,7 +25,7 @@ from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.train import Diverged, PotentialModule, TrainingConfig, evaluate, fit, new_potential
 from schnetgeo.train.folder import reserve
-from schnetgeo.train.metrics import evaluation_mode
+from schnetgeo.train.predict import evaluation_mode
 
 FRAMES = Demo("ethanol")
 TRAIN, VAL = FRAMES[:40], FRAMES[40:50]
