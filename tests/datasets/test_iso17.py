@@ -115,7 +115,7 @@ def test_mean_predictor(folder):
     expected = [np.abs(off).mean(), np.sqrt((off**2).mean())]
     expected += [np.abs(forces).mean(), np.sqrt((forces**2).mean())]
     assert list(errors) == pytest.approx(expected)
-    assert errors["energy"].mae <= errors["energy"].rmse
+    assert errors.energy_mae <= errors.energy_rmse
 
 
 @pytest.mark.parametrize("fold", ["train", [], ["test_eq", "test_eq"], ["test_eq", "other"]])
