@@ -7,7 +7,7 @@ from schnetgeo.data import from_ase, neighbor_list, to_ase
 from schnetgeo.data.further_labels import Label
 from schnetgeo.errors import InputError
 from schnetgeo.nn import Baseline, BesselBasis, CFConv, PaiNN, RadialConv, SchNet
-from schnetgeo.potential import Potential, Prediction, load
+from schnetgeo.potential import Ensemble, Potential, Prediction, load
 from schnetgeo.targets import Target
 
 _LATER = {
@@ -26,6 +26,7 @@ __all__ = [
     "Baseline",
     "BesselBasis",
     "CFConv",
+    "Ensemble",
     "InputError",
     "Label",
     "PaiNN",

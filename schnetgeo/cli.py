@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, show, data, doctor."""
+"""The command line: train, evaluate, calibrate, select, show, data, doctor."""
 
 import json
 from argparse import ArgumentTypeError
@@ -55,6 +55,12 @@ from schnetgeo.train.default_losses import with_default_losses
 from schnetgeo.train.fit import cover
 from schnetgeo.train.folder import is_first_process, reserve
 from schnetgeo.train.objective import predicted_targets
+from schnetgeo.uncertainty_cli import (
+    calibrate_parser,
+    run_calibrate,
+    run_select,
+    select_parser,
+)
 from schnetgeo.user_code import named_class
 
 FEW = 100  # steps, from which nothing is learned
@@ -64,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command; an `InputError` becomes one line and exit code 2."""
     commands = {
         "train": _train, "evaluate": _evaluate, "show": _show, "doctor": _doctor, "data": run_data,
+        "calibrate": run_calibrate, "select": run_select,
     }  # fmt: skip
     with errors_in_one_line("schnetgeo"), notes_in_one_line():
         model = scan_architecture(arguments)
@@ -81,6 +88,10 @@ def _parser(model: type[AtomisticModel] = SchNet, preset: str | None = None) -> 
     commands = parser.add_subcommands()
     commands.add_subcommand("train", _train_parser(model, preset), help="train a model and save it")
     commands.add_subcommand("evaluate", _evaluate_parser(), help="errors of a model on files")
+    commands.add_subcommand("calibrate", calibrate_parser(), help="let a model say how sure it is")
+    commands.add_subcommand(
+        "select", select_parser(), help="pick the structures that models are least sure of"
+    )
     commands.add_subcommand("show", _show_parser(), help="draw a structure, film a trajectory")
     commands.add_subcommand("doctor", Parser(), help="versions, devices, backends, remedies")
     data = Parser(description="Look at data, fetch them, convert them.")

@@ -27,7 +27,7 @@ RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
     {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"},
     {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
-    {"data_options", "model_options", "target_options"}, {"data_cli"}, {"cli"},
+    {"data_options", "model_options", "target_options"}, {"data_cli", "uncertainty_cli"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {

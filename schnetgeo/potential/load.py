@@ -8,9 +8,12 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.errors import InputError
 from schnetgeo.potential.bounded import no_larger_than
+from schnetgeo.potential.last_layer import LastLayer
 from schnetgeo.potential.model_file import check_finite, decode, find_class, named, read_model
 from schnetgeo.potential.potential import Potential
 from schnetgeo.targets import Target
+
+LAST_LAYER = "last_layer.factor"
 
 
 def load(
@@ -45,6 +48,8 @@ def load(
             options = {"filters": header["filters"], "spacing": header.get("spacing")}
             potential = Potential(model, targets=targets, **options)
             potential.to(getattr(torch, header["dtype"]))
+        if LAST_LAYER in tensors:
+            potential.last_layer = LastLayer(len(tensors[LAST_LAYER]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
         if covered is not None:

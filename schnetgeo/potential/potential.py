@@ -21,6 +21,7 @@ from schnetgeo.geometry import apply_strain
 from schnetgeo.nn.model import AtomisticModel, reads_states
 from schnetgeo.potential.arguments import check_model, check_spacing, make_outputs
 from schnetgeo.potential.atomic_references import AtomicReferences
+from schnetgeo.potential.last_layer import LastLayer, calibrated
 from schnetgeo.potential.model_file import (
     UNITS,
     check_finite,
@@ -59,6 +60,7 @@ class Potential(nn.Module):
     Attributes:
         trained_on: elements and compositions of the training structures; `None` before training,
             when nothing is checked.
+        last_layer: what `train.calibrate` found; `None` before.
         notes: JSON values that the model file carries, such as task, data and errors.
 
     Raises:
@@ -89,6 +91,7 @@ class Potential(nn.Module):
         self.spacing = spacing
         self.engine = Engine(spacing)
         self.outputs = nn.ModuleList(outputs)
+        self.last_layer: LastLayer | None = None
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
         self.states_noted = False  # whether it was said that charge and spin are not read
@@ -115,7 +118,12 @@ class Potential(nn.Module):
 
     @torch.compiler.disable  # which cannot differentiate twice
     def forward(
-        self, data: Data, *, forces: bool | None = None, stress: bool = False
+        self,
+        data: Data,
+        *,
+        forces: bool | None = None,
+        stress: bool = False,
+        uncertainty: Literal["energy", "forces"] | None = None,
     ) -> Prediction:
         """All targets of all structures, and derivatives of the energy.
 
@@ -134,6 +142,9 @@ class Potential(nn.Module):
                 the model predicts an energy.
             stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression; NaN for a
                 structure whose cell has no volume, such as a molecule.
+            uncertainty: give standard deviations of energies, at the cost of a few percent, or of
+                forces too, which takes as many predictions as the last layer has channels;
+                `train.calibrate` makes that possible.
 
         Raises:
             InputError: for forces or stress of a model that predicts no energy, for stress where
@@ -141,6 +152,9 @@ class Potential(nn.Module):
                 training structure has (in training mode on a GPU not looked for), and for a model
                 that does not return one result per structure, or atom, for each target.
         """
+        if uncertainty is not None:
+            layer = calibrated(self.last_layer, uncertainty)
+            return layer.predict(self, data, forces, stress, uncertainty == "forces")
         check_type(data)
         forces = self._asked_forces(forces, stress)
         if torch.is_inference_mode_enabled():  # in which derivatives would come out as zero

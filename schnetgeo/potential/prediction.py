@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.errors import InputError
+from schnetgeo.potential.uncertainty import Uncertainty
 from schnetgeo.targets import ENERGY, FORCES, STRESS
 
 _CORE = ENERGY.name, FORCES.name, STRESS.name
@@ -32,6 +33,7 @@ class Prediction:
     forces: Float[Tensor, "N 3"] | None = None  # eV/Å
     stress: Float[Tensor, "B 3 3"] | None = None  # eV/Å³, NaN for a structure without a cell
     further: Mapping[str, Tensor] = field(default_factory=dict)  # by the name of the target
+    uncertainty: Uncertainty | None = None  # of energies and forces, where it was asked for
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor]) -> "Prediction":

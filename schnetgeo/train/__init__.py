@@ -1,5 +1,6 @@
 """Training: losses, errors, and the loop, on Lightning."""
 
+from schnetgeo.train.calibrate import calibrate
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.evaluation import Evaluation, evaluate
 from schnetgeo.train.fit import Diverged, FitResult, fit, new_potential, refit_references
@@ -19,6 +20,7 @@ __all__ = [
     "Objective",
     "PotentialModule",
     "TrainingConfig",
+    "calibrate",
     "evaluate",
     "fit",
     "huber",

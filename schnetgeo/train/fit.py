@@ -191,6 +191,7 @@ def fit(
     dtype = torch.float64 if training.precision == "64" else torch.float32
     if potential.scale.dtype != dtype:
         potential = copy.deepcopy(potential).to(dtype)
+    potential.last_layer = None  # an uncertainty is that of the weights before
     if not potential.training:
         potential.train()
     about = {"task": training.loss_names, "seed": training.seed, "data": train.name}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from schnetgeo.errors import InputError
-from schnetgeo.potential.last_layer import embedding, fit_posterior
+from schnetgeo.potential.posterior import embedding, fit_posterior
 
 
 def linear_problem(seed: int, noise: float = 0.3, size: int = 40, channels: int = 12):
