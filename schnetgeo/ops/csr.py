@@ -25,5 +25,5 @@ def edges_from_index(
         InputError: for edges that are not sorted by target or lack their reverse.
     """
     source, target = edge_index.contiguous()
-    start = get_backend(source).row_pointers(source, target, reverse, shift, num)
-    return Edges(source, target, start, reverse)
+    pointers = get_backend(source).row_pointers(source, target, reverse, shift, num)
+    return Edges(source, target, pointers, reverse)

@@ -39,10 +39,10 @@ def is_sorted(numbers) -> bool:
 
 def row_pointers(source, target, reverse, shift, num):
     crossed = shift.numpy() if shift is not None else np.empty((0, 3), np.int64)
-    start = first_edges(*_arrays(source, target, reverse), crossed, num)
-    if start[0] < 0:
+    pointers = first_edges(*_arrays(source, target, reverse), crossed, num)
+    if pointers[0] < 0:
         return torch_backend.row_pointers(source, target, reverse, shift, num)
-    return torch.from_numpy(start)
+    return torch.from_numpy(pointers)
 
 
 def edge_lengths(pos, source, target, offset, vectors, distance):
@@ -76,20 +76,22 @@ def knot_weights(distance, f, df, grid: Grid, interval, weights, slopes):
 
 
 def spline_conv(x, table, interval, weights, edges: Edges, out):
-    _spline_conv(*_arrays(x, table, interval, weights, edges.source, edges.start, out))
+    _spline_conv(*_arrays(x, table, interval, weights, edges.source, edges.row_pointers, out))
 
 
 def spline_conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges, out):
-    graph = edges.source, edges.start
+    graph = edges.source, edges.row_pointers
     _spline_conv_tangent(*_arrays(x, dx, table, interval, weights, dweights, *graph, out))
 
 
 def edge_gradient(x, y, table, interval, slopes, edges: Edges, out):
-    _edge_gradient(*_arrays(x, y, table, interval, slopes, edges.source, edges.start, out))
+    _edge_gradient(*_arrays(x, y, table, interval, slopes, edges.source, edges.row_pointers, out))
 
 
 def spline_conv_grad_weights(x, y, table, interval, edges: Edges, out):
-    _spline_conv_grad_weights(*_arrays(x, y, table, interval, edges.source, edges.start, out))
+    _spline_conv_grad_weights(
+        *_arrays(x, y, table, interval, edges.source, edges.row_pointers, out)
+    )
 
 
 def sort_by_interval(interval, num_knots: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,10 +189,10 @@ def _knot_weights(distance, f, df, grid, interval, weights, slopes):
 
 
 @parallel
-def _spline_conv(x, table, interval, weights, source, start, out):
+def _spline_conv(x, table, interval, weights, source, pointers, out):
     for i in prange(x.shape[0]):
         out[i] = 0
-        for e in range(start[i], start[i + 1]):
+        for e in range(pointers[i], pointers[i + 1]):
             j, k = source[e], interval[e]
             w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
             for f in range(x.shape[1]):
@@ -199,10 +201,10 @@ def _spline_conv(x, table, interval, weights, source, start, out):
 
 
 @parallel
-def _spline_conv_tangent(x, dx, table, interval, weights, dweights, source, start, out):
+def _spline_conv_tangent(x, dx, table, interval, weights, dweights, source, pointers, out):
     for i in prange(x.shape[0]):
         out[i] = 0
-        for e in range(start[i], start[i + 1]):
+        for e in range(pointers[i], pointers[i + 1]):
             j, k = source[e], interval[e]
             w0, w1, w2, w3 = weights[e, 0], weights[e, 1], weights[e, 2], weights[e, 3]
             d0, d1, d2, d3 = dweights[e, 0], dweights[e, 1], dweights[e, 2], dweights[e, 3]
@@ -213,9 +215,11 @@ def _spline_conv_tangent(x, dx, table, interval, weights, dweights, source, star
 
 
 @parallel
-def _edge_gradient(x, y, table, interval, slopes, source, start, out):
+def _edge_gradient(x, y, table, interval, slopes, source, pointers, out):
     for i in prange(x.shape[0]):
-        _add_edge_gradients(x, y, table, interval, slopes, source, i, (start[i], start[i + 1]), out)
+        _add_edge_gradients(
+            x, y, table, interval, slopes, source, i, (pointers[i], pointers[i + 1]), out
+        )
 
 
 @standalone  # compiled once, so that sums have the same bits with and without threads
@@ -230,10 +234,10 @@ def _add_edge_gradients(x, y, table, interval, slopes, source, i, edges, out):
 
 
 @parallel
-def _spline_conv_grad_weights(x, y, table, interval, source, start, out):
+def _spline_conv_grad_weights(x, y, table, interval, source, pointers, out):
     zero = x.dtype.type(0)
     for i in prange(x.shape[0]):
-        for e in range(start[i], start[i + 1]):
+        for e in range(pointers[i], pointers[i + 1]):
             j, k = source[e], interval[e]
             s0, s1, s2, s3 = zero, zero, zero, zero
             for f in range(x.shape[1]):

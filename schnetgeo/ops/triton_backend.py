@@ -62,12 +62,12 @@ def spline_conv_tangent(x, dx, table, interval, weights, dweights, edges: Edges,
 
 
 def edge_gradient(x, y, table, interval, slopes, edges: Edges, out):
-    tensors = x, y, table, interval, slopes, edges.source, edges.start
+    tensors = x, y, table, interval, slopes, edges.source, edges.row_pointers
     _launch(_edge_gradient, _SLOPE, (x.size(0),), tensors, out, x.size(1), last=table.size(0) - 4)
 
 
 def spline_conv_grad_weights(x, y, table, interval, edges: Edges, out):
-    tensors = x, y, table, interval, edges.source, edges.start
+    tensors = x, y, table, interval, edges.source, edges.row_pointers
     _launch(
         _spline_conv_grad_weights,
         _DOT,
@@ -116,7 +116,7 @@ def spline_coefficients_transpose(bar, out):
 
 
 def _run_spline_conv(x, dx, table, interval, weights, dweights, edges, out, tangent):
-    tensors = x, dx, table, interval, weights, dweights, edges.source, edges.start
+    tensors = x, dx, table, interval, weights, dweights, edges.source, edges.row_pointers
     grid = x.size(0), triton.cdiv(x.size(1), _CONV.channels)
     _launch(
         _spline_conv, _CONV, grid, tensors, out, x.size(1), last=table.size(0) - 4, TANGENT=tangent
@@ -170,16 +170,16 @@ def _numbers(BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["atoms", "edges"])
 def _copy_padded(
-    z, weight, start, distance, source, target,
-    to_z, to_weight, to_start, to_distance, to_source, to_target,
+    z, weight, pointers, distance, source, target,
+    to_z, to_weight, to_pointers, to_distance, to_source, to_target,
     atoms, edges, all_atoms, all_edges, cutoff, BLOCK: tl.constexpr,
 ):  # fmt: skip
     n = _numbers(BLOCK)
     real, room = n < atoms, n < all_atoms
     tl.store(to_z + n, tl.load(z + n, mask=real, other=0), mask=room)
     tl.store(to_weight + n, tl.load(weight + n, mask=real, other=0), mask=room)
-    first = tl.where(n <= atoms, tl.load(start + n, mask=n <= atoms, other=0), edges)
-    tl.store(to_start + n, first, mask=n <= all_atoms)
+    first = tl.where(n <= atoms, tl.load(pointers + n, mask=n <= atoms, other=0), edges)
+    tl.store(to_pointers + n, first, mask=n <= all_atoms)
     real, room = n < edges, n < all_edges
     r = tl.load(distance + n, mask=real, other=0)
     j = tl.load(source + n, mask=real, other=0)
@@ -257,14 +257,14 @@ def _weight(weights, e, q, real):
 
 @triton.jit
 def _spline_conv(
-    x, dx, table, interval, weights, dweights, source, start, out, channels, last,
+    x, dx, table, interval, weights, dweights, source, pointers, out, channels, last,
     TANGENT: tl.constexpr, EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     sums = tl.zeros((EDGES, BLOCK), x.dtype.element_ty)
-    end = tl.load(start + i + 1)
-    for begin in range(tl.load(start + i), end, EDGES):
+    end = tl.load(pointers + i + 1)
+    for begin in range(tl.load(pointers + i), end, EDGES):
         e = begin + tl.arange(0, EDGES)
         real = e < end
         j = tl.load(source + e, mask=real, other=0)
@@ -287,12 +287,12 @@ def _spline_conv(
 
 @triton.jit
 def _edge_gradient(
-    x, y, table, interval, slopes, source, start, out, channels, last,
+    x, y, table, interval, slopes, source, pointers, out, channels, last,
     EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64)
-    end = tl.load(start + i + 1)
-    for begin in range(tl.load(start + i), end, EDGES):
+    end = tl.load(pointers + i + 1)
+    for begin in range(tl.load(pointers + i), end, EDGES):
         e = begin + tl.arange(0, EDGES)
         real = e < end
         j = tl.load(source + e, mask=real, other=0)
@@ -312,12 +312,12 @@ def _edge_gradient(
 
 @triton.jit
 def _spline_conv_grad_weights(
-    x, y, table, interval, source, start, out, channels, last,
+    x, y, table, interval, source, pointers, out, channels, last,
     EDGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64)
-    end = tl.load(start + i + 1)
-    for begin in range(tl.load(start + i), end, EDGES):
+    end = tl.load(pointers + i + 1)
+    for begin in range(tl.load(pointers + i), end, EDGES):
         e = begin + tl.arange(0, EDGES)
         real = e < end
         j = tl.load(source + e, mask=real, other=0)

@@ -148,7 +148,7 @@ def test_edges_of_a_structure_get_their_reverse():
     data = structure([1, 1, 8], torch.eye(3))
     data.edge_index = torch.tensor([[1, 2, 0, 0], [0, 0, 1, 2]])
     edges = csr_edges(data)
-    assert edges.start.tolist() == [0, 2, 3, 4]
+    assert edges.row_pointers.tolist() == [0, 2, 3, 4]
     assert edges.reverse.tolist() == [2, 3, 0, 1]
     data.edge_index = data.edge_index[:, :3]
     with pytest.raises(InputError, match="reverse"):

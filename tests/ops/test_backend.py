@@ -12,7 +12,7 @@ import torch
 
 from schnetgeo import ops
 from schnetgeo.errors import InputError
-from schnetgeo.ops import backend, bspline, torch_backend
+from schnetgeo.ops import backend, torch_backend
 from schnetgeo.ops.protocol import Backend
 
 RING = torch.tensor([[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]])
@@ -81,30 +81,10 @@ def test_a_missing_compiler_is_told_once(device, package, monkeypatch):
         assert ops.get_backend(tensor_on(device)) is found
 
 
-def test_features_stored_by_columns():
-    generator = torch.Generator().manual_seed(0)
-    x, y, table = (torch.randn(n, 5, generator=generator) for n in (3, 3, 9))
-    edges = ops.edges_from_index(RING, BACK, 3)
-    interval = torch.tensor([0, 5, 0, 3, 5, 3])
-    weights = bspline.weights(torch.rand(6, generator=generator))
-    rows = x, y, table, weights
-    columns = [t.t().contiguous().t() for t in rows]
-
-    def results(x, y, table, weights):
-        return (
-            ops.spline_conv(x, table, interval, weights, edges),
-            ops.spline_conv_grad_weights(x, y, table, interval, edges),
-            ops.spline_conv_grad_table(x, y, interval, weights, edges, 9),
-        )
-
-    for found, expected in zip(results(*columns), results(*rows), strict=True):
-        assert torch.equal(found, expected)
-
-
 def test_edges_of_each_atom():
     edges = ops.edges_from_index(RING, BACK, 5)
-    assert edges.start.tolist() == [0, 2, 4, 6, 6, 6]
-    assert ops.edges_from_index(RING[:, :0], BACK[:0], 2).start.tolist() == [0, 0, 0]
+    assert edges.row_pointers.tolist() == [0, 2, 4, 6, 6, 6]
+    assert ops.edges_from_index(RING[:, :0], BACK[:0], 2).row_pointers.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("shift", "message"), [(0, r"0 … 1, got targets 0 … 2"), (-1, "-1")])

@@ -289,7 +289,7 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     function = getattr(triton_backend, kernel)
     constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
-    whole = "interval source target start order first z to_z to_start to_source to_target"
+    whole = "interval source target pointers order first z to_z to_pointers to_source to_target"
     types = dict.fromkeys(function.arg_names, f"*{real}")
     types |= dict.fromkeys(set(whole.split()) & set(types), "*i64")
     types |= dict.fromkeys({"key"} & set(types), "*i32")

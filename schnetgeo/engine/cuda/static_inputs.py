@@ -35,7 +35,7 @@ class StaticInputs(NamedTuple):
         unit: Float[Tensor, "E 3"] | None,
     ) -> "StaticInputs":
         """Those of a batch."""
-        arrays = z, atom_weights, edges.start, distance.detach(), edges.source, edges.target
+        arrays = z, atom_weights, edges.row_pointers, distance.detach(), edges.source, edges.target
         return cls(*(array.contiguous() for array in arrays), unit)
 
     @classmethod
