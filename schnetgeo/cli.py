@@ -146,9 +146,9 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
         defaults = model.preset(preset).hyperparameters
     add_model(parser, model, **defaults)
     add_training(parser)
-    parser.add_argument("--init", type=str | None, help="trained model file to start from")
+    parser.add_argument("--initial-model", type=str | None, help="trained model file to start from")
     parser.add_argument(
-        "--classes", type=class_of, nargs="*", default=[], help="your own, of --init"
+        "--classes", type=class_of, nargs="*", default=[], help="your own, of --initial-model"
     )
     parser.add_argument("--out", type=str, default="runs/latest", help="folder for the results")
     flag(parser, "--resume", "go on with the training that --out holds")
@@ -209,8 +209,8 @@ def _train(options: Namespace) -> None:
 
 
 def _start(options: Namespace, train: StructureDataset) -> Potential:
-    """The potential to train: a new one, or that of --init with references for these structures."""
-    if not options.init:
+    """A new potential, or that of --initial-model with references for these structures."""
+    if not options.initial_model:
         model, targets = (
             find_architecture(options.architecture),
             find_targets(options.targets, train),
@@ -219,7 +219,7 @@ def _start(options: Namespace, train: StructureDataset) -> Potential:
         model = model(**arguments | readout_argument(model, targets, arguments))
         more = {"targets": targets} if targets else {}
         return new_potential(model, train, **potential_arguments(options), **more)
-    potential = load(options.init, tuple(options.classes))
+    potential = load(options.initial_model, tuple(options.classes))
     check_elements(train.packed, potential.model.max_z, train.name)
     if potential.has_energy and train.has_property("energy"):
         refit_references(potential, train)
@@ -265,7 +265,7 @@ def _check_effect(options: Namespace, model: type[AtomisticModel]) -> None:
     brought += ["architecture", "preset", "filters", "spacing", "targets"]
     of_files = [*UNITS, "val_data", "test_data"]
     unused = {
-        "beside --init, which brings its model": brought if options.init else [],
+        "beside --initial-model, which brings its model": brought if options.initial_model else [],
         "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
         "beside --dataset": of_files if options.data and options.dataset else [],
         "without --data": [] if options.data else of_files,

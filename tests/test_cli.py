@@ -176,7 +176,7 @@ def test_config_file_and_options_that_override_it(here):
 def test_a_printed_configuration_can_be_used(here, capsys):
     command = f"train --data good.npz --out out {TWENTY.replace(SMALL, '')} --progress false"
     with pytest.raises(SystemExit) as exit:
-        run(f"{command} --init model/model.safetensors --print-config")
+        run(f"{command} --initial-model model/model.safetensors --print-config")
     assert exit.value.code == 0
     Path("run.yaml").write_text(capsys.readouterr().out)
     run("train --config run.yaml")
@@ -283,7 +283,7 @@ def test_precision_in_a_configuration_file_is_a_number(here):
 
 def test_init_starts_from_a_trained_model(here):
     few = TWENTY.replace(SMALL, "--progress false")
-    run(f"train --data good.npz --init model/model.safetensors --lr 1e-12 --out out {few}")
+    run(f"train --data good.npz --initial-model model/model.safetensors --lr 1e-12 --out out {few}")
     old, new = (sg.load(f"{out}/model.safetensors") for out in ("model", "out"))
     for name, value in old.model.state_dict().items():
         torch.testing.assert_close(new.model.state_dict()[name], value)
@@ -531,7 +531,7 @@ def test_bad_extxyz_is_refused_by_name_and_index(here, capsys):
     "command",
     [
         "evaluate bad.safetensors good.npz",
-        f"train --init bad.safetensors --data good.npz --out out --max-steps 2 {COUNTS}",
+        f"train --initial-model bad.safetensors --data good.npz --out out --max-steps 2 {COUNTS}",
     ],
 )
 def test_bad_model_files_are_refused(here, capsys, command):
@@ -564,7 +564,10 @@ def test_bad_model_files_are_refused(here, capsys, command):
         ("--loss mae", "use mse for energy_and_forces"),
         ("--lr -1", "lr must be positive, got -1.0"),
         ("--device abacus", "--device: Expected one of 'auto', 'cpu', 'cuda'. Got value: abacus"),
-        ("--init m.safetensors --model.channels 8", "--model.channels has no effect beside --init"),
+        (
+            "--initial-model m --model.channels 8",
+            "--model.channels has no effect beside --initial-model",
+        ),
         ("--dataset MD17 --energy-unit eV", "--energy-unit has no effect beside --dataset; leave"),
         ("--dataset Demo", "--data has no effect on Demo, which ships with the package"),
         ("--dataset ISO17 --data a b", "--data names 2 files, but ISO17 is read from one"),
@@ -589,7 +592,10 @@ def test_options_that_cannot_be(here, capsys, options, message):
         ("train --dataset MD17 --molecule tea --max-steps 1", "unknown molecule 'tea'; known: "),
         ("train --molecule tea --max-steps 1", "unknown part 'tea' of Demo; known: ethanol, mol"),
         ("train --energy-unit eV --max-steps 1", "--energy-unit has no effect without --data"),
-        ("train --init m --preset pyg --max-steps 1", "--preset has no effect beside --init"),
+        (
+            "train --initial-model m --preset pyg --max-steps 1",
+            "--preset has no effect beside --initial-model",
+        ),
         ("evaluate model/model.safetensors good.npz --precision 16", "--precision: "),
         (
             "evaluate model/model.safetensors good.extxyz --energy-unit meV",

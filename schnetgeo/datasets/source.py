@@ -46,7 +46,7 @@ class Source(NamedTuple):
 def fetch(
     file: File,
     folder: str | os.PathLike,
-    from_file: str | os.PathLike | None = None,
+    copy: str | os.PathLike | None = None,
     timeout: float = TIMEOUT,
 ) -> Path:
     """The local copy of a published file, downloaded or copied unless it is there already.
@@ -59,7 +59,7 @@ def fetch(
     Args:
         file: what to fetch; its url and mirrors are tried in order.
         folder: where to keep it.
-        from_file: a copy that was brought here in another way, for machines without a network.
+        copy: a copy that was brought here in another way, for machines without a network.
         timeout: seconds in which a server must answer, or send something more.
 
     Raises:
@@ -68,8 +68,8 @@ def fetch(
     """
     path = Path(folder) / file.name
     with folder_lock(folder):
-        if from_file is not None:
-            _copy(file, Path(from_file), path)
+        if copy is not None:
+            _copy(file, Path(copy), path)
         elif not path.exists():
             _download(file, path, timeout)
         _compare(file, path)

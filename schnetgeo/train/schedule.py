@@ -50,13 +50,14 @@ class StepSize:
             raise InputError(
                 f"the linear schedule has brought the step size from {before.lr:g} to 0, so that "
                 "more steps change nothing; to train on, start a new training from the model file "
-                "(--init)"
+                "(--initial-model)"
             )
         if self.height < _SPENT:
             note(
                 f"the linear schedule has brought the step size from {before.lr:g} to "
                 f"{before.lr * self.height:.1e}, from which the training goes on: more steps will "
-                "change little; to train on, start a new training from the model file (--init)"
+                "change little; to train on, start a new training from the model file "
+                "(--initial-model)"
             )
 
 

@@ -126,7 +126,7 @@ def test_file_brought_here(tmp_path):
     origin.parent.mkdir()
     origin.write_bytes(CONTENT)
     file = File("data.bin", "http://127.0.0.1:9/", size=len(CONTENT), checksum=SHA256)
-    assert fetch(file, tmp_path / "data", from_file=origin).read_bytes() == CONTENT
+    assert fetch(file, tmp_path / "data", copy=origin).read_bytes() == CONTENT
     assert fetch(file, tmp_path / "data").read_bytes() == CONTENT
 
 
@@ -134,12 +134,12 @@ def test_wrong_file_brought_here_leaves_the_right_one(tmp_path):
     file = File("data.bin", "http://127.0.0.1:9/", size=len(CONTENT), checksum=SHA256)
     origin = tmp_path / "copy"
     origin.write_bytes(CONTENT)
-    fetch(file, tmp_path / "data", from_file=origin)
+    fetch(file, tmp_path / "data", copy=origin)
     origin.write_bytes(CONTENT[:-1] + b"!")
     with pytest.raises(InputError, match="copy has the sha256 checksum .* get a fresh copy"):
-        fetch(file, tmp_path / "data", from_file=origin)
+        fetch(file, tmp_path / "data", copy=origin)
     with pytest.raises(InputError, match="nowhere: no such file; it was to be data.bin"):
-        fetch(file, tmp_path / "data", from_file=tmp_path / "nowhere")
+        fetch(file, tmp_path / "data", copy=tmp_path / "nowhere")
     assert fetch(file, tmp_path / "data").read_bytes() == CONTENT
 
 
@@ -147,7 +147,7 @@ def test_new_copy_of_a_file_without_published_checksum(tmp_path):
     file = File("data.bin", "http://127.0.0.1:9/")
     for content in (b"old", b"new"):
         (tmp_path / "copy").write_bytes(content)
-        fetch(file, tmp_path / "data", from_file=tmp_path / "copy")
+        fetch(file, tmp_path / "data", copy=tmp_path / "copy")
         assert fetch(file, tmp_path / "data").read_bytes() == content
 
 
@@ -193,7 +193,7 @@ def test_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", copyfile)
     (tmp_path / "copy").write_bytes(CONTENT)
     with pytest.raises(InputError, match="data.bin: cannot be written: No space left .*; fr"):
-        fetch(File("data.bin", ""), tmp_path / "data", from_file=tmp_path / "copy")
+        fetch(File("data.bin", ""), tmp_path / "data", copy=tmp_path / "copy")
     assert files_in(tmp_path / "data") == []
 
 

@@ -63,7 +63,7 @@ def test_a_line_at_its_end_is_not_made_longer(end, more):
         StepSize(TrainingConfig(max_steps=end)),
         StepSize(TrainingConfig(max_steps=end + more)),
     )
-    with pytest.raises(InputError, match="from 0.003 to 0, .* new training .*--init"):
+    with pytest.raises(InputError, match="from 0.003 to 0, .* new training .*--initial-model"):
         longer.resume(line.state(), end, 0.0)
 
 
