@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import pickle
 import signal
@@ -30,6 +29,7 @@ from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 from schnetgeo.files import file_lock
 from tests.data.test_packed import CUTOFF, assert_equal_batches, molecules, structures
+from tests.processes import PROCESSES
 
 SLOW_WRITER = """
 import sys, time
@@ -257,7 +257,7 @@ def test_workers_open_it_themselves(tmp_path):
     assert len(pickle.dumps(store)) < 4000
     expected = store.batch([2, 3])
     spawn = DataLoader(
-        range(4), 2, collate_fn=store.batch, num_workers=1, multiprocessing_context="spawn"
+        range(4), 2, collate_fn=store.batch, num_workers=1, multiprocessing_context=PROCESSES
     )
     assert_equal_batches(list(spawn)[1], expected)
     assert_equal_batches(list(PyGLoader(store, batch_size=2, num_workers=1))[1], expected)
@@ -559,7 +559,7 @@ def _build(path):
 def test_processes_that_need_the_same_edges(tmp_path):
     dataset = packed()
     write_on_disk(tmp_path / "a", [dataset])
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with PROCESSES.Pool(2) as pool:
         found = pool.map(_build, [tmp_path / "a"] * 2)
     for edge_index in found:
         assert torch.equal(edge_index, dataset.with_edges(CUTOFF).batch([0, 3]).edge_index)

@@ -1,4 +1,3 @@
-import multiprocessing
 import pickle
 
 import numpy as np
@@ -16,6 +15,7 @@ from schnetgeo.datasets.qm9_properties import ATOMS, PROPERTIES, TARGETS, atom_r
 from schnetgeo.errors import InputError
 from tests.datasets.published import qm9_files, qm9_xyz, uncharacterized_txt, write_tar
 from tests.datasets.server import serve
+from tests.processes import PROCESSES
 from tests.shared_data import shared
 
 HARTREE = 27.211386245988  # eV
@@ -172,9 +172,8 @@ def _open(root, url):
 
 
 def test_two_processes_at_once(tmp_path, server):
-    context = multiprocessing.get_context("spawn")
     arguments = (tmp_path / "data", server.url)
-    processes = [context.Process(target=_open, args=arguments) for _ in range(2)]
+    processes = [PROCESSES.Process(target=_open, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

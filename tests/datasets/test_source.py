@@ -1,7 +1,6 @@
 import errno
 import hashlib
 import json
-import multiprocessing
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from schnetgeo.datasets import source
 from schnetgeo.datasets.source import File, fetch
 from schnetgeo.errors import InputError
 from tests.datasets.server import cut, send, serve
+from tests.processes import PROCESSES
 
 CONTENT = b"what the authors published" * 1000
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -218,9 +218,8 @@ def _fetch(url, folder):
 
 def test_of_two_processes_one_downloads(tmp_path):
     with serve({"/a": slow}) as server:
-        context = multiprocessing.get_context("spawn")
         processes = [
-            context.Process(target=_fetch, args=(server.url + "a", tmp_path)) for _ in range(2)
+            PROCESSES.Process(target=_fetch, args=(server.url + "a", tmp_path)) for _ in range(2)
         ]
         for process in processes:
             process.start()
