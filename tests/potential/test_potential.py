@@ -757,3 +757,17 @@ def test_float32_loses_nothing_far_from_the_origin(kind, training):
 
 def largest(tensor):
     return float(tensor.detach().abs().max())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_exact_filters_follow_autocast(training):
+    torch.manual_seed(0)
+    potential = Potential(SchNet(channels=16, num_layers=1), filters="exact").train(training)
+    data = from_ase(molecule("CH3OH"))
+    expected = potential(data).forces.detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = potential(data)
+        if training:
+            (found.energy.sum() + found.forces.square().sum()).backward()
+    assert not torch.equal(found.forces, expected)
+    assert float((found.forces - expected).detach().norm() / expected.norm()) < 0.3
