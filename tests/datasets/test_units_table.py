@@ -43,7 +43,11 @@ NPZ = {"energy": "e_unit", "force": "f_unit", "stress": "stress_unit", "length":
 SITES = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 ALUMINUM = Atoms("Al4", 4 * SITES, cell=[4] * 3, pbc=True)
 QM9_ENERGY = {"meV": -4.1334e6, "eV": -4133.4, None: -151.9}  # of C4
-LABELS = {"energy": np.full(2, -14.0), "force": np.ones((2, 4, 3)), "stress": np.ones((2, 3, 3))}
+LABELS = {
+    "energy": np.full(2, -14.0),
+    "force": np.full((2, 4, 3), 0.1),
+    "stress": np.ones((2, 3, 3)),
+}
 
 
 def npz_writer(z, positions, energy, forces, **more):
@@ -66,14 +70,16 @@ def write_extxyz(path, stated, kinds, cell):
     texts = " ".join(f"{kind}_unit={unit}" for kind, unit in stated.items())
     ones = " ".join(["1"] * 9)
     head = f'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 {texts}'
-    rows = "".join("Al {} {} {} 1 1 1\n".format(*p) for p in ALUMINUM.positions)
+    rows = "".join("Al {} {} {} 0.1 0.1 0.1\n".format(*p) for p in ALUMINUM.positions)
     path.write_text(f'4\n{head} energy=-14 stress="{ones}"\n{rows}' * 2)
     return path
 
 
 def write_by_ase(path, stated, kinds, cell):
     atoms, stress = ALUMINUM.copy(), np.ones(6)
-    atoms.calc = SinglePointCalculator(atoms, energy=-14.0, forces=np.ones((4, 3)), stress=stress)
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=-14.0, forces=np.full((4, 3), 0.1), stress=stress
+    )
     ase.io.write(path, [atoms] * 2)
     return path
 
@@ -83,7 +89,7 @@ def write_schnetpack(path, stated, kinds, cell):
     names = {kind: name for kind, name in names.items() if kind in kinds}
     values = {
         "energy": LABELS["energy"][:1],
-        "force": np.ones((4, 3)),
+        "force": np.full((4, 3), 0.1),
         "stress": np.ones((1, 3, 3)),
     }
     with connect(path) as out:
@@ -117,7 +123,10 @@ def hdf5_writer(z, positions, energy, forces):
 def write_pyg(path, stated, kinds, cell):
     """Objects, not a file; they have no stress."""
     names = {"energy": "energy", "force": "force"}
-    values = {"energy": torch.tensor([-14.0], dtype=torch.float64), "force": torch.ones(4, 3)}
+    values = {
+        "energy": torch.tensor([-14.0], dtype=torch.float64),
+        "force": torch.full((4, 3), 0.1),
+    }
     labels = {names[kind]: values[kind] for kind in kinds if kind in names}
     positions, cell = torch.from_numpy(cell * SITES), cell * torch.eye(3).double().unsqueeze(0)
     return [Data(z=torch.from_numpy(ALUMINUM.numbers), pos=positions, cell=cell, **labels)] * 2
@@ -203,7 +212,7 @@ def outcome(folder, reader, kind, way):
         "energy": lambda: (
             float(data.energy) / (QM9_ENERGY[stated.get("energy")] if "QM9" in reader else -14)
         ),
-        "force": lambda: float(data.forces[0, 0]),
+        "force": lambda: float(data.forces[0, 0]) * 10,
         "stress": lambda: float(data.stress[0, 0, 0]),
         "length": lambda: float(data.cell[0, 0, 0]) / cell,
     }[kind]()
