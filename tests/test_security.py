@@ -20,8 +20,10 @@ from benchmarks.cases import _check_folder
 from benchmarks.contestants import contestant
 from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
+from schnetgeo.data import from_ase
 from schnetgeo.data import store as data_store
 from schnetgeo.data.columns import read_header
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import Demo, md17, qm9, rmd17
@@ -34,6 +36,7 @@ from schnetgeo.user_code import checked_class, import_named, named_class
 ROOT = Path(__file__).parents[1]
 ESCAPES = ("../out", "/tmp/schnetgeo-escaped", "a/b", "..", "x\x1b[2J")
 LAYERS = """
+import colorsys
 from torch import nn
 import beside
 import schnetgeo as sg
@@ -118,6 +121,16 @@ def test_2_names_stay_inside(here, name):
     if not name.startswith("x"):
         with pytest.raises(InputError, match="is to be a folder below --out"):
             _check_folder(name)
+
+
+def test_2_links_do_not_lead_outside(tmp_path):
+    """A column that is a link to a file elsewhere would show it."""
+    write_on_disk(tmp_path / "a.store", [StructureDataset.from_list([from_ase(molecule("H2O"))])])
+    column = tmp_path / "a.store" / "pos"
+    column.rename(tmp_path / "private")
+    column.symlink_to(tmp_path / "private")
+    with pytest.raises(InputError, match="the column 'pos' is elsewhere; do not trust this store"):
+        OnDiskDataset(tmp_path / "a.store")
 
 
 def test_2_names_do_not_hold_what_separates_them(here):
@@ -285,6 +298,19 @@ def test_11_the_working_folder_is_searched_last(here):
         assert done.returncode == 0, done.stderr
     assert not list(here.glob("RAN_*"))
     assert "lab_layers.Gate" in done.stdout
+
+
+def test_11_python_m_leaves_it(here):
+    """Python puts the folder first; what the command imports afterwards is not looked for there."""
+    for name in ("colorsys", "matplotlib", "lightning", "tensorboard"):
+        Path(f"{name}.py").write_text(f"open('RAN_{name}', 'w')\nraise ImportError('{name}')\n")
+    ase.io.write("a.extxyz", [molecule("H2O")], format="extxyz")
+    done = subprocess.run(
+        [sys.executable, "-m", "schnetgeo", *["show", "a.extxyz", "--out", "p.png"]],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not list(here.glob("RAN_*"))
 
 
 def test_11_nor_for_what_installed_modules_import(here, monkeypatch):
