@@ -146,7 +146,7 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
         defaults = model.preset(preset).hyperparameters
     add_model(parser, model, **defaults)
     add_training(parser)
-    parser.add_argument("--initial-model", type=str | None, help="trained model file to start from")
+    parser.add_argument("--initial_model", type=str | None, help="trained model file to start from")
     parser.add_argument(
         "--classes", type=class_of, nargs="*", default=[], help="your own, of --initial-model"
     )

@@ -302,7 +302,7 @@ def test_11_the_working_folder_is_searched_last(here):
 
 def test_11_python_m_leaves_it(here):
     """Python puts the folder first; what the command imports afterwards is not looked for there."""
-    for name in ("colorsys", "matplotlib", "lightning", "tensorboard"):
+    for name in ("matplotlib", "lightning", "tensorboard"):
         Path(f"{name}.py").write_text(f"open('RAN_{name}', 'w')\nraise ImportError('{name}')\n")
     ase.io.write("a.extxyz", [molecule("H2O")], format="extxyz")
     done = subprocess.run(
