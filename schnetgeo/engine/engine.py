@@ -63,7 +63,7 @@ class Reading:
             self.program = self.program._replace(energy=None)
         self.knots = Knots(model.basis, model.cutoff, spacing)
         self.numba_refusal = refusal(self.program, model.basis)
-        self._cutoff_fn = model.cutoff_fn
+        self._cutoff_fn, self._training = model.cutoff_fn, model.training
         self._numba: NumbaEnergy | None = None
         self._torch = TorchEnergy(self.program)
         self.cuda_graphs = CudaGraphCache(self._torch.executor, self.knots, model.cutoff_fn)
@@ -103,7 +103,7 @@ class Reading:
         if self.numba_refusal is not None or like.device.type != "cpu":
             return None
         if self._numba is None:
-            self._numba = NumbaEnergy(self.program, self.parameters)
+            self._numba = NumbaEnergy(self.program, self.parameters, self._training)
         return measured_structures(data, self._numba.max_z, like.numpy().dtype)
 
     @property

@@ -2,10 +2,10 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
-from schnetgeo.ops.jit import OPTIONS, serial, standalone
+from schnetgeo.ops.jit import inner, standalone
 
 _LN2 = 0.6931471805599453
 
@@ -59,14 +59,14 @@ def sigmoid_of(value, first, second):
         value[n], first[n], second[n] = sigmoid, slope, slope * (one - two * sigmoid)
 
 
-@serial
+@inner
 def curvature(first, second):
     """The second derivative of the shifted softplus, σ (1 − σ), from the first."""
     for n in range(first.shape[0]):
         second[n] = first[n] - first[n] * first[n]
 
 
-@njit(inline="always", **OPTIONS)
+@inner
 def _exp_minus(size):
     """e^−size for a size that is not negative: a power of two times a polynomial."""
     ln2 = _as(size, _LN2)

@@ -4,7 +4,7 @@ from numba import types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
-from schnetgeo.ops.jit import inner, serial, standalone
+from schnetgeo.ops.jit import inner, standalone
 from schnetgeo.ops.tile import ROWS, VECTORS, add_tile, lanes
 
 
@@ -48,17 +48,16 @@ def add_products(x, weight, out):
 @standalone
 def _add_products(x, weight, out):
     columns, narrow = out.shape[1], lanes(out.itemsize)
-    column, wide = 0, VECTORS * narrow
-    while column + wide <= columns:
+    wide = VECTORS * narrow
+    end_wide, end_narrow = columns // wide * wide, columns // narrow * narrow
+    for column in range(0, end_wide, wide):
         _wide(x, weight, out, column)
-        column += wide
-    while column + narrow <= columns:
+    for column in range(end_wide, end_narrow, narrow):
         _narrow(x, weight, out, column)
-        column += narrow
-    if column < columns:
+    if end_narrow < columns:
         for i in range(out.shape[0]):
             for k in range(x.shape[1]):
-                for f in range(column, columns):
+                for f in range(end_narrow, columns):
                     out[i, f] += x[i, k] * weight[k, f]
 
 
@@ -91,7 +90,7 @@ def add_outer(x, y, out):
     add_products(x.T, y, out)
 
 
-@serial
+@inner
 def add_rows(x, out):
     """Add Σ_i x_i to out."""
     for i in range(x.shape[0]):

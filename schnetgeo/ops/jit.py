@@ -29,27 +29,48 @@ def match_threads() -> None:
         torch.set_num_threads(wanted)
 
 
-OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+OPTIONS = dict(
+    nogil=True,
+    error_model="numpy",
+    fastmath={"contract", "reassoc", "nsz", "arcp"},
+    no_cfunc_wrapper=True,
+)
 
 
-_INNER = dict(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_INNER = dict(no_cpython_wrapper=True)
+# Counting references to arrays is a quarter of the work of compiling. Callers would pass it on.
+_MEMORY, _NO_MEMORY = dict(_nrt=True), dict(_nrt=False)
 
 
-def serial(function: Callable, parallel: bool = False) -> Callable:
-    """Compile a function when it is first called, once for all processes."""
-    kernel = njit(parallel=parallel, **OPTIONS)(function)
+def serial(function: Callable) -> Callable:
+    """Compile a function that makes no arrays when it is first called, once for all processes."""
+    return _cached(function, **_NO_MEMORY)
+
+
+def allocating(function: Callable) -> Callable:
+    """The same for one that makes arrays."""
+    return _cached(function, **_MEMORY)
+
+
+def _cached(function: Callable, parallel: bool = False, **options: bool) -> Callable:
+    kernel = njit(parallel=parallel, **OPTIONS, **options)(function)
     kernel._cache = KernelCache(function, parallel)
     return kernel
 
 
 def inner(function: Callable) -> Callable:
-    """The same for a function that only kernels call: compiled faster, and a part of its caller."""
-    return njit(**OPTIONS, **_INNER)(function)
+    """`serial` for a function that only kernels call: compiled faster, and a part of its caller."""
+    return njit(**OPTIONS, **_INNER, **_NO_MEMORY)(function)
+
+
+def part(function: Callable) -> Callable:
+    """`inner` for a function that returns a part of an array."""
+    return njit(**OPTIONS, **_INNER, **_MEMORY)(function)
 
 
 def parallel(function: Callable) -> Callable:
-    """The same, with iterations of `prange` on several threads where a process can have them."""
-    threaded, alone = serial(function, parallel=True), serial(function)
+    """`allocating`, with iterations of `prange` on several threads if a process can have them."""
+    threaded, alone = _cached(function, parallel=True, **_MEMORY), allocating(function)
 
     @functools.wraps(function)
     def run(*arguments):
@@ -71,11 +92,9 @@ def _lose_threads() -> None:
 
 
 def standalone(function: Callable) -> Callable:
-    """The same for a function that kernels call, and that none of them contains.
+    """`serial` for a function that kernels call, and that none of them contains.
 
     A call of an `inner` function compiles it once more as a part of its caller, and of the caller's
     caller. That is good for a line or two, which are then inlined, and for nothing else.
     """
-    kernel = njit(**OPTIONS, **_INNER)(function)
-    kernel._cache = KernelCache(function, parallel=False)
-    return by_symbol(kernel)
+    return by_symbol(_cached(function, **_INNER, **_NO_MEMORY))

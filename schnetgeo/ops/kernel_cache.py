@@ -1,52 +1,21 @@
-"""Compiled kernels on disk, in one folder for each state of their sources and of this machine.
-
-Numba's own cache looks at the file of a function alone, not at the files of the functions that it
-calls, so that a changed kernel would live on inside its callers. Here the folder's name is a digest
-of all files with kernels, of Numba's and llvmlite's versions, and of the processor.
-"""
+"""Compiled kernels on disk, a file for each function and its types."""
 
 import contextlib
 import functools
 import hashlib
 import os
 import pickle
-import shutil
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import llvmlite
-import llvmlite.binding
-import numba
-import platformdirs
+from numba.core.base import BaseContext
 from numba.core.caching import Cache, CompileResultCacheImpl, _CacheLocator
 from numba.core.serialize import dumps
 
 from schnetgeo.ops import symbols
-
-PACKAGE = Path(__file__).parents[1]
-_FOLDERS = 8  # of the states used last, such as other versions in other environments
-
-
-def sources() -> list[Path]:
-    """All files with kernels: those of `ops`, and what imports their decorators."""
-    files = sorted(PACKAGE.rglob("*.py"))
-    kernels = b"schnetgeo.ops.jit import"
-    return [f for f in files if f.parent.name == "ops" or kernels in f.read_bytes()]
-
-
-@functools.cache
-def folder() -> Path:
-    """Where the kernels of this state are: below NUMBA_CACHE_DIR or the user's cache folder."""
-    digest = hashlib.sha256()
-    for file in sources():
-        digest.update(str(file.relative_to(PACKAGE)).encode() + b"\0" + file.read_bytes())
-    processor = llvmlite.binding.get_host_cpu_features().flatten()
-    for text in (numba.__version__, llvmlite.__version__, sys.version, processor):
-        digest.update(b"\0" + text.encode())
-    root = Path(numba.config.CACHE_DIR or platformdirs.user_cache_dir())
-    return root / "schnetgeo" / "kernels" / digest.hexdigest()[:16]
+from schnetgeo.ops.kernel_folder import folder, remove_old_folders
 
 
 class _Files:
@@ -59,7 +28,7 @@ class _Files:
         self._stem = stem
 
     def load(self, key: tuple):
-        path = self._path(key)
+        path = self.path(key)
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             return None  # code of somebody else
         content = path.read_bytes()
@@ -71,12 +40,12 @@ class _Files:
 
     def save(self, key: tuple, data) -> None:
         text = dumps((key, data))
-        path = self._path(key)
+        path = self.path(key)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         part.write_bytes(hashlib.sha256(text).digest() + text)
         os.replace(part, path)
 
-    def _path(self, key: tuple) -> Path:
+    def path(self, key: tuple) -> Path:
         return folder() / f"{self._stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
 
 
@@ -108,13 +77,16 @@ class KernelCache(Cache):
 
         def rebuild(self, target, parts):
             needed, kernel = parts
-            for symbol in needed:
-                symbols.bind(symbol)
+            symbols.need(needed)
             return super().rebuild(target, kernel)
 
     def __init__(self, function: Callable, parallel: bool):
         super().__init__(function)
         self._cache_file = _Files(self._impl.filename_base + ("-parallel" if parallel else ""))
+
+    def holds(self, arguments: tuple, target: BaseContext) -> bool:
+        """Whether there is a version for arguments of these types."""
+        return self._cache_file.path(self._index_key(arguments, target.codegen())).exists()
 
     def load_overload(self, signature, target):
         kernel = None
@@ -127,7 +99,7 @@ class KernelCache(Cache):
     def save_overload(self, signature, kernel):
         try:
             folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-            _remove_old_folders()
+            remove_old_folders()
             super().save_overload(signature, kernel)
         except OSError as error:
             _warn_once(
@@ -144,18 +116,6 @@ def _announce() -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-@functools.cache
-def _remove_old_folders() -> None:
-    """Keep this state and those others that were compiled last."""
-    os.utime(folder())
-    ages = {}
-    for path in folder().parent.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # by another process
-            ages[path] = path.stat().st_mtime
-    for path in sorted(ages, key=ages.get, reverse=True)[_FOLDERS:]:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @functools.cache

@@ -17,6 +17,8 @@ from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
 from schnetgeo.ops.edges import Edges
 from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
+    allocating,
+    inner,
     match_threads,
     parallel,
     serial,
@@ -340,7 +342,7 @@ def _is_sorted(numbers):
     return falls == 0
 
 
-@serial
+@allocating
 def first_edges(source, target, reverse, shift, atoms):
     """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
     out = np.zeros(atoms + 1, np.int64)
@@ -372,7 +374,7 @@ def first_edges(source, target, reverse, shift, atoms):
     return out
 
 
-@serial
+@inner
 def b_spline(t, factor, out):
     """Write factor · B_q(t), q = 0 … 3."""
     s, sixth = 1 - t, factor / 6
@@ -381,7 +383,7 @@ def b_spline(t, factor, out):
     out[2] = sixth * (4 - 6 * s * s) + 3 * out[0]
 
 
-@serial
+@inner
 def add_b_spline_slope(t, factor, out):
     """Add factor · B_q′(t), q = 0 … 3."""
     s, half = 1 - t, factor / 2
@@ -391,7 +393,7 @@ def add_b_spline_slope(t, factor, out):
     out[3] += half * t * t
 
 
-@serial
+@inner
 def coefficient(samples, m, out):
     """Write c_m = (−W_{m−1} + 8 W_m − W_{m+1}) / 6, where samples begin one knot earlier."""
     near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
@@ -399,7 +401,7 @@ def coefficient(samples, m, out):
         out[f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
 
 
-@serial
+@inner
 def add_coefficient_adjoint(bar, m, out):
     """Add the gradient for sample m, which is in coefficients m − 2, m − 1 and m."""
     near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
@@ -414,7 +416,7 @@ def add_coefficient_adjoint(bar, m, out):
             out[f] -= far * bar[m - 2, f]
 
 
-@serial
+@allocating
 def _sort_by_interval(interval, num_knots):
     """A counting sort."""
     first = np.zeros(num_knots + 1, np.int64)

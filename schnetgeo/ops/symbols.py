@@ -1,21 +1,25 @@
 """Calls from one compiled function to another that do not compile the other one again.
 
 Numba links what a function calls into it, and optimizes the whole again at every level of calls.
-Here the caller knows nothing of the other function but a symbol, whose address is given to the
-linker before the caller is loaded.
+Here the caller knows nothing of the other function but a symbol: the place in memory where its
+address will be. So functions can be compiled in any order, after their callers too.
 """
 
-import copy
+import ctypes
 import hashlib
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import llvmlite.binding
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
+
+from schnetgeo.ops import claims
 
 
 class Symbol(NamedTuple):
@@ -26,48 +30,107 @@ class Symbol(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the linker knows it by."""
+        """What the linker knows the place of its address by."""
         digest = hashlib.sha256(str(self.arguments).encode()).hexdigest()
         return f"{self.function}.{digest[:16]}"
 
 
 _functions: dict[str, Dispatcher] = {}
-_bound: dict[str, Symbol] = {}  # by name
+_symbols: dict[str, Symbol] = {}  # by name
+_addresses: dict[str, ctypes.c_void_p] = {}
+_waiting: list[Symbol] = []  # that callers know, and that are not compiled yet
+_compiling = False
+_PATIENCE = 30.0  # s, for another process that compiles the last of them
 
 
-def bind(symbol: Symbol) -> None:
-    """Compile the function of a symbol, or load it, and tell the linker where it is."""
+def need(symbols: list[Symbol]) -> None:
+    """Compile the functions of symbols and all that they call, or load them.
+
+    Within a function that is being compiled for this very reason, it comes later.
+    """
+    for symbol in symbols:
+        if symbol.name not in _addresses:
+            _symbols[symbol.name] = symbol
+            address = _addresses[symbol.name] = ctypes.c_void_p()
+            llvmlite.binding.add_symbol(symbol.name, ctypes.addressof(address))
+            _waiting.append(symbol)
+    if not _compiling:
+        _compile_waiting()
+
+
+def _compile_waiting() -> None:
+    global _compiling
+    _compiling = True
+    try:
+        while _waiting:
+            symbol = _claimed()
+            try:
+                _addresses[symbol.name].value = _compile(symbol)
+            finally:
+                claims.release(symbol.name)
+            _waiting.remove(symbol)
+    finally:
+        _compiling = False
+
+
+def _claimed() -> Symbol:
+    """The last that no other process is compiling."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        for symbol in reversed(_waiting):
+            if claims.take(symbol.name):
+                return symbol
+        time.sleep(0.002)
+    return _waiting[-1]
+
+
+def _compile(symbol: Symbol) -> int:
+    """The address of a function."""
     kernel = _functions[symbol.function]
     kernel.compile(symbol.arguments)
     result = kernel.overloads[symbol.arguments]
-    address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-    llvmlite.binding.add_symbol(symbol.name, address)
-    _bound[symbol.name] = symbol
+    if result.signature.return_type != types.none:
+        raise TypeError(f"{symbol.function} must return nothing, but its callers know no results")
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+def is_compiled(symbol: Symbol) -> bool:
+    """Whether a process has compiled a function and kept it."""
+    kernel = _functions[symbol.function]
+    return kernel._cache.holds(symbol.arguments, kernel.targetctx)
 
 
 def needed_by(library: CPUCodeLibrary) -> list[Symbol]:
     """The symbols that compiled code jumps to, its own and those of all that it contains."""
-    functions = library._final_module.functions
-    return [_bound[f.name] for f in functions if f.is_declaration and f.name in _bound]
+    names = (variable.name for variable in library._final_module.global_variables)
+    return [_symbols[name] for name in names if name in _symbols]
 
 
 def by_symbol(kernel: Dispatcher) -> Callable:
-    """A function for use in kernels that stands for another one."""
+    """A function for use in kernels that stands for another one, which returns nothing."""
     path = f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__}"
     _functions[path] = kernel
 
     @intrinsic
     def call(typing, *arguments):
         symbol = Symbol(path, arguments)
-        bind(symbol)
-        result = kernel.overloads[arguments]
-        function = copy.copy(result.fndesc)
-        function.mangled_name = symbol.name
+        need([symbol])
 
         def generate(context, builder, signature, values):
-            unpacked = cgutils.unpack_tuple(builder, values[0])
-            return context.call_internal(builder, function, result.signature, unpacked)
+            values = cgutils.unpack_tuple(builder, values[0])
+            convention = context.call_conv
+            kind = convention.get_function_type(types.none, arguments)
+            function = builder.load(_place(builder.module, symbol.name, kind.as_pointer()))
+            status, _ = convention.call_function(builder, function, types.none, arguments, values)
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return context.get_dummy_value()
 
-        return result.signature.return_type(types.StarArgTuple(arguments)), generate
+        return types.none(types.StarArgTuple(arguments)), generate
 
     return call
+
+
+def _place(module: ir.Module, name: str, kind: ir.Type) -> ir.GlobalVariable:
+    """Where the linker will find an address, of this type."""
+    return module.globals.get(name) or ir.GlobalVariable(module, kind, name)

@@ -59,7 +59,7 @@ def change(home, line):
     file.write_text(text.replace(LINE, line))
 
 
-def test_the_second_process_compiles_nothing(home):
+def test_the_next_process_compiles_nothing(home):
     total, hits, said = run(home)
     assert (total, hits) == (9.0, 0)
     assert said.count("compiling kernels for this processor, once") == 1

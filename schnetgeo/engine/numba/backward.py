@@ -32,6 +32,7 @@ from schnetgeo.engine.numba.interpreter import (
     numbers_of,
     row_of,
     rows_of,
+    scratch_of,
     table_of,
     transpose_rows,
     transposed_weight,
@@ -108,7 +109,7 @@ def _convolve(model, op, edges, tangents, tape, workspace, atoms):
         x = vectors_of(tape, argument.value, argument, n)
         dx = vectors_of(workspace, argument.tangent, argument, n)
         out = vectors_of(workspace, register.tangent, register, n)
-        rows = np.empty((2, table.shape[1]), tape.dtype)
+        rows = scratch_of(tape, op, register, n)
         vector_conv_tangent(op.option, 1, x, dx, table, edges, dr, du, atoms, rows, out)
 
 
@@ -225,7 +226,7 @@ def _linear_gradient(model, op, inputs, with_tangents, tape, workspace, n, gradi
         whole = vectors_of(workspace, register.gradient, register, n)
         add_scaled(whole, tape.dtype.type(1), target)
     if inputs.shape[0] and op.x == 0:
-        _inputs_gradient(gradient, inputs, out)
+        _inputs_gradient(gradient, inputs, workspace, out)
         return
     add_outer(gradient, rows_of(tape, argument.value, argument, n), out)
     if with_tangents and register.moves and argument.moves:
@@ -236,10 +237,13 @@ def _linear_gradient(model, op, inputs, with_tangents, tape, workspace, n, gradi
 
 
 @standalone
-def _inputs_gradient(gradient, inputs, out):
-    """Add bᵀ x to out, for those columns of x that are not 0."""
+def _inputs_gradient(gradient, inputs, workspace, out):
+    """Add bᵀ x to out, for those columns of x that are not 0. The workspace ends with room."""
     first, last = nonzero_columns(inputs)
-    turned = np.zeros((last - first, gradient.shape[1]), gradient.dtype)
+    size = (last - first) * gradient.shape[1]
+    start = workspace.shape[0] - size
+    fill(gradient.dtype.type(0), view(workspace, start, (size,)))
+    turned = view(workspace, start, (last - first, gradient.shape[1]))
     add_outer(inputs[:, first:last], gradient, turned)
     for f in range(gradient.shape[1]):
         for k in range(last - first):
@@ -310,7 +314,7 @@ def _conv_gradient(model, op, edges, tangents, with_tangents, tape, workspace, a
     table = table_of(model, model.tables, op.filter)
     table_out = table_of(model, gradients.tables, op.filter)
     with_tangents = with_tangents and register.moves != 0
-    dr, du, rows = tangents.distance, tangents.unit, np.empty((2, table.shape[1]), tape.dtype)
+    dr, du, rows = tangents.distance, tangents.unit, scratch_of(tape, op, register, n)
     if op.option == NO_DIRECTION and register.components == 1:
         x = rows_of(tape, argument.value, argument, n)
         gradient = rows_of(workspace, register.gradient, register, n)

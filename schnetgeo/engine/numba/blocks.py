@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schnetgeo.ops.jit import serial
+from schnetgeo.ops.jit import allocating, inner
 
 _BLOCK = 192  # atoms
 _ATOM = 8  # work of an atom, in edges
@@ -32,7 +32,7 @@ def useful_threads(atoms: int, edges: int, threads: int) -> int:
     return min(threads, 1 + (_ATOM * atoms + edges) // _WORK_OF_THREAD)
 
 
-@serial
+@inner
 def is_block_diagonal(z, ptr, source, row_pointers, reverse, max_z):
     """Whether structures follow each other, edges stay in them, and each pair has two edges.
 
@@ -54,7 +54,7 @@ def is_block_diagonal(z, ptr, source, row_pointers, reverse, max_z):
     return True
 
 
-@serial
+@allocating
 def partition(ptr, row_pointers, threads):
     """`Blocks` of about equal work but for `ptr`.
 
@@ -86,7 +86,7 @@ def partition(ptr, row_pointers, threads):
     return first[: blocks + 1], tasks, max_atoms
 
 
-@serial
+@inner
 def _work(ptr, row_pointers, structures):
     """Measure of the work for so many structures."""
     return _ATOM * ptr[structures] + row_pointers[ptr[structures]]

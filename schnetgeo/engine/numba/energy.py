@@ -11,6 +11,7 @@ from torch._utils import _unflatten_dense_tensors
 
 from schnetgeo.engine.first_order import first_order
 from schnetgeo.engine.numba import executor
+from schnetgeo.engine.numba.ahead import compile_ahead
 from schnetgeo.engine.numba.backward import Tangents
 from schnetgeo.engine.numba.derivatives import Derivatives, add_derivatives, edge_bars
 from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs
@@ -43,12 +44,16 @@ class NumbaEnergy:
     Args:
         program: one without `refusal`.
         parameters: the tensors that it reads.
+        training: whether gradients for them are expected.
 
     Attributes:
         max_z: atomic numbers must lie below.
     """
 
-    def __init__(self, program: ModelProgram, parameters: tuple[Tensor, ...]):
+    def __init__(
+        self, program: ModelProgram, parameters: tuple[Tensor, ...], training: bool = True
+    ):
+        compile_ahead(parameters[0].detach().numpy().dtype, training)
         self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
         embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
         self.max_z = min(len(parameters[o.weight]) for o in embeddings)

@@ -193,7 +193,9 @@ def backward(
 
     run(reverse_blocks, threads)
     chunks = -(-(len(tape.basis) - 2) // KNOTS)
-    filter_space = memory.rows(threads, code.filters.workspace * (KNOTS + 2), dtype)
+    widest = int(code.filters.registers["channels"].max(initial=0))
+    size = code.filters.workspace * (KNOTS + 2) + tape.basis.shape[1] * widest
+    filter_space = memory.rows(threads, size, dtype)
 
     def reverse_filters(task: int) -> None:
         first, last = task * chunks // threads, (task + 1) * chunks // threads

@@ -44,6 +44,7 @@ _INTEGERS = (
     "parameter", "bias",  # in the flat parameters and in their gradient
     "option",  # a Function, a Direction, or the first channel of a Slice
     "filter",
+    "scratch",  # numbers per atom before two rows on the tape, of a FilterConv
     "x_adjoint_first", "y_adjoint_first",  # whether no other operation has added to it before
     "x_gradient_first", "y_gradient_first",
 )  # fmt: skip
@@ -124,6 +125,7 @@ def assemble(program: Program, layout: Layout, energy: int | None = None) -> Cod
         instructions[name] = -1
     for instruction, operation in zip(instructions, program.operations, strict=True):
         _write(instruction, operation, layout)
+    instructions["scratch"] = memory.scratch
     _mark_first(instructions, program, memory, energy)
     return Code(
         instructions, memory.registers, memory.tape, memory.tape_with_adjoints, memory.workspace,
@@ -192,6 +194,9 @@ class _Memory:
                 row["first"], end = end, end + self.size(operation.out)
                 if operation.function != Function.SHIFTED_SOFTPLUS:
                     row["second"], end = end, end + self.size(operation.out)
+        convolutions = [o for o in program.operations if isinstance(o, FilterConv)]
+        widths = [self.registers[convolution.out]["channels"] for convolution in convolutions]
+        self.scratch, end = end, end + 2 * int(max(widths, default=0))
         self.tape = end
 
     def _place_adjoints(self, program: Program) -> None:

@@ -27,7 +27,7 @@ from schnetgeo.engine.program import (
     SumComponents,
 )
 from schnetgeo.ops.dense import add_products
-from schnetgeo.ops.jit import inner, standalone
+from schnetgeo.ops.jit import inner, part, standalone
 
 EMBEDDING, LINEAR, ACTIVATION, AFFINE, SCALE, SHIFT, ADD, MULTIPLY, SLICE, CONCATENATE, CONV = (
     OPERATIONS.index(operation)
@@ -52,32 +52,38 @@ class Model(NamedTuple):
     knots: int  # M
 
 
-@inner
+@part
 def rows_of(memory, offset, register, n):
     """The part of a block's memory that belongs to a register, (n · components, channels)."""
     return view(memory, offset * n, (n * register.components, register.channels))
 
 
-@inner
+@part
 def vectors_of(memory, offset, register, n):
     """The same as (n, components, channels)."""
     return view(memory, offset * n, (n, register.components, register.channels))
 
 
-@inner
+@part
 def numbers_of(memory, offset, register, n):
     """The same as one row."""
     return view(memory, offset * n, (n * register.components * register.channels,))
 
 
-@inner
+@part
+def scratch_of(tape, op, register, n):
+    """Two rows (2, channels) for one edge after the other."""
+    return view(tape, op.scratch * n, (2, register.channels))
+
+
+@part
 def table_of(model, tables, filter):
     """Coefficients (M, F) of a filter, or their gradients."""
     first, last = model.channels[filter], model.channels[filter + 1]
     return view(tables, first * model.knots, (model.knots, last - first))
 
 
-@inner
+@part
 def row_of(flat, offset, channels):
     """A row of parameters as (1, 1, channels)."""
     return view(flat, offset, (1, 1, channels))
@@ -148,14 +154,14 @@ def _linear(model, op, inputs, tape, n):
         add_products(x, weight_rows(model, op, 0, argument.channels), out)
 
 
-@inner
+@part
 def weight_rows(model, op, first, last):
     """Rows of the weight of a Linear as (in, out)."""
     channels = model.registers[op.out].channels
     return view(model.packed, op.weight + first * channels, (last - first, channels))
 
 
-@inner
+@part
 def transposed_weight(model, op):
     """The weight of a Linear as (out, in)."""
     rows, columns = model.registers[op.out].channels, model.registers[op.x].channels
@@ -189,7 +195,7 @@ def _convolve(model, op, edges, tape, atoms):
     else:
         x = vectors_of(tape, argument.value, argument, n)
         out = vectors_of(tape, register.value, register, n)
-        rows = np.empty((2, table.shape[1]), tape.dtype)
+        rows = scratch_of(tape, op, register, n)
         vector_conv(op.option, 1, x, table, edges, atoms, rows, out)
 
 
@@ -336,7 +342,7 @@ def transpose_rows(model, op, tape, n, adjoint, x_out, y_out):
             add_scaled(adjoint, one, y_out)
 
 
-@inner
+@standalone
 def add_channels(x, x_first, out, out_first, count):
     """Add some channels of x to some of out."""
     for i in range(out.shape[0]):
@@ -363,7 +369,7 @@ def _transpose_conv(model, op, edges, tape, atoms, radial, angular):
         return
     x = vectors_of(tape, argument.value, argument, n)
     adjoint = vectors_of(tape, register.adjoint, register, n)
-    rows = np.empty((2, table.shape[1]), tape.dtype)
+    rows = scratch_of(tape, op, register, n)
     vector_edge_gradient(op.option, x, adjoint, table, edges, atoms, rows, radial, angular)
     if argument.moves:
         out = vectors_of(tape, argument.adjoint, argument, n)

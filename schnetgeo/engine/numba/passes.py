@@ -1,7 +1,5 @@
 """The compiled passes over blocks of atoms and over chunks of knots."""
 
-import numpy as np
-
 from schnetgeo.engine.numba.backward import Gradients, Tangents, gradient_block, tangent_block
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
 from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, rows_of, transpose_block
@@ -27,20 +25,15 @@ def pack(flat, matrices, packed):
 
 
 @inner
-def _no_edges(like):
-    none, rows, units = np.empty(0, np.int64), np.empty((0, 4), like.dtype), _no_units(like)
-    return EdgeArrays(none, none, none, none, rows, rows, units)
-
-
-@inner
-def _no_units(like):
-    return np.empty((0, 3), like.dtype)
+def _no_edges(integers, numbers):
+    none, rows = view(integers, 0, (0,)), view(numbers, 0, (0, 4))
+    return EdgeArrays(none, none, none, none, rows, rows, view(numbers, 0, (0, 3)))
 
 
 @serial
 def build_tables(model, outputs, width, basis, values, first, last):
     """Run the filters on some chunks of the knots, and write the coefficients of their tables."""
-    z, edges = np.empty(0, np.int64), _no_edges(basis)
+    z, edges = outputs, _no_edges(outputs, values)
     knots = basis.shape[0] - 2
     for chunk in range(first, last):
         begin, end = chunk * KNOTS, min((chunk + 1) * KNOTS, knots)
@@ -65,12 +58,12 @@ def filter_gradients(model, outputs, width, basis, values, tables, workspace, fl
     Args:
         model, outputs, width, basis, values: as for `build_tables`, after it.
         tables: gradients of the coefficients, one row for each thread.
-        workspace: memory for one chunk.
+        workspace: memory for one chunk, and for a weight that multiplies the basis functions.
         flat: the gradient.
         first, last: chunks.
     """
-    z, edges = np.empty(0, np.int64), _no_edges(basis)
-    tangents = Tangents(np.empty(0, basis.dtype), _no_units(basis))
+    z, edges = outputs, _no_edges(outputs, values)
+    tangents = Tangents(view(values, 0, (0,)), edges.unit)
     knots = basis.shape[0] - 2
     for chunk in range(first, last):
         begin, end = chunk * KNOTS, min((chunk + 1) * KNOTS, knots)
@@ -102,7 +95,7 @@ def forward_blocks(
 ):
     """Results and edge gradients of some blocks, `executor.Results`."""
     ptr, starts = batch.blocks.ptr, batch.blocks.first
-    inputs = np.empty((0, 0), tape.dtype)
+    inputs = view(tape, 0, (0, 0))
     for block in range(first, last):
         atoms = ptr[starts[block]], ptr[starts[block + 1]]
         n = atoms[1] - atoms[0]
@@ -159,7 +152,7 @@ def gradient_blocks(
 ):  # fmt: skip
     """Gradients of parameters and tables from some blocks."""
     ptr, starts = batch.blocks.ptr, batch.blocks.first
-    inputs = np.empty((0, 0), tape.dtype)
+    inputs = view(tape, 0, (0, 0))
     fill(tape.dtype.type(0), gradients.flat)
     fill(tape.dtype.type(0), gradients.tables)
     for block in range(first, last):

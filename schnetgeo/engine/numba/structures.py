@@ -12,7 +12,7 @@ from schnetgeo.data.graph import sort_edges
 from schnetgeo.engine.numba.blocks import Blocks, is_block_diagonal, partition, useful_threads
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.ops import threads
-from schnetgeo.ops.jit import inner, serial
+from schnetgeo.ops.jit import allocating, inner
 from schnetgeo.ops.numba_backend import first_edges
 
 SMALLEST = 1e-10  # Å, below which an edge has no direction
@@ -118,7 +118,7 @@ def measure(
     return Measured(structures, row_pointers, Blocks(structures.ptr, *blocks), distance, unit)
 
 
-@serial
+@allocating
 def _measure(structures, max_z, num_threads, alone, distance, unit):
     """Row pointers, −1 first where there are none, and the rest of `Blocks`."""
     z, ptr, source, reverse = structures.z, structures.ptr, structures.source, structures.reverse
