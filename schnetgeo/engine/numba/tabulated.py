@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
+from schnetgeo.engine.numba.ahead import compile_ahead
 from schnetgeo.engine.numba.derivatives import Derivatives
 from schnetgeo.engine.numba.executor import Assembled, Batch, Results
 from schnetgeo.engine.numba.interpreter import Model
@@ -33,6 +34,7 @@ class TabulatedEnergy:
     def _build(self) -> None:
         code = Assembled.of(self._program, [tuple(p.shape) for p in self._parameters])
         flat = _aligned(_flatten_dense_tensors(self._parameters))
+        compile_ahead(flat.dtype, training=False)
         packed = memory.empty((code.layout.packed_size,), flat.dtype)
         pack(flat, code.matrices, packed)
         coefficients = _aligned(torch.cat([t.reshape(-1) for t in self._tables]))
