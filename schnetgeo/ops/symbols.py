@@ -2,10 +2,12 @@
 
 Numba links what a function calls into it, and optimizes the whole again at every level of calls.
 Here the caller knows nothing of the other function but a symbol: the place in memory where its
-address will be. So functions can be compiled in any order, after their callers too.
+address will be. So functions can be compiled in any order, after their callers too, and those that
+are not expected to be called only when they are.
 """
 
 import ctypes
+import functools
 import hashlib
 import time
 from collections.abc import Callable
@@ -15,7 +17,9 @@ import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.callconv import RETCODE_EXC
 from numba.core.codegen import CPUCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
@@ -38,9 +42,18 @@ class Symbol(NamedTuple):
 _functions: dict[str, Dispatcher] = {}
 _symbols: dict[str, Symbol] = {}  # by name
 _addresses: dict[str, ctypes.c_void_p] = {}
+_names: dict[int, str] = {}  # by the place of the address
 _waiting: list[Symbol] = []  # that callers know, and that are not compiled yet
+_expected: dict[str, bool] = {}  # by function; those that are not there are
 _compiling = False
 _PATIENCE = 30.0  # s, for another process that compiles the last of them
+_RESOLVER = "schnetgeo.compile_called"
+
+
+def expect(calls: dict[str, bool]) -> None:
+    """Say which functions, by dotted paths, will be called; others are compiled when they are."""
+    for function, is_called in calls.items():
+        _expected[function] = is_called or _expected.get(function, False)
 
 
 def need(symbols: list[Symbol]) -> None:
@@ -48,14 +61,34 @@ def need(symbols: list[Symbol]) -> None:
 
     Within a function that is being compiled for this very reason, it comes later.
     """
+    _make_resolver()
     for symbol in symbols:
         if symbol.name not in _addresses:
             _symbols[symbol.name] = symbol
             address = _addresses[symbol.name] = ctypes.c_void_p()
-            llvmlite.binding.add_symbol(symbol.name, ctypes.addressof(address))
-            _waiting.append(symbol)
+            place = ctypes.addressof(address)
+            _names[place] = symbol.name
+            llvmlite.binding.add_symbol(symbol.name, place)
+            if _expected.get(symbol.function, True):
+                _waiting.append(symbol)
     if not _compiling:
         _compile_waiting()
+
+
+@functools.cache
+def _make_resolver() -> None:
+    """Tell the linker what compiled code calls where an address is not there yet."""
+    address = ctypes.cast(_compile_called, ctypes.c_void_p).value
+    llvmlite.binding.add_symbol(_RESOLVER, address)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def _compile_called(place: int) -> None:
+    with global_compiler_lock:
+        symbol = _symbols[_names[place]]
+        if not _addresses[symbol.name].value:
+            _waiting.append(symbol)
+            _compile_waiting()
 
 
 def _compile_waiting() -> None:
@@ -120,7 +153,7 @@ def by_symbol(kernel: Dispatcher) -> Callable:
             values = cgutils.unpack_tuple(builder, values[0])
             convention = context.call_conv
             kind = convention.get_function_type(types.none, arguments)
-            function = builder.load(_place(builder.module, symbol.name, kind.as_pointer()))
+            function = _function(builder, symbol.name, kind.as_pointer())
             status, _ = convention.call_function(builder, function, types.none, arguments, values)
             with cgutils.if_unlikely(builder, status.is_error):
                 convention.return_status_propagate(builder, status)
@@ -131,6 +164,14 @@ def by_symbol(kernel: Dispatcher) -> Callable:
     return call
 
 
-def _place(module: ir.Module, name: str, kind: ir.Type) -> ir.GlobalVariable:
-    """Where the linker will find an address, of this type."""
-    return module.globals.get(name) or ir.GlobalVariable(module, kind, name)
+def _function(builder: ir.IRBuilder, name: str, kind: ir.Type) -> ir.Value:
+    """The address of a function, which is compiled if it was not; or an error is returned."""
+    module, byte = builder.module, ir.IntType(8).as_pointer()
+    place = module.globals.get(name) or ir.GlobalVariable(module, kind, name)
+    with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(place))):
+        signature = ir.FunctionType(ir.VoidType(), [byte])
+        resolver = cgutils.get_or_insert_function(module, signature, _RESOLVER)
+        builder.call(resolver, [builder.bitcast(place, byte)])
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(place))):
+            builder.ret(RETCODE_EXC)
+    return builder.load(place)

@@ -142,6 +142,35 @@ def test_without_a_second_process_the_first_compiles_all(run, cannot):
     assert printed(run(program + "print(*result())")) == "[4.0, 4.0] 0 0 0"
 
 
+def test_what_is_not_expected_is_compiled_when_it_is_called(run):
+    program = PROGRAM.replace(
+        "def middle(x):\n    leaf(x)", "def middle(x):\n    if x[0] == 1:\n        leaf(x)"
+    )
+    program += """
+def compiled(name):
+    return symbols._addresses[next(s for s in SYMBOLS if s.function.endswith(name)).name].value
+
+symbols.expect({"__main__.leaf": False})
+outer(np.zeros(2))
+print(compiled(".leaf") is None, compiled("other_leaf") is None, end=" ")
+print(*result())
+"""
+    for hits in ("0 0 0", "1 1 1"):
+        assert printed(run(program)) == f"True False [4.0, 4.0] {hits}"
+
+
+def test_a_function_that_cannot_be_compiled_when_it_is_called_is_an_error(run):
+    program = PROGRAM.replace("        x[n] += 1", "        x[n] += 'one'")
+    program += """
+symbols.expect({"__main__.leaf": False})
+try:
+    outer(np.ones(2))
+except SystemError:
+    print("SystemError")
+"""
+    assert printed(run(program)) == "SystemError"
+
+
 @needs_fork
 def test_a_cache_that_cannot_be_written(run, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")

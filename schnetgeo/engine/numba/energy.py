@@ -53,7 +53,7 @@ class NumbaEnergy:
     def __init__(
         self, program: ModelProgram, parameters: tuple[Tensor, ...], training: bool = True
     ):
-        compile_ahead(parameters[0].detach().numpy().dtype, training)
+        compile_ahead(program, parameters[0].detach().numpy().dtype, training)
         self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
         embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
         self.max_z = min(len(parameters[o.weight]) for o in embeddings)

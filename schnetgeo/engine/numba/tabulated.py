@@ -32,9 +32,9 @@ class TabulatedEnergy:
         self._build()
 
     def _build(self) -> None:
-        code = Assembled.of(self._program, [tuple(p.shape) for p in self._parameters])
         flat = _aligned(_flatten_dense_tensors(self._parameters))
-        compile_ahead(flat.dtype, training=False)
+        compile_ahead(self._program, flat.dtype, training=False)
+        code = Assembled.of(self._program, [tuple(p.shape) for p in self._parameters])
         packed = memory.empty((code.layout.packed_size,), flat.dtype)
         pack(flat, code.matrices, packed)
         coefficients = _aligned(torch.cat([t.reshape(-1) for t in self._tables]))
