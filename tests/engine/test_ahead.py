@@ -50,7 +50,7 @@ def test_what_a_model_calls_is_expected_and_some_other_functions_are_not(archite
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     surprises, uncompiled = done.stdout.rsplit(maxsplit=1)
     assert surprises == "[]"
-    assert int(uncompiled) > 4
+    assert int(uncompiled) > 0
 
 
 def test_functions_that_may_not_be_called_exist():
