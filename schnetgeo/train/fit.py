@@ -18,6 +18,7 @@ from schnetgeo.data.statistics import fit_atomic_references, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model import reads_states
+from schnetgeo.notes import note
 from schnetgeo.potential.arguments import check_model
 from schnetgeo.potential.model_file import read_model
 from schnetgeo.potential.potential import Potential
@@ -190,6 +191,11 @@ def fit(
         check_resume(out / CHECKPOINT, begun)
     dtype = torch.float64 if training.precision == "64" else torch.float32
     if potential.scale.dtype != dtype:
+        if dtype == torch.float32:
+            note(
+                "the potential is in float64, but is trained and saved in float32; set "
+                "precision='64' (--precision 64) to keep it"
+            )
         potential = copy.deepcopy(potential).to(dtype)
     potential.last_layer = None  # an uncertainty is that of the weights before
     if not potential.training:

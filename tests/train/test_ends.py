@@ -23,6 +23,7 @@ import schnetgeo as sg
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
+from schnetgeo.notes import DataNote
 from schnetgeo.train import Diverged, PotentialModule, TrainingConfig, evaluate, fit, new_potential
 from schnetgeo.train.folder import reserve
 from schnetgeo.train.predict import evaluation_mode
@@ -292,7 +293,8 @@ def test_frozen_parts_stay_and_stay_frozen(tmp_path):
 def test_a_potential_of_another_precision_is_left_as_it_is(tmp_path):
     double = potential().double()
     before = copy.deepcopy(double.state_dict())
-    result = fit(double, TRAIN, VAL, training(), tmp_path)
+    with pytest.warns(DataNote, match="is trained and saved in float32; set precision='64'"):
+        result = fit(double, TRAIN, VAL, training(), tmp_path)
     assert result.potential.scale.dtype == torch.float32
     for name, value in double.state_dict().items():
         assert value.dtype == before[name].dtype
