@@ -15,7 +15,7 @@ SPECIES = Target("shielding", "ppm", per="atom", extensive=False)
 
 def structures():
     """Chains of hydrogen and carbon with alpha = 2 n_H + 5 n_C and gap = 3 x_H + 7 x_C."""
-    made = []
+    molecules = []
     for hydrogens, carbons in ((1, 1), (2, 1), (1, 3), (4, 1), (2, 2)):
         z = torch.tensor([1] * hydrogens + [6] * carbons)
         pos = torch.zeros(len(z), 3)
@@ -29,8 +29,8 @@ def structures():
         labels = {name: torch.tensor([value]).double() for name, value in numbers.items()}
         dipole = torch.tensor([[1.0, 2.0, 2.0]])
         data = Structure(z=z, pos=pos, dipole=dipole, shielding=3.0 * torch.ones(len(z)), **labels)
-        made.append(data)
-    return StructureDataset.from_list(made)
+        molecules.append(data)
+    return StructureDataset.from_list(molecules)
 
 
 def fitted(*targets, readout=None):
