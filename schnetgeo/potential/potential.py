@@ -58,8 +58,8 @@ class Potential(nn.Module):
             its heads are named after.
 
     Attributes:
-        trained_on: elements and compositions of the training structures; `None` before training,
-            when nothing is checked.
+        trained_on: elements, compositions, shortest distances and ranges of labels of the training
+            structures; `None` before training, when nothing is checked.
         last_layer: what `train.calibrate` found; `None` before.
         notes: JSON values that the model file carries, such as task, data and errors.
 
