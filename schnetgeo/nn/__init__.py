@@ -18,10 +18,10 @@ from schnetgeo.nn.model import AtomisticModel, EdgeFeatures
 from schnetgeo.nn.painn import PaiNN, PaiNNConv
 from schnetgeo.nn.polarizability import PolarizabilityReadout
 from schnetgeo.nn.readout import AtomReadout, MeanReadout, Readout, SumReadout
-from schnetgeo.nn.readout_for import readout_for
 from schnetgeo.nn.schnet import SchNet
 from schnetgeo.nn.spatial_extent import SpatialExtentReadout
 from schnetgeo.nn.state_embedding import StateEmbedding
+from schnetgeo.nn.usual_readouts import readout_for
 
 __all__ = [
     "SpatialExtentReadout",
