@@ -114,8 +114,8 @@ def check_targets(targets: Sequence[Target]) -> None:
     """Raise `InputError` unless one model can predict these.
 
     Raises:
-        InputError: for what is no target, a name twice, an energy that is not the first, and
-            derivatives of the energy.
+        InputError: for what is no target, a name twice, an energy that is not the first
+            or not in eV, and derivatives of the energy.
     """
     if not targets:
         raise InputError("targets must name at least one, such as schnetgeo.targets.ENERGY")
@@ -129,6 +129,13 @@ def check_targets(targets: Sequence[Target]) -> None:
             raise InputError(
                 f"targets: {target.name} is a derivative of the energy, which a potential gives "
                 "without a head for it; leave it out"
+            )
+        kind = target.unit, target.per, target.shape
+        if target.name == ENERGY.name and kind != (ENERGY.unit, ENERGY.per, ENERGY.shape):
+            raise InputError(
+                f"targets: energy must be one number in eV for each structure, got {target} of "
+                f"shape {target.shape} for each {target.per}; call the target something else, or "
+                "give labels with their unit, which is converted"
             )
     names = [target.name for target in targets]
     if len({*names}) < len(names):

@@ -250,6 +250,7 @@ def small(readout):
         ),
         (lambda: small(SumReadout), [Target("forces", "eV/Å")], "forces is a derivative of the"),
         (lambda: small(SumReadout), ["energy"], "targets must be of schnetgeo.Target, got 'energy"),
+        (lambda: small(SumReadout), [Target("energy", "Hartree")], "energy must be one number in"),
         (lambda: small(SumReadout), [], "targets must name at least one"),
         (
             lambda: small(partial(Heads, charges=AtomReadout, energy=SumReadout)),
