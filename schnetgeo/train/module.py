@@ -22,10 +22,11 @@ from schnetgeo.potential.potential import Potential
 from schnetgeo.targets import Target
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.interrupt import Interrupt, Interrupted
-from schnetgeo.train.objective import Sum, add_sums, predict_labels, predicted_targets
+from schnetgeo.train.objective import predict_labels, predicted_targets
 from schnetgeo.train.resume import CHECKPOINT_KEY, check_states
 from schnetgeo.train.schedule import StepSize
 from schnetgeo.train.shown_units import column, shown_units
+from schnetgeo.train.sums import Sum, add_sums
 
 LOG_EVERY = 50  # steps
 

@@ -14,7 +14,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential import Prediction
 from schnetgeo.train import FunctionLoss, Loss, Objective, TrainingConfig, huber, mae, mse
 from schnetgeo.train.loss_text import as_loss
-from schnetgeo.train.objective import add_sums
+from schnetgeo.train.sums import add_sums
 
 SIZES = (2, 5, 1)
 NAMES = ("energy", "forces", "stress")

@@ -10,7 +10,7 @@ from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import SchNet
 from schnetgeo.train import Objective, TrainingConfig, evaluate, fit, new_potential, task_losses
-from schnetgeo.train.objective import add_sums
+from schnetgeo.train.sums import add_sums
 
 
 def labeled(energies, forces):
