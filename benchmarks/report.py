@@ -27,7 +27,7 @@ _COLUMNS = {
 _DISTINCT = ("seed", "num_train", "num_test")  # columns of a short table, where rows differ in them
 _ERRORS = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol", "meV", MEV),
-    "energy_mae_per_atom_kcal_mol": ("energy MAE per atom", "kcal/mol", "meV", MEV),
+    "energy_mae_per_atom_kcal_mol": ("energy per atom MAE", "kcal/mol", "meV", MEV),
     "force_mae_kcal_mol_A": ("force MAE", "kcal/mol/Å", "meV/Å", MEV),
     "stress_mae_GPa": ("stress MAE", "GPa", "meV/Å³", 1000 * GIGAPASCAL),
 }

@@ -13,7 +13,7 @@ def error_table(errors: Iterable[Metrics]) -> str:
     lines = [line for metrics in errors for line in _lines(metrics)]
     lines.insert(0, _HEADER)
     widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
-    columns = [k for k, width in enumerate(widths) if width > len(_HEADER[k]) or k == 1]
+    columns = [k for k in range(len(_HEADER)) if any(line[k] for line in lines[1:])]
     return "\n".join(
         "  ".join(line[k].ljust(widths[k]) for k in columns).rstrip() for line in lines
     )

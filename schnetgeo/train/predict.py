@@ -54,7 +54,7 @@ def _predict_batch(
     if not stress or (cell is not None and bool(torch.linalg.det(cell).any())):
         return potential(batch, forces=forces, stress=stress)
     prediction = potential(batch, forces=forces)
-    no_stress = prediction.energy.new_full((batch.num_graphs, 3, 3), torch.nan)
+    no_stress = potential.scale.new_full((batch.num_graphs, 3, 3), torch.nan)
     return Prediction.of({**dict(prediction.items()), STRESS.name: no_stress})
 
 

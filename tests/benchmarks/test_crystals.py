@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from benchmarks import crystals
 
@@ -27,9 +28,10 @@ def files(tmp_path_factory):
             atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
             atoms.rattle(0.05, rng=rng)
             atoms.calc = EMT()
-            atoms.get_forces()
+            labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
             if element == "Cu":
-                atoms.get_stress()
+                labels["stress"] = atoms.get_stress()
+            atoms.calc = SinglePointCalculator(atoms, **labels)
             frames.append(atoms)
         ase.io.write(folder / f"{element}.extxyz", frames)
     return folder

@@ -95,7 +95,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(files, capsys):
     assert "a loss is on energy, which the model does not predict; it predicts dipole" in line
     line = refused(f"{start} --losses dipole", capsys)
     assert "a loss is on dipole, which the model does not predict; it predicts energy, for" in line
-    line = refused(f"{start} --targets dipole --initial-model x.safetensors", capsys)
+    line = refused("train --data own.extxyz --targets dipole --initial-model x", capsys)
     assert "--targets has no effect beside --initial-model" in line
     assert not Path("run").exists()
 
