@@ -9,7 +9,8 @@ from torch_geometric.data import Batch
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
-from schnetgeo.potential.last_layer import FEATURES, LastLayer, unscaled_force_std, with_features
+from schnetgeo.potential.features import FEATURES, unscaled_force_std, with_features
+from schnetgeo.potential.last_layer import LastLayer
 from schnetgeo.potential.posterior import fit_posterior
 from schnetgeo.potential.potential import Potential
 from schnetgeo.train.predict import evaluation_mode

@@ -12,7 +12,7 @@ from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import DipoleReadout, Heads, MeanReadout, SumReadout
 from schnetgeo.potential.ensemble import Ensemble
-from schnetgeo.potential.last_layer import with_features
+from schnetgeo.potential.features import with_features
 from schnetgeo.potential.uncertainty import Uncertainty, select
 from schnetgeo.train import TrainingConfig, calibrate, fit
 
