@@ -35,8 +35,6 @@ OPTIONS = dict(
     fastmath={"contract", "reassoc", "nsz", "arcp"},
     no_cfunc_wrapper=True,
 )
-
-
 _INNER = dict(no_cpython_wrapper=True)
 # Counting references to arrays is a quarter of the work of compiling. Callers would pass it on.
 _MEMORY, _NO_MEMORY = dict(_nrt=True), dict(_nrt=False)

@@ -42,7 +42,7 @@ class Symbol(NamedTuple):
 _functions: dict[str, Dispatcher] = {}
 _symbols: dict[str, Symbol] = {}  # by name
 _addresses: dict[str, ctypes.c_void_p] = {}
-_names: dict[int, str] = {}  # by the place of the address
+_places: dict[int, Symbol] = {}  # by the place of the address
 _waiting: list[Symbol] = []  # that callers know, and that are not compiled yet
 _expected: dict[str, bool] = {}  # by function; those that are not there are
 _compiling = False
@@ -67,7 +67,7 @@ def need(symbols: list[Symbol]) -> None:
             _symbols[symbol.name] = symbol
             address = _addresses[symbol.name] = ctypes.c_void_p()
             place = ctypes.addressof(address)
-            _names[place] = symbol.name
+            _places[place] = symbol
             llvmlite.binding.add_symbol(symbol.name, place)
             if _expected.get(symbol.function, True):
                 _waiting.append(symbol)
@@ -85,7 +85,7 @@ def _make_resolver() -> None:
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _compile_called(place: int) -> None:
     with global_compiler_lock:
-        symbol = _symbols[_names[place]]
+        symbol = _places[place]
         if not _addresses[symbol.name].value:
             _waiting.append(symbol)
             _compile_waiting()

@@ -22,7 +22,7 @@ original, surprises = symbols._compile_called, []
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def called(place):
-    surprises.append(symbols._names[place])
+    surprises.append(symbols._places[place].name)
     original(place)
 
 symbols._compile_called = called
