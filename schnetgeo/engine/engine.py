@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
     """What a model returns, and derivatives of its energy; gradients flow to parameters."""
 
     results: Tensor | tuple[Tensor, ...]  # what the model returns; the first may be the energy
-    values: AtomicValues  # what its `atomic_values` returns, in the same tuples
+    arrays: Sequence[Float[Tensor, "N C F"]]  # results of its program
     forces: Float[Tensor, "N 3"] | None  # of scale · energy
     virial: Float[Tensor, "B 3 3"] | None  # ∂/∂strain of it
 
@@ -90,8 +90,8 @@ class Reading:
         basis = self.knots.samples(edges.coefficients, edges.weights)
         request = Request(float(scale), forces, stress)
         energy, force, virial, *arrays = self._numba(batch, basis, request, *self.parameters)
-        results = self._results(data, energy, arrays)
-        return Evaluation(*results, force if forces else None, virial if stress else None)
+        results, virial = self._results(data, energy, arrays), virial if stress else None
+        return Evaluation(results, arrays, force if forces else None, virial)
 
     def measure(self, data: Data, like: Tensor) -> Measured | None:
         """Structures as compiled code takes them; `None` where it does not serve.
@@ -122,7 +122,7 @@ class Reading:
             edges = EdgeGradient(scale * radial, angular, vectors, distance, unit)
             force = edge_forces(edges, data) if forces else None
             virial = edge_virial(edges, data) if stress else None
-        return Evaluation(*results, force, virial)
+        return Evaluation(results, arrays, force, virial)
 
     def _edge_gradients(
         self, data: Data, distance: Tensor, unit: Tensor | None, gradients: bool
@@ -142,13 +142,17 @@ class Reading:
         basis = self.knots.samples(edges.coefficients, distance)
         return self._torch(data.z, atom_weights, edges, basis, gradients, *self.parameters)
 
+    def values(self, evaluation: Evaluation) -> AtomicValues:
+        """What the model's `atomic_values` returns."""
+        return select(self._outputs, evaluation.arrays)
+
     def _results(
         self, data: Data, energy: Tensor | None, arrays: Sequence[Tensor]
-    ) -> tuple[Tensor | tuple[Tensor, ...], AtomicValues]:
-        """What the model and its `atomic_values` return."""
-        values = select(self._outputs, arrays)
-        results = energy if self._readout is self._energy else None
-        return self._readout.reduce(values, data) if results is None else results, values
+    ) -> Tensor | tuple[Tensor, ...]:
+        """What the model returns; the energy alone may be known."""
+        if energy is not None and self._readout is self._energy:
+            return energy
+        return self._readout.reduce(select(self._outputs, arrays), data)
 
     def _atom_weights(self, data: Data, dtype: torch.dtype) -> Tensor:
         if not self.has_energy:

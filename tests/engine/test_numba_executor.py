@@ -8,7 +8,7 @@ from torch import nn
 from schnetgeo.engine.numba import executor
 from schnetgeo.engine.numba.backward import Tangents
 from schnetgeo.engine.numba.blocks import Blocks
-from schnetgeo.engine.numba.energy import flattened, refusal
+from schnetgeo.engine.numba.energy import Flattened, refusal
 from schnetgeo.engine.numba.structures import Measured, Structures
 from tests.engine import operations
 from tests.engine.programs import Case, expected, random_case, random_models
@@ -38,7 +38,7 @@ def assembled(case: Case):
     measured = Measured(structures, row_pointers, blocks, case.distance.numpy(), case.unit.numpy())
     arrays = case.edges.interval, case.edges.weights, case.edges.derivatives
     batch = executor.Batch.of(measured, case.atom_weights.numpy(), *(a.numpy() for a in arrays))
-    return code, flattened(case.parameters), batch
+    return code, Flattened()(case.parameters), batch
 
 
 def run(case: Case, energy_bar: float, gradients: bool):
@@ -120,3 +120,15 @@ def test_the_backward_pass_can_be_repeated():
     bars = results.energy, results.values, Tangents(results.radial, results.angular)
     first, again = (executor.backward(code, tape, batch, *bars) for _ in range(2))
     assert np.array_equal(first, again)
+
+
+def test_numbers_are_those_that_tensors_have_now():
+    """After writing to one, after giving it other memory, and after turning it."""
+    flattened, tensors = Flattened(), [torch.arange(4.0).view(2, 2), torch.ones(1)]
+    tensors[0].requires_grad_()
+    for change in (torch.zero_, lambda t: t.set_(torch.rand(2, 2)), lambda t: t.t_()):
+        flattened(tensors)
+        with torch.no_grad():
+            change(tensors[0])
+        expected = torch.cat([tensor.flatten() for tensor in tensors]).detach()
+        assert flattened(tensors).tolist() == expected.tolist()

@@ -55,6 +55,7 @@ class NumbaEnergy:
     ):
         compile_ahead(program, parameters[0].detach().numpy().dtype, training)
         self._code = executor.Assembled.of(program, [tuple(p.shape) for p in parameters])
+        self._flattened = Flattened()
         embeddings = [o for o in program.atoms.operations if isinstance(o, Embedding)]
         self.max_z = min(len(parameters[o.weight]) for o in embeddings)
 
@@ -74,23 +75,35 @@ class NumbaEnergy:
             request: what is asked for.
             *parameters: the tensors that the program reads.
         """
-        return _Function.apply(self._code, batch, basis, request, *parameters)
+        flat = self._flattened(parameters)
+        return _Function.apply(self._code, flat, batch, basis, request, *parameters)
 
 
-def flattened(tensors: Sequence[Tensor]) -> np.ndarray:
-    """All numbers, one tensor after the other.
+class Flattened:
+    """All numbers of some tensors, one tensor after the other."""
 
-    By NumPy: the threads of `torch.cat` would still spin when others begin.
-    """
-    return np.concatenate([tensor.detach().numpy().reshape(-1) for tensor in tensors])
+    def __init__(self):
+        self._addresses: list[int] = []
+        self._rows: list[np.ndarray] = []  # views of the tensors, which keep the memory alive
+
+    def __call__(self, tensors: Sequence[Tensor]) -> np.ndarray:
+        """A copy of the numbers as they are now.
+
+        By NumPy: the threads of `torch.cat` would still spin when others begin.
+        """
+        addresses = [tensor.data_ptr() for tensor in tensors]
+        if addresses != self._addresses or not all(t.is_contiguous() for t in tensors):
+            self._rows = [tensor.detach().numpy().reshape(-1) for tensor in tensors]
+            self._addresses = addresses
+        return np.concatenate(self._rows)
 
 
 class _Function(torch.autograd.Function):
     """Bits of gradients depend on the number of threads, but not on the run."""
 
     @staticmethod
-    def forward(ctx, code, batch: executor.Batch, basis, request: Request, *parameters: Tensor):
-        flat, (scale, forces, stress) = flattened(parameters), request
+    def forward(ctx, code, flat, batch: executor.Batch, basis, request: Request, *parameters):
+        scale, forces, stress = request
         tape, results = executor.forward(code, flat, basis.numpy(), batch, forces or stress)
         derivatives = Derivatives.zeros(batch.blocks, flat.dtype, forces, stress)
         if forces or stress:
@@ -114,7 +127,7 @@ class _Function(torch.autograd.Function):
         values_bar = _joined(code, len(batch.z), bars[2:], dtype)
         flat = executor.backward(code, ctx.tape, batch, energy_bar, values_bar, tangents)
         parts = _unflatten_dense_tensors(torch.from_numpy(flat), ctx.parameters)
-        return *[None] * 4, *parts
+        return *[None] * 5, *parts
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -36,15 +36,15 @@ class Assembled(NamedTuple):
     filters: Code
     channels: np.ndarray  # of all filters before each one
     is_directed: bool  # whether a convolution looks at the directions of edges
+    shapes: list[tuple[int, int]]  # components and channels of each result of the atoms
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """The results of the atoms (N, components, channels) from one array."""
-        rows = self.atoms.registers[self.atoms.outputs]
-        shapes = [(-1, int(row["components"]), int(row["channels"])) for row in rows]
-        sizes = [components * channels for _, components, channels in shapes]
-        count = len(values) // sum(sizes)
-        parts = np.split(values, np.cumsum(sizes)[:-1] * count)
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        count, end, parts = len(values) // self.atoms.results, 0, []
+        for components, channels in self.shapes:
+            start, end = end, end + count * components * channels
+            parts.append(values[start:end].reshape(count, components, channels))
+        return parts
 
     @classmethod
     def of(cls, program: ModelProgram, shapes: list[tuple[int, ...]]) -> "Assembled":
@@ -53,9 +53,11 @@ class Assembled(NamedTuple):
         layout = lay_out(shapes, [filters, atoms])
         widths = [filters.registers[register].channels for register in filters.outputs]
         matrices = np.array([*layout.matrices.values()], np.int64).reshape(-1, 5)
+        results = [atoms.registers[register] for register in atoms.outputs]
         return cls(
             layout, matrices, assemble(atoms, layout, program.energy), assemble(filters, layout),
             np.cumsum([0, *widths]), is_directed(atoms.operations),
+            [(register.components, register.channels) for register in results],
         )  # fmt: skip
 
 
