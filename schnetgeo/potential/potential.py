@@ -58,6 +58,7 @@ class Potential(nn.Module):
             its heads are named after.
 
     Attributes:
+        has_energy: whether the energy, and with it forces and stress, is predicted.
         trained_on: elements, compositions, shortest distances and ranges of labels of the training
             structures; `None` before training, when nothing is checked.
         last_layer: what `train.calibrate` found; `None` before.
@@ -91,6 +92,7 @@ class Potential(nn.Module):
         self.spacing = spacing
         self.engine = Engine(spacing)
         self.outputs = nn.ModuleList(outputs)
+        self.has_energy = outputs[0].target.name == ENERGY.name
         self.last_layer: LastLayer | None = None
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
@@ -100,11 +102,6 @@ class Potential(nn.Module):
     def targets(self) -> tuple[Target, ...]:
         """What is predicted, in the order of the heads."""
         return tuple(output.target for output in self.outputs)
-
-    @property
-    def has_energy(self) -> bool:
-        """Whether the energy, and with it forces and stress, is predicted."""
-        return self.outputs[0].target.name == ENERGY.name
 
     @property
     def scale(self) -> Float[Tensor, ""]:
