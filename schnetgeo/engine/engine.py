@@ -152,7 +152,8 @@ class Reading:
         """What the model returns; the energy alone may be known."""
         if energy is not None and self._readout is self._energy:
             return energy
-        return self._readout.reduce(select(self._outputs, arrays), data)
+        with _without_autocast(data.pos.device.type):
+            return self._readout.reduce(select(self._outputs, arrays), data)
 
     def _atom_weights(self, data: Data, dtype: torch.dtype) -> Tensor:
         if not self.has_energy:

@@ -162,6 +162,14 @@ def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_torch(wrong, compiled_batc
     assert_near(found.sum(), expected.sum(), 1e-10)
 
 
+def test_structures_whose_atoms_are_apart():
+    """Without ptr, and without edges that would tell."""
+    potential, data = potential_of().eval(), from_ase(APART)
+    data.batch = torch.tensor([1, 0])
+    energies = [potential(from_ase(Atoms(symbol))).energy for symbol in "OC"]
+    assert_near(potential(data).energy, torch.cat(energies), 1e-12)
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("sizes", [[1], [3, 3], [0, 5, 0], [9] * 10, [18] * 100, [1, 70, 2, 3] * 9])
 def test_blocks_cover_all_structures_and_share_the_work(sizes, number):

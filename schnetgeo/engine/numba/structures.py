@@ -33,9 +33,11 @@ class Structures(NamedTuple):
 
     @classmethod
     def of(cls, data: Data) -> "Structures | None":
-        """Those of data on the CPU with edges; `None` where shapes do not fit."""
+        """Those of data on the CPU with edges; `None` for others than `measure` takes."""
         z, edge_index, shift = data.z, data.edge_index, data.get("edge_shift")
         reverse, ptr, cell = data.get("edge_reverse"), _pointers(data), data.get("cell")
+        if ptr is None:
+            return None
         if reverse is None:
             shifts = edge_index.new_zeros(edge_index.size(1), 3) if shift is None else shift
             reverse = reverse_edges(edge_index, shifts, z.numel())
@@ -64,12 +66,15 @@ def _numbers(tensor: Tensor) -> np.ndarray:
     return tensor.detach().double().contiguous().numpy()
 
 
-def _pointers(data: Data) -> Tensor:
-    """First atom of each structure."""
+def _pointers(data: Data) -> Tensor | None:
+    """First atom of each structure; `None` where atoms of one are apart."""
     ptr = data.get("ptr")
     if ptr is not None:
         return ptr
-    counts = torch.bincount(batch_index(data), minlength=num_structures(data))
+    batch = batch_index(data)
+    if bool((batch.diff() < 0).any()):
+        return None
+    counts = torch.bincount(batch, minlength=num_structures(data))
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
