@@ -164,7 +164,7 @@ def test_a_ptr_that_does_not_cut_the_atoms_is_left_to_torch(wrong, compiled_batc
 
 def test_structures_whose_atoms_are_apart():
     """Without ptr, and without edges that would tell."""
-    potential, data = potential_of().eval(), from_ase(APART)
+    potential, data = potential_of().eval(), with_edges(from_ase(APART), 4.0)
     data.batch = torch.tensor([1, 0])
     energies = [potential(from_ase(Atoms(symbol))).energy for symbol in "OC"]
     assert_near(potential(data).energy, torch.cat(energies), 1e-12)
