@@ -39,6 +39,7 @@ from schnetgeo.model_options import (
     scan_architecture,
 )
 from schnetgeo.nn import AtomisticModel, SchNet
+from schnetgeo.nn.arguments import with_changes
 from schnetgeo.notes import note, notes_in_one_line
 from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.potential import Potential, load
@@ -141,10 +142,7 @@ def _train_parser(model: type[AtomisticModel], preset: str | None = None) -> Par
         help="SchNet, PaiNN, or the dotted path of a model of your own",
     )  # fmt: skip
     parser.add_argument("--preset", type=str | None, help=f"one of {', '.join(model.presets)}")
-    defaults = dict(channels=64, num_layers=3, gamma=10.0) if model is SchNet else {}
-    if preset is not None:
-        defaults = model.preset(preset).hyperparameters
-    add_model(parser, model, **defaults)
+    add_model(parser, model, **_model_defaults(model, preset))
     add_training(parser)
     parser.add_argument("--initial_model", type=str | None, help="trained model file to start from")
     parser.add_argument(
@@ -208,6 +206,13 @@ def _train(options: Namespace) -> None:
         )
 
 
+def _model_defaults(model: type[AtomisticModel], preset: str | None) -> dict:
+    """Hyperparameters that differ from those of the class where nothing else is asked for."""
+    if preset is not None:
+        return model.preset(preset).hyperparameters
+    return dict(channels=64, num_layers=3, gamma=10.0) if model is SchNet else {}
+
+
 def _start(options: Namespace, train: StructureDataset) -> Potential:
     """A new potential, or that of --initial-model with references for these structures."""
     if not options.initial_model:
@@ -215,7 +220,10 @@ def _start(options: Namespace, train: StructureDataset) -> Potential:
             find_architecture(options.architecture),
             find_targets(options.targets, train),
         )
+        usual = _model_defaults(model, options.preset)
         arguments = model_arguments(options.model, model)
+        changes = {k: v for k, v in arguments.items() if k not in usual or v != usual[k]}
+        arguments = with_changes(usual, changes)
         model = model(**arguments | readout_argument(model, targets, arguments))
         more = {"targets": targets} if targets else {}
         return new_potential(model, train, **potential_arguments(options), **more)

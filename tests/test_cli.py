@@ -194,7 +194,7 @@ def test_parts_with_arguments_of_their_own(here):
     layer = layer.replace("        self.fil", "        self.heads = heads\n        self.fil", 1)
     (here / "my_heads.py").write_text(layer)
     own = "--model.conv my_heads.MyConv --model.conv.heads 4"
-    basis = "--model.basis BesselBasis --model.basis.num-basis 6 --model.basis.cutoff 4"
+    basis = "--model.basis BesselBasis --model.basis.num-basis 8 --model.basis.cutoff 4"
     cutoff_fn = "--model.cutoff-fn schnetgeo.nn.PolynomialCutoff --model.cutoff-fn.exponent 5"
     command = f"train {own} {basis} {cutoff_fn} --filters exact --data good.npz --out out {TWENTY}"
     done = shell(command, here)
@@ -202,7 +202,8 @@ def test_parts_with_arguments_of_their_own(here):
     potential = sg.load("out/model.safetensors", classes=[named_class("my_heads.MyConv")])
     assert potential.filters == "exact"
     model = potential.model
-    assert (model.interactions[0].conv.heads, model.basis.num_basis) == (4, 6)
+    assert model.interactions[0].conv.heads == 4
+    assert (type(model.basis), model.basis.num_basis) == (sg.BesselBasis, 8)
     assert (model.cutoff_fn.exponent, model.cutoff_fn.cutoff) == (5, model.cutoff)
 
 

@@ -15,14 +15,20 @@ _COUNTS = ("channels", "num_layers", "num_basis", "readout_channels", "max_z")
 _LENGTHS = {"cutoff": "Å", "gamma": "Å⁻²"}
 _SWITCHES = ("filter_last_activation", "in_bias", "zero_init")
 _OPTIONAL = ("readout_channels", "gamma")
+_OF_GAUSSIANS = {"num_basis", "gamma"}  # arguments of a model that a basis replaces
 _NAMES = {
     "x", "x_i", "x_j", "v", "v_i", "v_j", "edge_attr", "edge_unit", "edge_weight", "W",
     *RadialConv.special_args,
 }  # fmt: skip
 
 
-def check_arguments(arguments: dict) -> None:
-    """Raise `InputError` for a number or switch that breaks its rule, and for a contradiction."""
+def check_arguments(cls: type, arguments: dict) -> None:
+    """Raise `InputError` for a number or switch that breaks its rule, and for a contradiction.
+
+    Args:
+        cls: class of the model.
+        arguments: of its `__init__`, all of them.
+    """
     for name, value in arguments.items():
         if value is None and name in _OPTIONAL:
             continue
@@ -40,6 +46,25 @@ def check_arguments(arguments: dict) -> None:
             f"filter_last_activation belongs to CFConv, but conv is {_name(arguments['conv'])}; "
             "leave one"
         )
+    _check_basis(cls, arguments)
+
+
+def _check_basis(cls: type, arguments: dict) -> None:
+    basis, usual = arguments.get("basis"), inspect.signature(cls.__init__).parameters
+    for name in _OF_GAUSSIANS & arguments.keys() if basis is not None else ():
+        value = arguments[name]
+        if value not in (usual[name].default, getattr(basis, name, None)):
+            raise InputError(
+                f"{name}={value!r:.60} has no effect beside basis, which is {_shown(basis):.60}; "
+                f"leave {name} out, or build the basis with it"
+            )
+
+
+def with_changes(arguments: dict, changes: dict) -> dict:
+    """Arguments of a model after changes, without those of Gaussians where the basis is another."""
+    if changes.get("basis") is not None:
+        arguments = {k: v for k, v in arguments.items() if k not in _OF_GAUSSIANS}
+    return {**arguments, **changes}
 
 
 def basis_of(basis: nn.Module | None, usual: Callable, *sizes) -> nn.Module:

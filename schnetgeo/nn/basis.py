@@ -10,6 +10,8 @@ from torch import Tensor
 from schnetgeo.errors import InputError
 from schnetgeo.nn.configurable import Configurable
 
+_MAX_GAMMA = 1e6  # Å⁻²; splines of narrower functions would need too many knots
+
 
 class GaussianBasis(Configurable):
     """Gaussians e_k(r) = exp(−γ (r − μ_k)²) on centers μ_k evenly spaced from 0 to `cutoff`.
@@ -20,7 +22,10 @@ class GaussianBasis(Configurable):
     Args:
         num_basis: number K of functions, at least 2.
         cutoff: the last center, Å.
-        gamma: γ in Å⁻².
+        gamma: γ in Å⁻², at most 10⁶: Gaussians 0.0007 Å wide.
+
+    Raises:
+        InputError: for numbers outside of these ranges.
 
     Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566.
     """
@@ -30,8 +35,10 @@ class GaussianBasis(Configurable):
         if num_basis < 2:
             raise InputError(f"num_basis must be at least 2 to space the centers, got {num_basis}")
         _check_cutoff(cutoff)
-        if gamma is not None and not 0 < gamma < math.inf:
-            raise InputError(f"gamma must be a positive exponent in Å⁻², got {gamma}")
+        if gamma is not None and not 0 < gamma <= _MAX_GAMMA:
+            raise InputError(
+                f"gamma must be a positive exponent in Å⁻², at most {_MAX_GAMMA:.0e}, got {gamma}"
+            )
         self.num_basis = num_basis
         self.cutoff = cutoff
         self.gamma = 0.5 * ((num_basis - 1) / cutoff) ** 2 if gamma is None else gamma

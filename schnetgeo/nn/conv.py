@@ -92,6 +92,12 @@ class RadialConv(MessagePassing):
         weighted = inputs * edge_weight.view(-1, *[1] * (inputs.dim() - 1))
         return weighted.new_zeros(dim_size, *sizes[1:]).index_add(0, index, weighted)
 
+    def explain_message(self, inputs, dim_size: int):
+        """Each part of the message times PyG's mask of the edges, in explain mode."""
+        if isinstance(inputs, tuple):
+            return tuple(self.explain_message(part, dim_size) for part in inputs)
+        return super().explain_message(inputs, dim_size)
+
 
 class CFConv(RadialConv):
     """Continuous-filter convolution: y_i = Σ_{j→i} x_j ⊙ f(r_ij) W(r_ij), W = filter network(e).

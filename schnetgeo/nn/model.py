@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from schnetgeo.data.graph import with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
+from schnetgeo.nn.arguments import with_changes
 from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
@@ -114,7 +115,7 @@ class AtomisticModel(Configurable, ABC):
         """
         if name not in cls.presets:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **changes})
+        return cls(**with_changes(cls.presets[name], changes))
 
 
 def reads_states(model: nn.Module) -> bool:

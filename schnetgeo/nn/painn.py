@@ -105,7 +105,7 @@ class PaiNN(AtomisticModel):
         max_z: int = 100,
         state_embedding: Callable[[int], nn.Module] | None = None,
     ):
-        check_arguments(self.hyperparameters)
+        check_arguments(type(self), self.hyperparameters)
         basis = basis_of(basis, BesselBasis, num_basis, cutoff)
         super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
         part("activation", activation, nn.Module)

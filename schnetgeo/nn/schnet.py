@@ -78,7 +78,7 @@ class SchNet(AtomisticModel):
         max_z: int = 100,
         state_embedding: Callable[[int], nn.Module] | None = None,
     ):
-        check_arguments(self.hyperparameters)
+        check_arguments(type(self), self.hyperparameters)
         basis = basis_of(basis, GaussianBasis, num_basis, cutoff, gamma)
         super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
         readout_activation = readout_activation or activation

@@ -13,6 +13,7 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from schnetgeo.data import from_ase, with_edges
+from schnetgeo.engine.knots import Knots
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
 from schnetgeo.nn import MeanReadout, PaiNN, SchNet
@@ -36,7 +37,6 @@ from tests.shared_data import shared
 from tests.structures import clusters, crystals
 
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
-FINE = 0.01  # Å, where interpolation of these small models errs by less than 1e-5
 VARIANTS = {
     **{name: dict(SchNet.presets[name], **SIZES) for name in SchNet.presets},
     "in_bias": dict(in_bias=True),
@@ -60,7 +60,18 @@ def crystals_and_atoms():
     return batch_of(alone, bulk("NaCl", "rocksalt", a=5.0), apart, neon, alone.copy())
 
 
-def assert_equals_exact(potential, data, tolerance=2e-5, **what):
+def fine(name="SchNet", **arguments):
+    """A quarter of the default spacing: values err 4⁴, derivatives 4³ times less.
+
+    By the leading terms (`test_quartics_err_by_the_leading_term`) of one Gaussian that is 1.4e-8
+    of its largest value, and 3.2e-7 of its largest derivative.
+    """
+    model = potential_of(name, **arguments).model
+    spacing = Knots(model.basis, model.cutoff).spacing / 4
+    return potential_of(name, spacing=spacing, **arguments)
+
+
+def assert_equals_exact(potential, data, tolerance=3e-6, **what):
     assert potential.reading() is not None
     found = training_step(potential, data, **what)
     assert_same_training(found, training_step(exact(potential), data, **what), tolerance, 10)
@@ -72,7 +83,7 @@ def assert_equals_exact(potential, data, tolerance=2e-5, **what):
 def test_variants_of_schnet(variant, executor, monkeypatch):
     """Energy, forces, stress, and the gradient of a loss on all three for every parameter."""
     use_executor(executor, monkeypatch)
-    potential = potential_of(spacing=FINE, **{**SIZES, **VARIANTS[variant]})
+    potential = fine(**{**SIZES, **VARIANTS[variant]})
     _, gradients = assert_equals_exact(potential, crystals_and_atoms(), stress=True)
     assert all(gradient.any() for gradient in gradients.values())
 
@@ -86,7 +97,7 @@ def test_variants_of_schnet(variant, executor, monkeypatch):
 )
 def test_other_models(name, executor, what, monkeypatch):
     use_executor(executor, monkeypatch)
-    assert_equals_exact(potential_of(name, spacing=FINE), crystals_and_atoms(), **what)
+    assert_equals_exact(fine(name), crystals_and_atoms(), **what)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,7 +105,7 @@ def test_other_models(name, executor, what, monkeypatch):
 @given(atoms=st.lists(st.one_of(clusters(8), crystals(3)), min_size=1, max_size=4))
 def test_any_batch(name, atoms):
     """Cells smaller than the cutoff and atoms without neighbors among them."""
-    assert_equals_exact(potential_of(name, spacing=FINE), batch_of(*atoms))
+    assert_equals_exact(fine(name), batch_of(*atoms))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -141,7 +152,7 @@ def test_atoms_without_any_edge(name, executor, forces, monkeypatch):
 def test_forces_alone_in_the_loss(name, executor, monkeypatch):
     """The energy's own gradient is zero then."""
     use_executor(executor, monkeypatch)
-    potential = potential_of(name, spacing=FINE)
+    potential = fine(name)
     found, expected = (
         torch.autograd.grad(
             p(methanol()).forces.square().sum(),

@@ -557,6 +557,25 @@ def test_hooks_and_explainers_see_what_they_watch(watch):
     assert potential.reading() is None
 
 
+def test_explainers_see_messages_of_vectors():
+    """A mask of the edges that are all as they are changes nothing, and one of none leaves none."""
+    potential = potential_of("PaiNN")
+    data, model = with_edges(methanol(), 4.0), potential.model
+    expected = model(data)
+    mask = torch.ones(data.num_edges, dtype=torch.float64, requires_grad=True)
+    set_masks(model, mask, data.edge_index, apply_sigmoid=False)
+    found = model(data)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(found.sum(), mask)
+    assert gradient.all()
+    set_masks(model, 0 * mask, data.edge_index, apply_sigmoid=False)
+    alone = data.clone()
+    alone.edge_index, alone.edge_shift = data.edge_index[:, :0], None
+    unmasked = model(data)
+    clear_masks(model)
+    torch.testing.assert_close(unmasked, model(alone), rtol=1e-12, atol=1e-12)
+
+
 def test_a_global_hook_sees_the_layers():
     potential, seen = potential_of(), set()
     handle = nn.modules.module.register_module_forward_hook(lambda m, *_: seen.add(type(m)))

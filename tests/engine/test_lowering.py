@@ -250,6 +250,10 @@ REFUSED = {
     "caught": (caught, "reads the numbers of a tensor in Python (__float__)"),
     "loop over atoms": (lambda self, x: torch.stack(list(x)), "takes a part of atoms"),
     "number of atoms": (lambda self, x: x / x.shape[0], "number of atoms"),
+    "large batches": (lambda self, x: x if x.shape[0] > 20 else 2 * x, "branches on the number"),
+    "one atom": (lambda self, x: x if x.size(0) == 1 else 2 * x, "branches on the number of atoms"),
+    "no atoms": (lambda self, x: x if x.numel() else 2 * x, "branches on the number of atoms"),
+    "half of them": (lambda self, x: x if 2 * x.size(dim=0) < 60 else -x, "branches on the number"),
     "random": (lambda self, x: x * torch.rand(1), "random numbers (rand)"),
     "noise": (lambda self, x: x + torch.randn_like(x), "random numbers (randn_like)"),
     "dropout": (lambda self, x: functional.dropout(x, 0.5), "random numbers (dropout"),
@@ -348,3 +352,13 @@ def test_other_threads_compute_meanwhile():
         others = [pool.submit(layer, x) for _ in range(200)]
         assert all(isinstance(lower(model), Lowered) for _ in range(3))
     assert all(torch.equal(other.result(), layer(x)) for other in others)
+
+
+def test_a_branch_on_the_number_of_edges_is_refused():
+    class Branching(RadialConv):
+        def message(self, x_j):
+            return x_j if x_j.size(0) > 10**6 else 2 * x_j
+
+    reason = lower(of_conv(Branching(F, K))).reason
+    assert "Branching.message" in reason
+    assert "branches on the number of atoms or edges" in reason

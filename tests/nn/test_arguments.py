@@ -8,7 +8,7 @@ from torch import nn
 
 from schnetgeo.data import from_ase
 from schnetgeo.errors import InputError
-from schnetgeo.nn import CFConv, RadialConv, SchNet
+from schnetgeo.nn import BesselBasis, CFConv, RadialConv, SchNet
 from schnetgeo.potential import Potential
 
 
@@ -72,6 +72,9 @@ class Simple(RadialConv):
         (dict(cutoff=None), "cutoff must be a number in Å, got None"),
         (dict(cutoff=-1.0), "cutoff must be a positive distance"),
         (dict(gamma=nn.SiLU), "gamma must be a number in Å⁻²"),
+        (dict(basis=BesselBasis(6, 4.0), num_basis=7), "num_basis=7 has no effect beside basis"),
+        (dict(basis=BesselBasis(6, 4.0), gamma=2.0), "gamma=2.0 has no effect beside basis"),
+        (dict(gamma=1e30), r"gamma must be .* at most 1e\+06, got 1e\+30"),
         (dict(in_bias=1), "in_bias must be True or False, got 1"),
     ],
     ids=lambda value: str(value)[:30],

@@ -103,3 +103,16 @@ def test_adjoint_of_the_coefficients(number, seed):
     one = (bar * bspline.coefficients(samples)).sum()
     other = (bspline.coefficients_adjoint(bar) * samples).sum()
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_quartics_err_by_the_leading_term():
+    """S − W = −h⁴ W⁗ (2/3 + t² (1 − t)²) / 24, and S′ − W′ = −h³ W⁗ t (1 − t) (1 − 2t) / 12."""
+    for spacing in (0.1, 0.05):
+        r = torch.linspace(0, 1.999, 57, dtype=DOUBLE)
+        t = r / spacing - (r / spacing).long()
+        bump = (t * (1 - t)).square()
+        error = spline(lambda r: r**4, spacing, r) - r**4
+        torch.testing.assert_close(error, -(spacing**4) * (2 / 3 + bump), rtol=0, atol=1e-13)
+        slope = spline(lambda r: r**4, spacing, r, order=1) - 4 * r**3
+        expected = -2 * spacing**3 * t * (1 - t) * (1 - 2 * t)
+        torch.testing.assert_close(slope, expected, rtol=0, atol=1e-12)

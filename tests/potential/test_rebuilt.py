@@ -143,7 +143,7 @@ def test_what_names_the_difference(tmp_path):
         *(lambda name=name: SchNet.preset(name, **SMALL) for name in SchNet.presets),
         lambda: SchNet(**SMALL, conv=Gate, readout=MeanReadout, activation=nn.Softplus),
         lambda: SchNet(**SMALL, conv=CFConv, gamma=2.0),
-        lambda: SchNet(**SMALL, basis=BesselBasis(3, 4.0), cutoff_fn=PolynomialCutoff(4.0, 5)),
+        lambda: SchNet(**SMALL, basis=BesselBasis(4, 4.0), cutoff_fn=PolynomialCutoff(4.0, 5)),
         lambda: SchNet(**SMALL, conv=partial(CFConv, last_activation=True)),
         Baseline,
         Own,

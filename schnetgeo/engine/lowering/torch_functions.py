@@ -143,6 +143,8 @@ QUERIES = {Tensor.__hash__, Tensor.__len__} | _methods(
     "dtype ndim layout is_sparse is_quantized is_nested itemsize"
 )
 
+COUNTS = {Tensor.numel, Tensor.nelement, torch.numel}  # of all numbers of a tensor
+
 # functions that give Python the numbers of a tensor
 READS = _methods(
     "__bool__ __float__ __int__ __index__ __complex__ __contains__ __array__ __repr__ __format__ "

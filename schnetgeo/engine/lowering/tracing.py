@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from schnetgeo.engine.lowering.num_rows import NumRows
 from schnetgeo.engine.lowering.torch_functions import (
+    COUNTS,
     FACTORIES,
     IN_PLACE,
     QUERIES,
@@ -35,6 +37,9 @@ from schnetgeo.engine.lowering.values import (
 )
 
 _CPU = torch.device("cpu")
+_INDEX_AXES = {
+    Index.ATOMIC_NUMBER: "r", Index.EDGE_INDEX: "1r", Index.SOURCE: "r", Index.TARGET: "r",
+}  # fmt: skip
 _OTHER_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
@@ -87,7 +92,7 @@ class Tracing(TorchFunctionMode):
 
     def _handle(self, function: Callable, args: tuple, kwargs: dict) -> object:
         if function in QUERIES:
-            return function(*args, **kwargs)
+            return self._query(function, args, kwargs)
         if function is Tensor.device.__get__:
             return self._device
         _check_allowed(function, args)
@@ -96,6 +101,26 @@ class Tracing(TorchFunctionMode):
         if function in IN_PLACE:
             return self._in_place(IN_PLACE[function], args, kwargs)
         return self._call(function, args, kwargs)
+
+    def _query(self, function: Callable, args: tuple, kwargs: dict) -> object:
+        """What a tensor tells of itself, with `NumRows` for numbers of atoms and edges."""
+        answer, axes = function(*args, **kwargs), self._axes(args[0])
+        if isinstance(answer, torch.Size):
+            sizes = zip(answer, axes or answer, strict=True)
+            return torch.Size([NumRows(n) if axis == "r" else n for n, axis in sizes])
+        if function in COUNTS and "r" in axes:
+            return NumRows(answer)
+        if function is Tensor.size and axes:
+            dim = args[1] if len(args) > 1 else kwargs["dim"]
+            return NumRows(answer) if axes[dim] == "r" else answer
+        return answer
+
+    def _axes(self, x: object) -> str:
+        """The meaning of the dimensions of a symbol; nothing where it is not known."""
+        value = getattr(x, "value", None)
+        if isinstance(value, Features | Message) and len(value.axes) == x.dim():
+            return value.axes
+        return _INDEX_AXES.get(value, "") if isinstance(value, Index) else ""
 
     # what rules ask for, besides `draft` and `num_atoms`
 
