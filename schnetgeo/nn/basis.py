@@ -37,7 +37,8 @@ class GaussianBasis(Configurable):
         _check_cutoff(cutoff)
         if gamma is not None and not 0 < gamma <= _MAX_GAMMA:
             raise InputError(
-                f"gamma must be a positive exponent in Å⁻², at most {_MAX_GAMMA:.0e}, got {gamma}"
+                f"gamma must be a positive exponent in Å⁻², got {gamma}; give {_MAX_GAMMA:.0e} or "
+                "less"
             )
         self.num_basis = num_basis
         self.cutoff = cutoff

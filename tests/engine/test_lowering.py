@@ -355,7 +355,7 @@ def test_other_threads_compute_meanwhile():
 
 
 def test_a_branch_on_the_number_of_edges_is_refused():
-    class Branching(RadialConv):
+    class Branching(sg.RadialConv):
         def message(self, x_j):
             return x_j if x_j.size(0) > 10**6 else 2 * x_j
 

@@ -74,7 +74,7 @@ class Simple(RadialConv):
         (dict(gamma=nn.SiLU), "gamma must be a number in Å⁻²"),
         (dict(basis=BesselBasis(6, 4.0), num_basis=7), "num_basis=7 has no effect beside basis"),
         (dict(basis=BesselBasis(6, 4.0), gamma=2.0), "gamma=2.0 has no effect beside basis"),
-        (dict(gamma=1e30), r"gamma must be .* at most 1e\+06, got 1e\+30"),
+        (dict(gamma=1e30), r"gamma must be .* got 1e\+30; give 1e\+06 or less"),
         (dict(in_bias=1), "in_bias must be True or False, got 1"),
     ],
     ids=lambda value: str(value)[:30],

@@ -72,7 +72,7 @@ class Tracing(TorchFunctionMode):
     ):
         super().__init__()
         self.draft, self.dtype = draft, dtype
-        self.num_atoms, self._num_edges = rows
+        self._rows, (self.num_atoms, self._num_edges) = rows, rows
         self._device = device
         self._weights = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._shapes: dict[int, Tensor] = {}
@@ -120,6 +120,8 @@ class Tracing(TorchFunctionMode):
         value = getattr(x, "value", None)
         if isinstance(value, Features | Message) and len(value.axes) == x.dim():
             return value.axes
+        if isinstance(value, Constant) and x.dim() and x.size(0) in self._rows:
+            return "r" + "1" * (x.dim() - 1)
         return _INDEX_AXES.get(value, "") if isinstance(value, Index) else ""
 
     # what rules ask for, besides `draft` and `num_atoms`
