@@ -14,6 +14,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.datasets.published import sample_split
 from schnetgeo.errors import InputError
+from schnetgeo.targets import ENERGY, Target
 from schnetgeo.train import TrainingConfig
 
 OWN = "own data"  # the data set of a subject that is none of the published ones
@@ -28,10 +29,13 @@ class Subject(NamedTuple):
     name: str
     data: StructureDataset
     published: Numbers
-    unit: str = "eV"  # of what the data set calls energy
-    mean: bool = False  # the property does not grow with the molecule
+    targets: tuple[Target, ...] = (ENERGY,)  # that one model predicts
     tests: Callable[[Tensor], dict[str, Tensor]] | None = None  # parts of the test structures
     note: str = ""
+
+    def target(self, tested: str) -> Target:
+        """The target of a row: that of its name where a model has several."""
+        return next((t for t in self.targets if t.name == tested), self.targets[0])
 
 
 class Case(NamedTuple):
@@ -81,15 +85,17 @@ def _case(
     subject: Subject, number: int, options: Namespace, training: TrainingConfig, folder: str
 ) -> Case:
     data = subject.data
-    if not data.has_property("energy"):
-        raise InputError(f"{data.name}: has no energy; name its key with --energy-key")
+    for target in subject.targets:
+        if not data.has_property(target.name):
+            remedy = f"name its key with --{target.name}-key"
+            raise InputError(f"{data.name}: has no {target.name}; {remedy}")
     split = sample_split(data, number, options.num_val, options.num_test, training.seed)
     tests = subject.tests(split.test) if subject.tests else {subject.name: split.test}
     empty = [name for name, indices in tests.items() if not len(indices)]
     if empty:
         raise InputError(f"{data.name}: no frame is left to test on; lower num_train or num_val")
     train = data[split.train]
-    covered = Coverage.of(train)
+    covered = Coverage.of(train, subject.targets[0].name)
     val, known = covered.keep_known(data[split.val]), {}
     for name, indices in tests.items():
         known[name] = covered.keep_known(data[indices])

@@ -11,18 +11,21 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MAX_Z
 from schnetgeo.errors import InputError
-from schnetgeo.nn import AtomisticModel, Baseline, MeanReadout, PaiNN, RadialConv, SchNet
+from schnetgeo.nn import AtomisticModel, Baseline, PaiNN, RadialConv, SchNet, SumReadout
+from schnetgeo.nn.readout_for import readout_for
 from schnetgeo.potential import Prediction
+from schnetgeo.targets import ENERGY, Target
 from schnetgeo.user_code import named_class
 
+Targets = tuple[Target, ...]
 _ARGUMENTS = frozenset(inspect.signature(SchNet).parameters)
 _SIZES = frozenset(("channels", "num_layers", "cutoff", "max_z"))
 
 
 class ClosedForm(NamedTuple):
-    """Energies without a training, and how many numbers they rest on."""
+    """Values of a target without a training, and how many numbers they rest on."""
 
-    energy: torch.Tensor  # (B,), float64
+    values: torch.Tensor  # (B,), float64
     parameters: int
 
 
@@ -31,41 +34,51 @@ class Contestant(NamedTuple):
 
     name: str
     folder: str  # below that of the case; "" is the folder itself
-    closed_form: Callable[[StructureDataset, StructureDataset], ClosedForm] | None = None
-    build: Callable[[dict, bool], nn.Module] | None = None
+    closed_form: Callable[[StructureDataset, StructureDataset, str], ClosedForm] | None = None
+    build: Callable[[dict, Targets], nn.Module] | None = None
     classes: tuple[type, ...] = ()  # what a model file needs to load
     takes: frozenset[str] = frozenset()  # of the options --model, those it is built with
 
 
-def mean_predictor(train: StructureDataset, test: StructureDataset) -> ClosedForm:
-    """The mean energy of the training structures."""
-    return ClosedForm(
-        train.get_property("energy")[train.mask("energy")].mean().expand(len(test)), 1
-    )
+def mean_predictor(
+    train: StructureDataset, test: StructureDataset, label: str = "energy"
+) -> ClosedForm:
+    """The mean energy, or other label, of the training structures."""
+    known = train.get_property(label)[train.mask(label)]
+    return ClosedForm(known.mean().expand(len(test)), 1)
 
 
-def composition_model(train: StructureDataset, test: StructureDataset) -> ClosedForm:
-    """A least-squares energy for each element; what references alone explain."""
-    references = fit_atomic_references(element_counts(train, MAX_Z), train.get_property("energy"))
-    energy = element_counts(test, MAX_Z).double() @ references
-    return ClosedForm(energy, int((references != 0).sum()))
+def composition_model(
+    train: StructureDataset, test: StructureDataset, label: str = "energy"
+) -> ClosedForm:
+    """A least-squares value for each element; what references alone explain."""
+    references = fit_atomic_references(element_counts(train, MAX_Z), train.get_property(label))
+    values = element_counts(test, MAX_Z).double() @ references
+    return ClosedForm(values, int((references != 0).sum()))
 
 
-def without_forces(closed: ClosedForm, test: StructureDataset) -> Prediction:
-    """The energies, and forces of zero where there are any to compare with."""
-    forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
-    return Prediction(closed.energy, forces)
+def without_forces(values: dict[str, torch.Tensor], test: StructureDataset) -> Prediction:
+    """Values of targets, and forces of zero where there are any to compare with."""
+    if test.has_property("forces"):
+        values = {**values, "forces": torch.zeros_like(test.get_property("forces"))}
+    return Prediction.of(values)
 
 
 BUILT_IN = {
     "mean": Contestant("mean predictor", "mean", mean_predictor),
     "composition": Contestant("linear composition", "composition", composition_model),
-    "baseline": Contestant("baseline", "baseline", build=lambda arguments, mean: Baseline()),
+    "baseline": Contestant("baseline", "baseline", build=lambda arguments, targets: Baseline()),
     "SchNet": Contestant(
-        "SchNet", "", build=lambda arguments, mean: _schnet(mean, **arguments), takes=_ARGUMENTS
+        "SchNet",
+        "",
+        build=lambda arguments, targets: _of(SchNet, targets, arguments),
+        takes=_ARGUMENTS,
     ),
     "PaiNN": Contestant(
-        "PaiNN", "PaiNN", build=lambda arguments, mean: _of(PaiNN, mean, **arguments), takes=_SIZES
+        "PaiNN",
+        "PaiNN",
+        build=lambda arguments, targets: _of(PaiNN, targets, arguments),
+        takes=_SIZES,
     ),
 }
 
@@ -84,7 +97,7 @@ def contestant(name: str) -> Contestant:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if name in SchNet.presets:
-        preset = lambda arguments, mean: _schnet(mean, **SchNet.presets[name])  # noqa: E731
+        preset = lambda arguments, targets: _of(SchNet, targets, SchNet.presets[name])  # noqa: E731
         return Contestant(f"SchNet {name}", name, build=preset)
     module, _, attribute = name.rpartition(".")
     if not module:
@@ -94,7 +107,7 @@ def contestant(name: str) -> Contestant:
         found = named_class(name)
     except InputError as error:
         raise InputError(f"models: {error}") from None
-    build = lambda arguments, mean: _own(found, name, arguments, mean)  # noqa: E731
+    build = lambda arguments, targets: _own(found, name, arguments, targets)  # noqa: E731
     return Contestant(name, name, build=build, classes=(found,), takes=_taken(found))
 
 
@@ -107,20 +120,20 @@ def _taken(found: type[nn.Module]) -> frozenset[str]:
     return _ARGUMENTS if passes_on and issubclass(found, SchNet) else _ARGUMENTS & set(parameters)
 
 
-def _schnet(mean: bool, **arguments) -> SchNet:
-    return _of(SchNet, mean, **arguments)
+def _of(model: type[AtomisticModel], targets: Targets, arguments: dict) -> AtomisticModel:
+    """With the usual readout of targets that are no energy, unless another one is asked for."""
+    if targets != (ENERGY,) and arguments.get("readout", SumReadout) is SumReadout:
+        readout = readout_for(*targets, has_vectors=model.has_vectors)
+        arguments = {**arguments, "readout": readout}
+    return model(**arguments)
 
 
-def _of(model: type[AtomisticModel], mean: bool, **arguments) -> AtomisticModel:
-    """With the mean over atoms as readout where the property does not grow with the molecule."""
-    return model(**{**arguments, "readout": MeanReadout} if mean else arguments)
-
-
-def _own(found: type[nn.Module], name: str, arguments: dict, mean: bool) -> nn.Module:
+def _own(found: type[nn.Module], name: str, arguments: dict, targets: Targets) -> nn.Module:
     if issubclass(found, RadialConv):
-        return _schnet(mean, **{**arguments, "conv": found})
-    if mean and "readout" in arguments:
-        arguments = {**arguments, "readout": MeanReadout}
+        return _of(SchNet, targets, {**arguments, "conv": found})
+    if targets != (ENERGY,) and "readout" in arguments:
+        has_vectors = getattr(found, "has_vectors", False)
+        arguments = {**arguments, "readout": readout_for(*targets, has_vectors=has_vectors)}
     try:
         model = found(**arguments)
     except TypeError as error:

@@ -23,6 +23,7 @@ def details(
     test: StructureDataset,
     train: StructureDataset,
     unit: float = KCAL_MOL,
+    label: str = "energy",
 ) -> dict:
     """Parity, errors and the worst structures of predictions on test structures.
 
@@ -34,16 +35,15 @@ def details(
         test: with labels.
         train: what the model was trained on.
         unit: of the numbers to draw, in the unit of the labels: kcal/mol in eV, or 1.
+        label: the target that is drawn as the energy is.
     """
     found = {}
     worst = torch.zeros(len(test), dtype=torch.float64)
-    if _any("energy", test):
-        known = test.mask("energy")
+    if _any(label, test):
+        known = test.mask(label)
         counts = element_counts(test, MAX_Z)[known]
-        explained = counts.double() @ _explained(train)
-        pair = [
-            energy[known] - explained for energy in (test.get_property("energy"), predicted.energy)
-        ]
+        explained = counts.double() @ _explained(train, label)
+        pair = [y[known] - explained for y in (test.get_property(label), predicted[label])]
         found["energy"] = _compared(*(value / unit for value in pair))
         error = ((pair[1] - pair[0]) / unit).abs()
         worst[known] = error
@@ -61,7 +61,7 @@ def details(
         found["by_element_forces"] = _means(error, test.get_property("z")[known])
         owner = torch.arange(len(test)).repeat_interleave(test.num_atoms)[known]
         worst = worst.new_zeros(len(test)).index_add(0, owner, error) / test.num_atoms
-    found["worst"] = _worst(worst, predicted, test, unit)
+    found["worst"] = _worst(worst, predicted, test, unit, label)
     return found
 
 
@@ -79,10 +79,10 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [{"step": step, **points[step]} for step in chosen]
 
 
-def _explained(train: StructureDataset) -> Tensor:
-    """Energy of each element; fewer structures tell it as well."""
+def _explained(train: StructureDataset, label: str) -> Tensor:
+    """Energy, or another label, of each element; fewer structures tell it as well."""
     some = train[torch.linspace(0, len(train) - 1, min(len(train), 5000)).long()]
-    return fit_atomic_references(element_counts(some, MAX_Z), some.get_property("energy"))
+    return fit_atomic_references(element_counts(some, MAX_Z), some.get_property(label))
 
 
 def _compared(reference: Tensor, predicted: Tensor) -> dict:
@@ -108,7 +108,9 @@ def _mean(error: Tensor) -> list:
     return [_rounded(error.double().mean()), len(error)]
 
 
-def _worst(error: Tensor, predicted: Prediction, test: StructureDataset, unit: float) -> list[dict]:
+def _worst(
+    error: Tensor, predicted: Prediction, test: StructureDataset, unit: float, label: str
+) -> list[dict]:
     found = []
     first = torch.cat([torch.zeros(1, dtype=torch.int64), test.num_atoms.cumsum(0)])
     for index in error.argsort(descending=True, stable=True)[:_WORST].tolist():
@@ -120,8 +122,8 @@ def _worst(error: Tensor, predicted: Prediction, test: StructureDataset, unit: f
             "pos": _rounded(position - position.mean(0)),
             "error": _rounded(error[index]),
         }
-        if _has("energy", data):
-            off = predicted.energy[index] - data.energy[0]
+        if _has(label, data):
+            off = predicted[label][index] - data[label][0]
             structure["energy_error"] = _rounded(off / unit)
         if _has("forces", data) and predicted.forces is not None:
             own = predicted.forces[first[index] : first[index + 1]]

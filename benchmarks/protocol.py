@@ -31,6 +31,7 @@ from schnetgeo.files import atomic_write
 from schnetgeo.nn import Baseline, num_parameters
 from schnetgeo.potential import Potential
 from schnetgeo.potential.prediction import Prediction
+from schnetgeo.targets import ENERGY
 from schnetgeo.train import TrainingConfig, fit, predict
 from schnetgeo.train.evaluation import compute_metrics
 from schnetgeo.train.tasks import TASKS
@@ -59,8 +60,9 @@ def protocol(options: Namespace, subjects: Iterator[Subject]) -> None:
     out = new_folder(options.out, options.overwrite)
     chosen = list(subjects)
     for subject in chosen:
-        if subject.unit != "eV":
-            what = f"{subject.name} is in {subject.unit}"
+        target = subject.targets[0]
+        if target != ENERGY:
+            what = f"{subject.name} is in {target.unit}"
             raise InputError(f"protocol milestone1 is of energies; {what}: leave it away")
     rows = [
         result.row
@@ -178,7 +180,7 @@ def _trained(
     done = fit(potential, train, train[[]], training, folder, overwrite=True)
     found = predict(done.potential, test, forces=test.has_property("forces"))
     forces = torch.zeros_like(test.get_property("forces")) if test.has_property("forces") else None
-    simplest = Prediction(mean_predictor(train, test).energy, forces, None)
+    simplest = Prediction(mean_predictor(train, test).values, forces, None)
     loss, batch = training.objective(), test.batch(range(len(test)))
     return done.potential, {
         "steps": done.steps,

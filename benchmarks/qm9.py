@@ -1,6 +1,8 @@
 """SchNet and simpler models on properties of QM9, beside the published errors.
 
-`python -m benchmarks.qm9 --target U0 --data FILE... --num-train 1000 4000 --max-minutes 30`
+`python -m benchmarks.qm9 --target U0 --data FILE... --num-train 1000 4000 --max-minutes 30`, or
+`--target all` for a model of each of the twelve that papers compare, and `--target all --joint` for
+one model of all.
 """
 
 from collections.abc import Iterator
@@ -14,11 +16,13 @@ from benchmarks.suite import command, suite_parser
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets import QM9
-from schnetgeo.datasets.qm9_properties import TARGETS
+from schnetgeo.datasets.qm9 import TARGETS
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser, flag
+from schnetgeo.targets import ENERGY, Target, known_target
 
-INTENSIVE = ("mu", "homo", "lumo", "gap")  # they do not grow with the molecule
+COMPARED = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
+ENERGIES = ("U0", "U", "H", "G", "U0_atom", "U_atom", "H_atom", "G_atom")  # energies of a structure
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,12 +33,14 @@ def main(arguments: list[str] | None = None) -> None:
 def make_parser() -> Parser:
     parser = suite_parser("benchmarks.qm9", __doc__, channels=128, num_layers=6)
     parser.add_argument(
-        "--target", type=str, nargs="+", default=["U0"], help=f"of {', '.join(TARGETS)}"
-    )
+        "--target", type=str, nargs="+", default=["U0"],
+        help=f"of {', '.join(TARGETS)}; all: {', '.join(COMPARED)}",
+    )  # fmt: skip
     parser.add_argument(
         "--data", type=str, nargs="+",
         help="QM9's own archive, or .npz with its properties in its units; downloaded unless given",
     )  # fmt: skip
+    flag(parser, "--joint", "one model of all the targets")
     flag(parser, "--keep_uncharacterized", "keep the molecules that failed the authors' check")
     parser.set_defaults(
         task="energy", num_train=[10_000], num_val=1_000, batch_size=32, lr=1e-3, max_minutes=30.0
@@ -43,28 +49,60 @@ def make_parser() -> Parser:
 
 
 def read_subjects(options: Namespace) -> Iterator[Subject]:
-    for name in options.target:
+    names = list(COMPARED) if options.target == ["all"] else options.target
+    for name in names:
         if name not in TARGETS:
-            raise InputError(f"unknown target {name!r} of QM9; known: {', '.join(TARGETS)}")
+            raise InputError(f"unknown target {name!r} of QM9; known: {', '.join(TARGETS)}, all")
     if options.task != "energy":
         raise InputError(f"task {options.task!r} needs forces, which QM9 has not; give energy")
-    molecules = QM9(options.root, options.target[0], options.keep_uncharacterized, options.data)
-    for name in options.target:
-        unit = TARGETS[name].unit
+    if options.joint and len(names) < 2:
+        raise InputError("--joint is of several targets; give two or more with --target, or all")
+    molecules = QM9(options.root, names[0], options.keep_uncharacterized, options.data)
+    if options.joint:
+        targets = tuple(_target(name) for name in names)
         yield Subject(
-            "QM9", "target", name, _labeled(molecules, name), _published, unit, name in INTENSIVE,
-            note="" if unit == "eV" else f"what model files call energy is here {name} in {unit}",
+            "QM9", "target", "all" if options.target == ["all"] else "+".join(names),
+            _labeled(molecules, targets), _published, targets, _as_each(names),
+            note=f"one model of {', '.join(names)}",
         )  # fmt: skip
+        return
+    for name in names:
+        target = ENERGY if name in ENERGIES else _target(name)
+        data = _labeled(molecules, (target,), name)
+        yield Subject("QM9", "target", name, data, _published, (target,))
 
 
-def _labeled(molecules: StructureDataset, target: str) -> StructureDataset:
-    """The same molecules with the target as the one thing to learn."""
-    if not molecules.has_property(target):
-        known = ", ".join(name for name in TARGETS if molecules.has_property(name))
-        raise InputError(f"{molecules.name}: has no {target!r}; it has {known}")
+def _target(name: str) -> Target:
+    """The target of a column of QM9."""
+    if name in ("A", "B", "C"):  # rotational constants
+        return Target(name, "GHz", extensive=False)
+    return Target(name, "eV") if name.endswith("_atom") else known_target(name)
+
+
+def _as_each(names: list[str]):
+    """All structures are tested on each target, a row each."""
+    return lambda indices: dict.fromkeys(names, indices)
+
+
+def _labeled(
+    molecules: StructureDataset, targets: tuple[Target, ...], column: str | None = None
+) -> StructureDataset:
+    """The same molecules with the targets as the only labels.
+
+    Args:
+        molecules: of QM9.
+        targets: what to learn.
+        column: of QM9, where the one target has another name.
+    """
+    columns = {target.name: column or target.name for target in targets}
+    for name in columns.values():
+        if not molecules.has_property(name):
+            known = ", ".join(name for name in TARGETS if molecules.has_property(name))
+            raise InputError(f"{molecules.name}: has no {name!r}; it has {known}")
     structures, sizes = molecules.materialize()
-    labeled = Structure(z=structures.z, pos=structures.pos, energy=structures[target].double())
-    return StructureDataset(labeled, sizes, f"QM9 {target}")
+    labels = {label: structures[name].double() for label, name in columns.items()}
+    labeled = Structure(z=structures.z, pos=structures.pos, **labels)
+    return StructureDataset(labeled, sizes, f"QM9 {column or ' '.join(columns)}")
 
 
 def _published(target: str, task: str, num_train: int) -> list[Published]:

@@ -22,17 +22,16 @@ from benchmarks.search_results import objective, print_results, write_results
 from benchmarks.search_space import SPACES, Space, read_space
 from benchmarks.search_study import open_study
 from benchmarks.suite import run_command
-from benchmarks.trials import build, new_trial
+from benchmarks.trials import build, check_fit, new_trial, potential_of
 from schnetgeo._version import __version__
 from schnetgeo.cli import check_device
 from schnetgeo.errors import InputError
 from schnetgeo.parser import Parser
-from schnetgeo.train import Diverged, evaluate, fit, new_potential
-from schnetgeo.train.checks import check_start
+from schnetgeo.targets import FORCES, Target
+from schnetgeo.train import Diverged, evaluate, fit
 from schnetgeo.train.module import PotentialModule
 from schnetgeo.train.schedule import progress
-from schnetgeo.train.shown_units import prefix
-from schnetgeo.units import KCAL_MOL
+from schnetgeo.train.shown_units import column, prefix, shown_units
 
 BENCHMARKS = {"md17": md17, "rmd17": rmd17, "qm9": qm9, "iso17": iso17}
 OWN = ("space", "trials", "storage", "study", "search_minutes")
@@ -107,10 +106,11 @@ def _search(name: str, options: Namespace, space: Space) -> None:
     model, subjects = _model(base), list(module.read_subjects(base))
     for values in space.ends():  # so that a wrong value is refused before the first training
         case = _only(list(cases(chosen(values), subjects)))
-        build(new_trial(case, model, chosen(values)))
+        started = new_trial(case, model, chosen(values))
+        build(started)
     if not len(case.val):
         raise InputError("a search compares errors on validation structures; raise num_val")
-    check_start(case.train, case.val, case.training, out / "trials" / "0")
+    check_fit(started, out / "trials" / "0")
     about = _about(base, space) | {"structures": f"{case.train.fingerprint} {case.val.fingerprint}"}
     study = open_study(out, options.storage, options.study, space.sampler(), about)
 
@@ -120,7 +120,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
             found = chosen(study.best_params)
             found.out = str(out / "best")
             best = parser.dump(found)
-        write_results(study, out, name, base.task, case.subject.unit, best)
+        write_results(study, out, name, base.task, case.subject.targets[0].unit, best)
 
     def run(trial: Trial) -> float:
         trained = chosen(space.suggest(trial))
@@ -131,7 +131,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
         callbacks = [MaxTrialsCallback(options.trials, FINISHED), written]
         study.optimize(run, timeout=timeout, callbacks=callbacks)
     written(study)
-    print_results(study, out, name, base.task, case.subject.unit)
+    print_results(study, out, name, base.task, case.subject.targets[0].unit)
 
 
 def _run(
@@ -146,12 +146,11 @@ def _run(
     trial.set_user_attr("process", f"{platform.node()} {os.getpid()}")
     case = _only(list(cases(options, subjects)))
     started = new_trial(case, model, options)
-    potential = new_potential(build(started), case.train, **started.potential)
-    task = options.task
+    target, task, potential = case.subject.targets[0], options.task, potential_of(started)
     try:
         done = fit(
             potential, case.train, case.val, case.training, folder, overwrite=True,
-            callbacks=[Pruning(trial, task)],
+            callbacks=[Pruning(trial, target, task)],
         )  # fmt: skip
     except (KeyboardInterrupt, SystemExit):
         study.enqueue_trial(trial.params)
@@ -167,7 +166,7 @@ def _run(
     for key, value in about.items():
         if isinstance(value, str) or math.isfinite(value):
             trial.set_user_attr(key, value)
-    value = objective(about.get("energy_mae"), about.get("force_mae"), task)
+    value = objective(about.get(f"{prefix(target)}_mae"), about.get("force_mae"), task)
     if done.stopped_by == "diverged" or not math.isfinite(value):
         raise optuna.TrialPruned("diverged")
     return value
@@ -176,8 +175,8 @@ def _run(
 class Pruning(L.Callback):
     """Gives up a trial that is worse than the median of the others at the same tenth of its end."""
 
-    def __init__(self, trial: Trial, task: str):
-        self.trial, self.task = trial, task
+    def __init__(self, trial: Trial, target: Target, task: str):
+        self.trial, self.target, self.task = trial, target, task
         self.rung = 0
 
     def on_validation_end(self, trainer: L.Trainer, module: PotentialModule):
@@ -185,14 +184,16 @@ class Pruning(L.Callback):
         if not self.rung < rung < _RUNGS:
             return
         self.rung = rung
-        metrics = trainer.callback_metrics
-        energy, force = (
-            KCAL_MOL * float(metrics.get(name, math.nan))
-            for name in ("val_energy_mae_kcal_mol", "val_force_mae_kcal_mol_A")
-        )
-        self.trial.report(objective(energy, force, self.task), rung)
+        errors = (_shown_mae(trainer, target) for target in (self.target, FORCES))
+        self.trial.report(objective(*errors, self.task), rung)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"behind the others after {trainer.global_step} steps")
+
+
+def _shown_mae(trainer: L.Trainer, target: Target) -> float:
+    """Mean absolute error on validation structures, in the unit of the target."""
+    error = trainer.callback_metrics.get(f"val_{column(target, 'mae')}", math.nan)
+    return float(error) / shown_units(target)[0].factor
 
 
 def _check_names(space: Space, options: Namespace) -> None:

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,14 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.model_options import model_arguments, potential_arguments
 from schnetgeo.nn import num_parameters
-from schnetgeo.potential import Prediction, load
+from schnetgeo.potential import Potential, Prediction, load
+from schnetgeo.targets import ENERGY, FORCES, STRESS, Target
 from schnetgeo.train import Diverged, TrainingConfig, fit, new_potential, predict
 from schnetgeo.train.checks import MODEL, check_start
+from schnetgeo.train.default_losses import with_default_losses
 from schnetgeo.train.evaluation import Evaluation, compute_metrics
 from schnetgeo.train.folder import is_first_process
+from schnetgeo.train.objective import predicted_targets
 from schnetgeo.units import KCAL_MOL
 
 
@@ -75,11 +79,18 @@ def new_trial(case: Case, model: Contestant, options: Namespace) -> Trial:
 
 def check(trial: Trial, options: Namespace) -> None:
     """Raise `InputError` for whatever would stop its training."""
-    if trial.model.closed_form:
-        return
-    case, folder = trial.case, trial.folder(Path(options.out))
-    check_elements(case.subject.data.packed, build(trial).max_z, case.subject.data.name)
-    check_start(case.train, case.val, trial.training, folder, options.resume, options.overwrite)
+    if not trial.model.closed_form:
+        data = trial.case.subject.data
+        check_elements(data.packed, build(trial).max_z, data.name)
+        check_fit(trial, trial.folder(Path(options.out)), options.resume, options.overwrite)
+
+
+def check_fit(trial: Trial, folder: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Raise `InputError` where the training in a folder would."""
+    case, potential = trial.case, potential_of(trial)
+    training = with_default_losses(trial.training, potential, case.train)
+    targets = predicted_targets(potential)
+    check_start(case.train, case.val, training, folder, resume, overwrite, targets)
 
 
 def run(trial: Trial, options: Namespace, entries: dict[str, Entry]) -> Run:
@@ -87,9 +98,12 @@ def run(trial: Trial, options: Namespace, entries: dict[str, Entry]) -> Run:
     out, case, model = Path(options.out), trial.case, trial.model
     if model.closed_form:
         solve = model.closed_form
-        _, parameters = solve(case.train, case.train)
+        names = [target.name for target in case.subject.targets]
+        parameters = sum(solve(case.train, case.train, name).parameters for name in names)
         return Run(
-            lambda test: without_forces(solve(case.train, test), test),
+            lambda test: without_forces(
+                {name: solve(case.train, test, name).values for name in names}, test
+            ),
             parameters, 0, "closed form", 0.0,
         )  # fmt: skip
     for entry in entries.values():  # trained already, tested on other structures
@@ -104,8 +118,8 @@ def run(trial: Trial, options: Namespace, entries: dict[str, Entry]) -> Run:
 
 
 def _trained(trial: Trial, options: Namespace) -> Run:
-    out, case, net = Path(options.out), trial.case, build(trial)
-    size = num_parameters(net)
+    out, case, potential = Path(options.out), trial.case, potential_of(trial)
+    size = num_parameters(potential.model)
     if trial.training.progress and is_first_process():
         place = f" in {case.folder}" if case.folder else ""
         print(f"training {trial.model.name}, {size:,} parameters{place}", file=sys.stderr)
@@ -115,27 +129,33 @@ def _trained(trial: Trial, options: Namespace) -> Run:
         forget(out, case.folder, trial.model.name)
     try:
         done = fit(
-            new_potential(net, case.train, **trial.potential), case.train, case.val, trial.training,
-            trial.folder(out), options.resume, options.overwrite,
+            potential, case.train, case.val, trial.training, trial.folder(out), options.resume,
+            options.overwrite,
         )  # fmt: skip
     except Diverged as end:
-        return Run(_nothing, size, end.steps, "diverged", end.seconds, end.compile_seconds)
+        return Run(
+            partial(_nothing, case), size, end.steps, "diverged", end.seconds, end.compile_seconds
+        )
     return Run(_predictor(done.potential), size, *done[1:])
 
 
-def _nothing(test: StructureDataset) -> Prediction:
+def potential_of(trial: Trial) -> Potential:
+    """The potential to train; of an energy the model says whether it is a sum or a mean."""
+    targets = trial.case.subject.targets
+    targets = None if targets == (ENERGY,) else targets
+    return new_potential(build(trial), trial.case.train, targets=targets, **trial.potential)
+
+
+def _nothing(case: Case, test: StructureDataset) -> Prediction:
     """What a training that left no model predicts."""
-    forces = (
-        torch.full_like(test.get_property("forces"), math.nan)
-        if test.has_property("forces")
-        else None
-    )
-    return Prediction(torch.full((len(test),), math.nan, dtype=torch.float64), forces)
+    names = [*(target.name for target in case.subject.targets), "forces"]
+    labels = {name: test.get_property(name) for name in names if test.has_property(name)}
+    return Prediction.of({k: torch.full_like(v, math.nan) for k, v in labels.items()})
 
 
 def build(trial: Trial) -> torch.nn.Module:
     torch.manual_seed(trial.training.seed)
-    return trial.model.build(dict(trial.arguments), trial.case.subject.mean)
+    return trial.model.build(dict(trial.arguments), trial.case.subject.targets)
 
 
 def _predictor(potential: torch.nn.Module) -> Callable[[StructureDataset], Prediction]:
@@ -159,13 +179,14 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     """The row of a run."""
     case, test = trial.case, trial.case.tests[tested]
     predicted = run.predict(test)
-    found = compute_metrics(predicted, test)
+    target = case.subject.target(tested)
+    found = compute_metrics(predicted, test, (target, FORCES, STRESS))
     sound = all(math.isfinite(errors.rmse) for errors in found.values())
     row = {
         "dataset": case.subject.dataset,
         case.subject.column: tested,
         "model": trial.model.name,
-        "task": trial.training.loss_names,
+        "task": _task(trial),
         "seed": trial.training.seed,
         "num_train": len(case.train),
         "num_val": len(case.val),
@@ -177,14 +198,14 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
         "compile_seconds": round(run.compile_seconds, 3),
         "hardware": hardware(),
         "versions": versions(),
-        **(_as_row(found, case.subject.unit) if sound else {}),
+        **(_as_row(found, target) if sound else {}),
         "split": case.split.digest,
         **remarks(trial, tested),
     }  # fmt: skip
-    drawn = {"unit": "kcal/mol" if case.subject.unit == "eV" else case.subject.unit}
+    drawn = {"unit": "kcal/mol" if target.unit == "eV" else target.unit}
     if sound:
-        factor = KCAL_MOL if case.subject.unit == "eV" else 1.0
-        drawn |= details(predicted, test, case.train, factor)
+        factor = KCAL_MOL if target.unit == "eV" else 1.0
+        drawn |= details(predicted, test, case.train, factor, target.name)
     if not trial.model.closed_form:
         drawn["history"] = history(trial.folder(out))
         chosen = trial.training.as_json() | trial.arguments | trial.potential
@@ -193,7 +214,20 @@ def finished(trial: Trial, tested: str, run: Run, out: Path) -> Entry:
     return Entry(trial.place(tested), trial.key, trial.rows[tested], row, drawn)
 
 
-def _as_row(found: Evaluation, unit: str) -> dict:
-    if unit == "eV":
+def _task(trial: Trial) -> str:
+    """What was learned, as the table says it."""
+    targets = trial.case.subject.targets
+    if targets == (ENERGY,) or trial.training.losses:
+        return trial.training.loss_names
+    return " ".join(target.name for target in targets)
+
+
+def _as_row(found: Evaluation, target: Target) -> dict:
+    """Errors in kcal/mol under the name of energies, or in the target's own unit."""
+    if target == ENERGY:
         return found.as_row()
-    return {"mae": found["energy"].mae, "rmse": found["energy"].rmse, "unit": unit}
+    errors = found[target.name]
+    if target.unit == "eV":
+        sizes = {"mae": errors.mae, "rmse": errors.rmse}
+        return {f"energy_{name}_kcal_mol": size / KCAL_MOL for name, size in sizes.items()}
+    return {"mae": errors.mae, "rmse": errors.rmse, "unit": target.unit}

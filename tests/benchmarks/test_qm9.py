@@ -39,21 +39,44 @@ def test_other_targets_have_their_own_unit(tmp_path, capsys):
     data = shared("qm9_all_properties.npz")
     rows = run(f"--target alpha gap --data {data} --models composition SchNet", tmp_path)
     alpha, gap = rows[1], rows[3]
-    assert alpha["unit"] == "Bohr^3"
+    assert alpha["unit"] == "Bohr³"
     assert 0 < alpha["mae"] <= alpha["rmse"]
     assert "energy_mae_kcal_mol" not in alpha
-    assert "alpha in Bohr^3" in alpha["note"]
     assert "energy_mae_kcal_mol" in gap
     assert [n["value"] for n in alpha["published"]][:3] == [0.235, 0.092, 0.124]
-    model = load(tmp_path / "gap" / "model.safetensors").model
-    assert isinstance(model.readout, MeanReadout)
-    assert not isinstance(load(tmp_path / "alpha/model.safetensors").model.readout, MeanReadout)
+    gap, alpha_file = (load(tmp_path / n / "model.safetensors") for n in ("gap", "alpha"))
+    assert isinstance(gap.model.readout, MeanReadout)
+    assert not isinstance(alpha_file.model.readout, MeanReadout)
+    assert [str(t) for p in (gap, alpha_file) for t in p.targets] == ["gap (eV)", "alpha (Bohr³)"]
     table = capsys.readouterr().out
-    assert f"{alpha['mae']:.4g} Bohr^3" in table
+    assert f"{alpha['mae']:.4g} Bohr³" in table
     assert "0.235 Bohr³" in table
     assert "0.045 Bohr³" in table
     # 45.7 meV, of PaiNN
     assert "1.054 (45.7)" in table
+
+
+def test_one_model_of_several_targets_gives_a_row_each(tmp_path):
+    data = shared("qm9_all_properties.npz")
+    models = "mean composition SchNet PaiNN"
+    rows = run(f"--target mu U0 r2 Cv --joint --data {data} --models {models}", tmp_path)
+    assert [row["target"] for row in rows] == ["mu", "U0", "r2", "Cv"] * 4
+    assert [row.get("unit") for row in rows[-4:]] == ["Debye", None, "Bohr²", "cal/(mol K)"]
+    assert len({row["parameters"] for row in rows[-4:]}) == 1
+    assert rows[4]["parameters"] == 4 * 4  # four elements, four targets
+    assert rows[5]["energy_mae_kcal_mol"] < rows[1]["energy_mae_kcal_mol"] / 10
+    assert {n["model"] for n in rows[-1]["published"]} >= {"SchNet", "PaiNN", "ViSNet"}
+    potential = load(tmp_path / "PaiNN" / "model.safetensors")
+    assert [target.name for target in potential.targets] == ["mu", "U0", "r2", "Cv"]
+
+
+def test_the_readout_may_be_another(tmp_path):
+    data = shared("qm9_all_properties.npz")
+    readout = "--model.readout schnetgeo.nn.MeanReadout"
+    run(f"--target mu --data {data} --models SchNet {readout}", tmp_path / "mean")
+    run(f"--target mu --data {data} --models SchNet", tmp_path / "dipole")
+    models = [load(tmp_path / name / "model.safetensors").model for name in ("mean", "dipole")]
+    assert [type(m.readout).__name__ for m in models] == ["MeanReadout", "DipoleNormReadout"]
 
 
 def test_the_composition_row_by_hand(tmp_path):
@@ -80,6 +103,7 @@ def test_the_published_archive(tmp_path, monkeypatch):
     [
         ("--target u0", "unknown target 'u0' of QM9; known: A, B, C, mu"),
         ("--target gap", "has no 'gap'"),
+        ("--target U0 --joint", "--joint is of several targets"),
         ("--target U0 gap", "has no 'gap'; it has U0"),
         ("--task forces", "task 'forces' needs forces, which QM9 has not; give energy"),
         ("--num-train 10 40000", "cannot split 36248 structures into num_train=40000"),

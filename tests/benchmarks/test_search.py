@@ -22,6 +22,7 @@ from benchmarks.search import Pruning, main
 from benchmarks.search_results import objective
 from benchmarks.search_space import REPORT, SPACES, read_space
 from schnetgeo.errors import InputError
+from schnetgeo.targets import ENERGY
 from tests.test_package import ROOT
 
 FEW = (
@@ -191,7 +192,7 @@ def test_a_rung_is_looked_at_once():
         seconds = 0.0
 
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    pruning = Pruning(Trial(), "forces")
+    pruning = Pruning(Trial(), ENERGY, "forces")
     trainer.callback_metrics["val_force_mae_kcal_mol_A"] = 1.0
     for step in (5, 10, 15, 25, 99, 100):
         trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step  # fmt: skip  # noqa: E501
@@ -277,7 +278,7 @@ def test_own_spaces_are_read_as_they_say(space):
 
 def test_best_yaml_is_that_of_the_smallest(space, tmp_path, monkeypatch):
     values = iter([1.0, 0.5, 2.0])
-    monkeypatch.setattr(search, "objective", lambda errors, task: next(values))
+    monkeypatch.setattr(search, "objective", lambda *errors: next(values))
     monkeypatch.setattr(Pruning, "on_validation_end", lambda *arguments: None)
     found = run(space, tmp_path, "--trials 3")
     content = yaml.safe_load((tmp_path / "best.yaml").read_text())
