@@ -1,4 +1,4 @@
-"""The commands schnetgeo data info, download, stats and convert."""
+"""The commands schnetgeo data info, stats, check, download and convert."""
 
 import json
 from collections.abc import Iterable
@@ -6,12 +6,15 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from schnetgeo.data.consistency import check_data
+from schnetgeo.data.copies import differing_copies
 from schnetgeo.data.describe import elements, fields, formulas
 from schnetgeo.data.distribution import Distribution, distribution
 from schnetgeo.data.geometry_summary import geometry_summary
 from schnetgeo.data.make_split import is_trajectory
 from schnetgeo.data.merge import Remarks
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.split import Split
 from schnetgeo.data_options import (
     ROOT,
     TAKES,
@@ -41,6 +44,7 @@ def add_data(parser: Parser) -> None:
     for name, help in (
         ("info", "what a data set holds, and where it comes from"),
         ("stats", "distributions, duplicates, distances"),
+        ("check", "labels that do not belong together: wrong units, signs, order, settings"),
     ):
         command = Parser(description=f"Show {help}.")
         command.add_argument(
@@ -49,6 +53,10 @@ def add_data(parser: Parser) -> None:
         _add_named(command)
         add_units(command)
         command.add_argument("--json", type=str | None, help="write the same there")
+        if name == "check":
+            command.add_argument(
+                "--split", type=str | None, help="a split, whose tested structures are compared too"
+            )
         if name == "stats":
             command.add_argument("--picture", type=str | None, help="draw the distributions there")
         commands.add_subcommand(name, command, help=help)
@@ -78,7 +86,10 @@ def _add_named(parser: Parser, needed: bool = False) -> None:
 
 def run_data(options: Namespace) -> None:
     """Run one of the commands."""
-    command = {"info": _info, "stats": _stats, "download": _download, "convert": _convert}
+    command = {
+        "info": _info, "stats": _stats, "check": _check, "download": _download,
+        "convert": _convert,
+    }  # fmt: skip
     name = options.subcommand
     command[name](options[name])
 
@@ -229,13 +240,30 @@ def _format_summary(summary: dict) -> list[str]:
     return lines
 
 
-def _stats(options: Namespace) -> None:
+def _check(options: Namespace) -> None:
+    """Print what a check finds; the exit code is 1 where there are faults."""
+    dataset = _open_at_hand(options)
+    split = Split.load(options.split).check(len(dataset), options.split) if options.split else None
+    report = check_data(dataset, split)
+    findings = [finding._asdict() for finding in report.findings]
+    content = report._asdict() | {"findings": findings}
+    _print_and_write(str(report).split("\n"), content, options.json)
+    if report.findings:
+        raise SystemExit(1)
+
+
+def _open_at_hand(options: Namespace) -> StructureDataset:
     dataset = _open(options)
     if dataset is None:
         raise InputError(
             f"{options.dataset} is not in {options.root}; fetch it with "
             f"{_download_command(options)}"
         )
+    return dataset
+
+
+def _stats(options: Namespace) -> None:
+    dataset = _open_at_hand(options)
     several = len(formulas(dataset)) > 1
     wanted = {"energy": "energy (eV)", "forces": "force component (eV/Å)"}
     labels = {name: label for name, label in wanted.items() if dataset.has_label(name)}
@@ -256,10 +284,21 @@ def _stats(options: Namespace) -> None:
         f"exact copies of another structure: {summary.exact_copies}",
         f"groups of turned, permuted or mirrored copies: {summary.duplicate_groups}",
     ]
+    differing = differing_copies(dataset)
+    if differing:
+        lines.append(
+            f"copies with other energies: {len(differing):,} geometries, such as structures "
+            f"{' and '.join(map(str, differing[0][:2]))}"
+        )
     content = {name: _jsonable(values) for name, values in distributions.items()}
     _print_and_write(
-        lines, {"data": dataset.name, **content, "geometry": summary._asdict()}, options.json
-    )
+        lines,
+        {
+            "data": dataset.name, **content, "geometry": summary._asdict(),
+            "differing_copies": differing,
+        },
+        options.json,
+    )  # fmt: skip
     if options.picture:
         from schnetgeo.viz.distributions import draw_distributions
 

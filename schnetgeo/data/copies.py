@@ -1,11 +1,13 @@
 """Structures that are in a data set twice."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import torch
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
+
+_SAME_ENERGY = 1e-3  # eV, of two calculations with the same settings
 
 
 def geometry_hashes(dataset: StructureDataset) -> list[int]:
@@ -33,6 +35,31 @@ def geometry_hashes(dataset: StructureDataset) -> list[int]:
 def exact_copies(dataset: StructureDataset) -> int:
     """Structures whose atoms are at the same places as those of an earlier one."""
     return sum(number - 1 for number in Counter(geometry_hashes(dataset)).values())
+
+
+def differing_copies(dataset: StructureDataset) -> list[list[int]]:
+    """Structures at the same places with the same charge and spin, but with other energies.
+
+    Returns:
+        Indices of the structures of each such geometry.
+    """
+    if not dataset.has_label("energy"):
+        return []
+    known = dataset.mask("energy")
+    places = torch.arange(len(dataset))[known].tolist()
+    part = dataset[places]
+    states = [part.get_property(name) for name in ("charge", "spin") if part.has_property(name)]
+    states = [state for state in states if torch.is_tensor(state)]
+    keys = zip(geometry_hashes(part), *(state.tolist() for state in states), strict=True)
+    groups = defaultdict(list)
+    for k, key in enumerate(keys):
+        groups[key].append(k)
+    energy = part.get_property("energy").tolist()
+    return [
+        [places[k] for k in group]
+        for group in groups.values()
+        if max(energy[k] for k in group) - min(energy[k] for k in group) > _SAME_ENERGY
+    ]
 
 
 def copies_across(dataset: StructureDataset, split: Split) -> str | None:

@@ -144,7 +144,7 @@ def _median(values: Tensor) -> float:
 def _energies(sample: StructureDataset) -> Iterator[Doubt]:
     structures, sizes = sample[sample.mask("energy")].materialize()
     owner = torch.arange(sizes.numel()).repeat_interleave(sizes)
-    electrons = _all_electron_energy(structures.z.double())
+    electrons = all_electron_energy(structures.z.double())
     bound = electrons.new_zeros(sizes.numel()).index_add(0, owner, electrons)
     low = structures.energy < 1.15 * bound - HIGH_ENERGY * sizes
     high = structures.energy > HIGH_ENERGY * sizes
@@ -158,7 +158,7 @@ def _energies(sample: StructureDataset) -> Iterator[Doubt]:
             )
 
 
-def _all_electron_energy(z: Tensor) -> Tensor:
+def all_electron_energy(z: Tensor) -> Tensor:
     """Energy of free atoms in eV, within some percent.
 
     −0.7687 Z^(7/3) + 0.5 Z² − 0.2699 Z^(5/3) Hartree, the Thomas-Fermi series.
