@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from schnetgeo.data.copies import geometry_hashes
+from schnetgeo.data.copies import differing_copies, geometry_hashes
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
@@ -51,6 +51,17 @@ def note_states_of(dataset: StructureDataset, model: str) -> bool:
             f"nothing else; {_REMEDY}"
         )
     return any(stated)
+
+
+def note_differing_copies(dataset: StructureDataset) -> None:
+    """Note that structures are alike, in charge and spin too, and have different energies."""
+    copies = differing_copies(dataset)
+    if copies:
+        note(
+            f"{dataset.name}: {len(copies):,} geometries have several energies, such as structures "
+            f"{' and '.join(map(str, copies[0][:2]))}, of which a model learns the mean; keep one "
+            "of each, or state the charge and spin that differ"
+        )
 
 
 def _unusual(name: str, value: object) -> str | None:

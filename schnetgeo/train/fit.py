@@ -13,7 +13,7 @@ import torch
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.states import note_states_of
+from schnetgeo.data.states import note_differing_copies, note_states_of
 from schnetgeo.data.statistics import fit_atomic_references, shares
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
@@ -129,6 +129,7 @@ def cover(potential: Potential, train: StructureDataset) -> None:
 
 def _cover(potential: Potential, train: StructureDataset, coverage: Coverage) -> None:
     potential.trained_on = coverage
+    note_differing_copies(train)
     if potential.has_energy and not reads_states(potential.model):
         potential.states_noted = note_states_of(train, type(potential.model).__name__)
 

@@ -80,3 +80,12 @@ def test_training_refuses_geometries_with_several_energies():
     with pytest.warns(DataNote, match="differ in nothing else; train on one charge") as noted:
         cover(small(), train[1:3])
     assert len(noted) == 1
+
+
+def test_copies_with_other_energies_are_noted():
+    alike = [oxygen(), oxygen(energy=-3.0), oxygen(distance=1.3)]
+    with pytest.warns(DataNote, match="1 geometries have several energies, such as structures 0 a"):
+        cover(small(), StructureDataset.from_list(alike))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cover(small(), StructureDataset.from_list([oxygen(), oxygen(), oxygen(distance=1.3)]))
