@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from schnetgeo.data.consistency.balance import balance_findings, constraint_findings
 from schnetgeo.data.consistency.copies import copy_findings, split_findings
-from schnetgeo.data.consistency.energies import energy_findings, work_test
+from schnetgeo.data.consistency.energies import (
+    NEAR,
+    WorkTest,
+    closure_findings,
+    energy_findings,
+    work_test,
+)
 from schnetgeo.data.consistency.evidence import Evidence, gather
 from schnetgeo.data.consistency.frames import Frames, groups
 from schnetgeo.data.consistency.report import Finding, Report
@@ -36,37 +40,36 @@ def check_data(dataset: StructureDataset, split: Split | None = None) -> Report:
     report.findings.extend(copy_findings(dataset))
     if split is not None:
         report.findings.extend(split_findings(dataset, split))
-    evidence = None
+    test = None
     if dataset.has_label("forces"):
-        found = list(groups(dataset))
-        report.findings.extend(constraint_findings(found))
-        report.findings.extend(balance_findings(found))
-        evidence = _gathered(found, report)
+        frames = list(groups(dataset))
+        report.findings.extend(constraint_findings(frames))
+        report.findings.extend(balance_findings(frames))
+        test = _compare(frames, report)
     else:
         report.untested.append("there are no forces to compare the energies with")
-    report.findings.extend(size_findings(dataset, evidence))
+    report.findings.extend(size_findings(dataset, test))
     return report
 
 
-def _gathered(found: list[Frames], report: Report) -> Evidence | None:
-    if not all(frames.energy is not None for frames in found):
-        report.untested.append("there are no energies to compare the forces with")
-        return None
-    evidence = gather(found)
+def _compare(frames: list[Frames], report: Report) -> WorkTest | None:
+    """Energies with the work of forces and stress, where there are near frames."""
+    evidence = gather(frames) if all(part.energy is not None for part in frames) else None
     if evidence is None:
-        report.untested.append("no three structures have the same atoms in the same order")
+        report.untested.append("there are no frames of the same atoms with energy and forces")
         return None
-    test = work_test(evidence)
-    if test is None:
-        report.untested.append(
-            "frames are too far apart for the work of the forces between them, "
-            f"{np.median(evidence.distance):.2g} Å"
-        )
-    else:
+    test, wrong = work_test(evidence), closure_findings(evidence)
+    report.findings.extend(wrong)
+    if test is not None and not wrong:
         report.facts.append(str(test))
         report.findings.extend(energy_findings(test))
+    elif not wrong:
+        report.untested.append(
+            f"too few frames are so near ({NEAR} Å) that the work of the forces between them is "
+            "certain"
+        )
     report.findings.extend(_stress(evidence, 1.0 if test is None else test.slope, report))
-    return evidence
+    return None if wrong else test
 
 
 def _stress(evidence: Evidence, factor: float, report: Report) -> Iterator[Finding]:

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schnetgeo.data.consistency.causes import energy_causes
+from schnetgeo.data.consistency.causes import work_causes
 from schnetgeo.data.consistency.evidence import Evidence, slope, spread
 from schnetgeo.data.consistency.report import Finding
 
+NEAR = 0.4  # Å between frames, up to which work is looked at
+_VERY_NEAR = 0.12  # Å, up to which the work of right forces is certain
 _CERTAIN = 0.4  # of the error of the work to the work, above which nothing is said
+_WRONG = 0.8  # of the same between frames that are very near
 _FOLLOWS = 0.7  # of what the work leaves of the changes to these
 _RIGHT = 1.25  # of the slope
 _OUTLIER = 10.0  # of the usual deviation
@@ -21,14 +24,13 @@ class WorkTest(NamedTuple):
 
     slope: float
     left: float  # spread of ΔE − slope · W, relative to that of ΔE
-    error: float  # of the work by the trapezoidal rule, relative to the work
     pairs: Evidence
 
     def __str__(self) -> str:
         return (
-            f"energies change {self.slope:.3g} times as much as the work of the forces over "
-            f"{len(self.pairs.work):,} pairs of frames {self.pairs.distance.max():.2g} Å apart or "
-            f"less, with {100 * self.left:.0f} % left"
+            f"energies change {self.slope:.3g} times as much as the work of the forces, over "
+            f"{len(self.pairs.work):,} pairs of frames up to {self.pairs.distance.max():.2g} Å "
+            f"apart; the work leaves {100 * self.left:.0f} % of the changes"
         )
 
 
@@ -37,19 +39,46 @@ def work_test(evidence: Evidence) -> WorkTest | None:
 
     How certain it is, triangles of three frames tell, around which the work must vanish.
     """
-    # a stress in a wrong unit is looked for elsewhere
-    evidence = evidence.select(np.abs(evidence.strain_work) <= 0.1 * np.abs(evidence.work))
-    evidence = evidence.select(np.argsort(evidence.distance))
+    evidence = _by_forces(evidence)
     for share in (1.0, 0.5, 0.25, 0.1):
         pairs = evidence.select(slice(int(share * len(evidence.work))))
         if len(pairs.work) < _FEWEST:
             return None
-        error = spread(pairs.closure) / max(spread(pairs.work), 1e-12)
-        if error < _CERTAIN:
-            factor = slope(pairs.energy, pairs.work)
-            left = spread(pairs.energy - factor * pairs.work) / max(spread(pairs.energy), 1e-12)
-            return WorkTest(factor, left, error, pairs)
+        if _error(pairs) < _CERTAIN:
+            factor, size = slope(pairs.energy, pairs.work), spread(pairs.energy)
+            left = spread(pairs.energy - factor * pairs.work) / max(size, 1e-12)
+            return WorkTest(factor, left, pairs)
     return None
+
+
+def _by_forces(evidence: Evidence) -> Evidence:
+    """Pairs between which forces do the work, in the order of their distance."""
+    chosen = (evidence.distance < NEAR) & (evidence.work != 0)
+    # a stress in a wrong unit is looked for elsewhere
+    chosen &= np.abs(evidence.strain_work) <= 0.1 * np.abs(evidence.work)
+    evidence = evidence.select(chosen)
+    return evidence.select(np.argsort(evidence.distance))
+
+
+def _error(pairs: Evidence) -> float:
+    """Error of the work by the trapezoidal rule, relative to the work."""
+    return spread(pairs.closure) / max(spread(pairs.work), 1e-12)
+
+
+def closure_findings(evidence: Evidence) -> list[Finding]:
+    """Forces whose work depends on the way even between frames that are very near."""
+    pairs = _by_forces(evidence)
+    pairs = pairs.select(pairs.distance < _VERY_NEAR)
+    if len(pairs.work) < _FEWEST or _error(pairs) < _WRONG:
+        return []
+    return [
+        Finding(
+            "forces",
+            f"their work around three frames less than {_VERY_NEAR} Å apart does not vanish: it "
+            f"is {_error(pairs):.2g} of that between two",
+            "they belong to other atoms or frames: rows in another order",
+        )
+    ]
 
 
 def energy_findings(test: WorkTest) -> list[Finding]:
@@ -63,42 +92,45 @@ def energy_findings(test: WorkTest) -> list[Finding]:
                 "they belong to other structures, or the forces do: rows in another order",
             )
         ]
-    if not 1 / _RIGHT < test.slope < _RIGHT:
-        causes = list(energy_causes(test.slope))
-        return [
-            Finding(
-                "energy",
-                f"energies change {test.slope:.3g} times as much as the work of the forces",
-                " or ".join(causes) or "energies and forces are of different methods or units",
-            )
-        ]
-    return _outliers(test)
-
-
-def _outliers(test: WorkTest) -> list[Finding]:
-    """Frames all of whose neighbors have other energies than the forces say."""
-    pairs = test.pairs
-    jump = pairs.energy - pairs.work
-    bad = np.abs(jump) > _OUTLIER * np.maximum(spread(jump), spread(pairs.closure))
-    frames: list[int] = []
-    while True:
-        ends = np.concatenate([pairs.first[bad], pairs.second[bad]]).tolist()
-        all_ends = Counter(np.concatenate([pairs.first, pairs.second]).tolist())
-        worst = [(n, k) for k, n in Counter(ends).items() if n >= 2 and n > 0.7 * all_ends[k]]
-        if not worst:
-            break
-        _, frame = max(worst)
-        frames.append(frame)
-        rest = (pairs.first != frame) & (pairs.second != frame)
-        pairs, bad = pairs.select(rest), bad[rest]
-    if not frames:
-        return []
+    if 1 / _RIGHT < test.slope < _RIGHT:
+        return _outliers(test.pairs)
     return [
         Finding(
             "energy",
-            "their energies differ from what the forces of their neighbors say, by "
-            f"{np.median(np.abs(jump[np.isin(test.pairs.first, frames)])):.3g} eV",
+            f"energies change {test.slope:.3g} times as much as the work of the forces",
+            " or ".join(work_causes(test.slope))
+            or "energies and forces are of different methods or units",
+        )
+    ]
+
+
+def _outliers(pairs: Evidence) -> list[Finding]:
+    """Frames all of whose neighbors have other energies than the forces say."""
+    jump = np.abs(pairs.energy - pairs.work)
+    # the error of the trapezoidal rule grows as the third power of the distance
+    usual = spread(jump / pairs.distance**3) * pairs.distance**3
+    bad = jump > _OUTLIER * np.maximum(np.maximum(spread(jump), spread(pairs.closure)), usual)
+    frames, rest = [], np.ones(len(bad), bool)
+    while (frame := _worst(pairs.select(rest), bad[rest])) is not None:
+        frames.append(frame)
+        rest &= (pairs.first != frame) & (pairs.second != frame)
+    if not frames:
+        return []
+    concerned = bad & (np.isin(pairs.first, frames) | np.isin(pairs.second, frames))
+    return [
+        Finding(
+            "energy",
+            "their energies differ from what forces and energies of their neighbors say, by "
+            f"{np.median(jump[concerned]):.3g} eV",
             "they were computed with other settings, did not converge, or belong to other frames",
             tuple(sorted(frames)),
         )
     ]
+
+
+def _worst(pairs: Evidence, bad: np.ndarray) -> int | None:
+    """The frame with the most bad pairs, two at least, where they are most of its pairs."""
+    total = Counter(np.concatenate([pairs.first, pairs.second]).tolist())
+    wrong = Counter(np.concatenate([pairs.first[bad], pairs.second[bad]]).tolist())
+    frames = [(n, k) for k, n in wrong.items() if n >= 2 and n > 0.7 * total[k]]
+    return max(frames)[1] if frames else None

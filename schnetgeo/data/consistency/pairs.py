@@ -13,12 +13,11 @@ class Steps(NamedTuple):
 
     first: np.ndarray  # (P,) among the frames
     second: np.ndarray
-    distance: np.ndarray  # root mean square displacement, Å
+    distance: np.ndarray  # root mean square displacement of the atoms, by strain too, Å
     energy: np.ndarray  # E_b − E_a, eV
     work: np.ndarray  # −½ Σ (F_a + F_b)·d, eV
     strain_work: np.ndarray  # ½ (V_a σ_a + V_b σ_b):ε, eV; 0 without stress
     stiffness: np.ndarray  # (F_a − F_b)·d / |d|², eV/Å²
-    strain: np.ndarray  # |ε|
 
 
 def nearest(frames: Frames, number: int = 2) -> np.ndarray:
@@ -35,8 +34,7 @@ def nearest(frames: Frames, number: int = 2) -> np.ndarray:
     out, places = np.empty((len(frames), number), int), _fractional(frames)
     for k in range(len(frames)):
         shift, strain = _crystal_step(frames.cell, places, [k], slice(None))
-        size = np.abs(np.linalg.det(frames.cell[k])) ** (1 / 3)
-        far = (shift**2).sum(2).mean(1) + (strain**2).sum((1, 2)) * size**2 / 12
+        far = _distance(shift, strain, frames.cell[[k]])
         far[k] = np.inf
         out[k] = np.argpartition(far, number - 1)[:number] if number < len(far) else far.argsort()
     return out
@@ -68,13 +66,21 @@ def steps(frames: Frames, first: np.ndarray, second: np.ndarray) -> Steps:
     return Steps(
         first,
         second,
-        np.sqrt(squared / len(frames.z)),
+        _distance(shift, strain, None if frames.cell is None else frames.cell[first]),
         frames.energy[second] - frames.energy[first],
         -0.5 * ((before + after) * shift).sum((1, 2)),
         tension,
         ((before - after) * shift).sum((1, 2)) / np.maximum(squared, 1e-12),
-        np.sqrt((strain**2).sum((1, 2))),
     )
+
+
+def _distance(shift: np.ndarray, strain: np.ndarray, cell: np.ndarray | None) -> np.ndarray:
+    """Root mean square displacement, with that of atoms anywhere in a cell that is strained."""
+    squared = (shift**2).sum(2).mean(1)
+    if cell is not None:
+        edge = np.abs(np.linalg.det(cell)) ** (1 / 3)
+        squared = squared + (strain**2).sum((1, 2)) * edge**2 / 12
+    return np.sqrt(squared)
 
 
 def _centered(pos: np.ndarray) -> np.ndarray:

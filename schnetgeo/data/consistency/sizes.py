@@ -4,46 +4,59 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from schnetgeo.data.consistency.causes import size_causes
-from schnetgeo.data.consistency.evidence import Evidence
+from schnetgeo.data.consistency.causes import energy_causes
+from schnetgeo.data.consistency.energies import WorkTest
 from schnetgeo.data.consistency.report import Finding
 from schnetgeo.data.magnitudes import all_electron_energy, doubts
 from schnetgeo.data.packed import StructureDataset
 
 STIFFNESS = (0.5, 60.0)  # eV/Å², median between thermal frames of molecules and crystals
-_ALL_ELECTRON = 0.06  # relative error of the estimate
+_KINDS = {"length": "positions", "force": "forces", "energy": "energy", "stress": "stress"}
+_ALL_ELECTRON = 0.03  # relative error of the estimate
+_LIGHT = 18  # atomic number; without their cores heavier atoms have energies of any size
+_SAMPLE = 200  # structures
 
 
-def size_findings(dataset: StructureDataset, evidence: Evidence | None) -> Iterator[Finding]:
-    """Energies of all electrons in another unit, force constants that no bond has, and `doubts`."""
-    yield from _total_energies(dataset)
-    kinds = {"length": "positions", "force": "forces", "energy": "energy", "stress": "stress"}
+def size_findings(dataset: StructureDataset, test: WorkTest | None) -> Iterator[Finding]:
+    """Energies of all electrons in another unit, `doubts`, and force constants that no bond has."""
+    energies = list(_total_energies(dataset))
+    yield from energies
+    kinds = {"energy"} if energies else set()
     for doubt in doubts(dataset):
-        yield Finding(kinds[doubt.kind], doubt.text, f"check the unit (--{doubt.kind}-unit)")
-    if evidence is None or len(evidence.stiffness) < 8:
-        return
-    constant = float(np.median(evidence.stiffness))
+        if doubt.kind not in kinds:
+            kinds.add(doubt.kind)
+            option = f"--{doubt.kind}-unit"
+            yield Finding(_KINDS[doubt.kind], doubt.text, f"they are in another unit ({option})")
+    if test is not None and "force" not in kinds:
+        yield from _stiffness(abs(float(np.median(test.pairs.stiffness))))
+
+
+def _stiffness(constant: float) -> Iterator[Finding]:
     low, high = STIFFNESS
-    if not low < constant < high:
-        causes = size_causes("forces", "--force-unit", constant / 6.0, tolerance=0.75)
-        yield Finding(
-            "forces",
-            f"they change by {constant:.3g} eV/Å² between near frames, where {low:g} to {high:g} "
-            "is usual",
-            " or ".join(causes) or "check the unit (--force-unit)",
-        )
+    if low < constant < high:
+        return
+    if constant < low:
+        cause = "forces in eV/Å are read as kcal/mol/Å, or in Hartree/Bohr as eV/Å"
+    else:
+        cause = "forces in kcal/mol/Å are read as eV/Å"
+    yield Finding(
+        "forces",
+        f"they change by {constant:.2g} eV/Å² between near frames, where {low:g} to {high:g} is "
+        "usual",
+        f"{cause} (--force-unit)",
+    )
 
 
 def _total_energies(dataset: StructureDataset) -> Iterator[Finding]:
     """Energies that are those of all electrons in another unit than eV."""
-    if not dataset.has_property("energy"):
+    if not dataset.has_label("energy"):
         return
     ratio = energy_ratio(dataset)
-    if abs(ratio - 1) < _ALL_ELECTRON:
+    light = int(dataset.get_property("z").max()) <= _LIGHT
+    if abs(ratio) < 1 and not light:
         return
-    causes = size_causes("energies", "--energy-unit", ratio, _ALL_ELECTRON)
+    causes = [text for text in energy_causes(ratio, _ALL_ELECTRON) if "kJ" not in text]
     if causes:
         yield Finding(
             "energy",
@@ -55,8 +68,8 @@ def _total_energies(dataset: StructureDataset) -> Iterator[Finding]:
 def energy_ratio(dataset: StructureDataset) -> float:
     """Median of the energies over those of all electrons of free atoms, by an estimate."""
     part = dataset[dataset.mask("energy")]
-    part = part[:: max(1, len(part) // 200)]
-    sizes: Tensor = part.num_atoms
+    part = part[:: max(1, len(part) // _SAMPLE)]
+    sizes = part.num_atoms
     owner = torch.arange(len(sizes)).repeat_interleave(sizes)
     atoms = all_electron_energy(part.get_property("z").double())
     total = atoms.new_zeros(len(sizes)).index_add(0, owner, atoms)

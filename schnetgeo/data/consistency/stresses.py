@@ -3,6 +3,7 @@
 import numpy as np
 
 from schnetgeo.data.consistency.causes import stress_causes
+from schnetgeo.data.consistency.energies import NEAR
 from schnetgeo.data.consistency.evidence import Evidence, slope
 from schnetgeo.data.consistency.report import Finding
 
@@ -17,14 +18,13 @@ def stress_slope(evidence: Evidence, factor: float) -> tuple[float, float] | Non
     `None` where cells hardly change.
     """
     rest = evidence.energy - factor * evidence.work
-    strained = np.abs(evidence.strain_work) > _STRAINED
+    strained = (np.abs(evidence.strain_work) > _STRAINED) & (evidence.distance < NEAR)
     # cells that differ by strain, and hardly in their atoms
     strained &= np.abs(rest) > 2 * np.abs(evidence.work)
     if strained.sum() < _FEWEST:
         return None
-    return slope(rest[strained], evidence.strain_work[strained]), float(
-        np.median(evidence.volume[strained])
-    )
+    volume = float(np.median(evidence.volume[strained]))
+    return slope(rest[strained], evidence.strain_work[strained]), volume
 
 
 def stress_findings(measured: float, volume: float) -> list[Finding]:
