@@ -1,6 +1,6 @@
 """One call that checks whether the labels of a data set belong together."""
 
-from collections.abc import Iterator
+import numpy as np
 
 from schnetgeo.data.consistency.balance import balance_findings, constraint_findings
 from schnetgeo.data.consistency.copies import copy_findings, split_findings
@@ -11,11 +11,11 @@ from schnetgeo.data.consistency.energies import (
     energy_findings,
     work_test,
 )
-from schnetgeo.data.consistency.evidence import Evidence, gather
+from schnetgeo.data.consistency.evidence import gather
 from schnetgeo.data.consistency.frames import Frames, groups
-from schnetgeo.data.consistency.report import Finding, Report
+from schnetgeo.data.consistency.report import Report
 from schnetgeo.data.consistency.sizes import size_findings
-from schnetgeo.data.consistency.stresses import stress_findings, stress_slope
+from schnetgeo.data.consistency.stresses import stress_findings, without_strain
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 
@@ -58,27 +58,21 @@ def _compare(frames: list[Frames], report: Report) -> WorkTest | None:
     if evidence is None:
         report.untested.append("there are no frames of the same atoms with energy and forces")
         return None
+    volume = float(np.median(evidence.volume))
+    evidence, stress = without_strain(evidence)
+    if stress is not None:
+        report.facts.append(f"energies change {stress:.3g} times as much as the work of the stress")
+        report.findings.extend(stress_findings(stress, volume))
     test, wrong = work_test(evidence), closure_findings(evidence)
     report.findings.extend(wrong)
-    if test is not None and not wrong:
-        report.facts.append(str(test))
-        report.findings.extend(energy_findings(test))
-    elif not wrong:
+    if wrong:
+        return None
+    if test is None:
         report.untested.append(
             f"too few frames are so near ({NEAR} Å) that the work of the forces between them is "
             "certain"
         )
-    report.findings.extend(_stress(evidence, 1.0 if test is None else test.slope, report))
-    return None if wrong else test
-
-
-def _stress(evidence: Evidence, factor: float, report: Report) -> Iterator[Finding]:
-    if not evidence.strain_work.any():
-        return
-    measured = stress_slope(evidence, factor)
-    if measured is None:
-        report.untested.append("cells change too little to compare the stress with")
-        return
-    slope, volume = measured
-    report.facts.append(f"energies change {slope:.3g} times as much as the work of the stress")
-    yield from stress_findings(slope, volume)
+        return None
+    report.facts.append(str(test))
+    report.findings.extend(energy_findings(test))
+    return test

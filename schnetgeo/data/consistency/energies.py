@@ -54,8 +54,8 @@ def work_test(evidence: Evidence) -> WorkTest | None:
 def _by_forces(evidence: Evidence) -> Evidence:
     """Pairs between which forces do the work, in the order of their distance."""
     chosen = (evidence.distance < NEAR) & (evidence.work != 0)
-    # a stress in a wrong unit is looked for elsewhere
-    chosen &= np.abs(evidence.strain_work) <= 0.1 * np.abs(evidence.work)
+    # what the stress leaves is certain only where it is not much smaller
+    chosen &= np.abs(evidence.strain_work) <= 10 * np.abs(evidence.work)
     evidence = evidence.select(chosen)
     return evidence.select(np.argsort(evidence.distance))
 

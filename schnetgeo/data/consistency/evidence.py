@@ -18,6 +18,7 @@ class Evidence(NamedTuple):
     work: np.ndarray  # of the forces, eV
     strain_work: np.ndarray  # of the stress, eV
     closure: np.ndarray  # work around a triangle over √3: the error of the trapezoidal rule, eV
+    strain_closure: np.ndarray  # the same of the stress; right ones vanish together
     stiffness: np.ndarray  # eV/Å²
     volume: np.ndarray  # Å³; 0 of molecules
 
@@ -40,13 +41,14 @@ def _pairs(frames: Frames) -> Evidence:
         steps(frames, a, b)
         for a, b in ((own, near[:, 0]), (own, near[:, 1]), (near[:, 0], near[:, 1]))
     ]
-    short, long, across = (side.work + side.strain_work for side in sides)
-    closure = (short + across - long) / np.sqrt(3)
+    short, long, across = sides
+    closure = (short.work + across.work - long.work) / np.sqrt(3)
+    strain = (short.strain_work + across.strain_work - long.strain_work) / np.sqrt(3)
     volume = np.zeros(len(frames)) if frames.cell is None else np.abs(np.linalg.det(frames.cell))
     pairs = [
         Evidence(
             frames.index[side.first], frames.index[side.second], side.distance, side.energy,
-            side.work, side.strain_work, closure, side.stiffness, volume,
+            side.work, side.strain_work, closure, strain, side.stiffness, volume,
         )
         for side in sides[:2]
     ]  # fmt: skip
@@ -66,3 +68,14 @@ def slope(y: np.ndarray, x: np.ndarray) -> float:
     if not len(total) or total[-1] == 0:
         return 0.0
     return float(ratio[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def two_slopes(y: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[float, float]:
+    """S and t of y = s x + t z with the least sum of |y − s x − t z|, by reweighted squares."""
+    columns, weights = np.stack([x, z], 1), np.ones(len(y))
+    least = 1e-4 * spread(y) + 1e-12
+    for _ in range(50):
+        root = np.sqrt(weights)
+        both = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
+        weights = 1 / np.maximum(np.abs(y - columns @ both), least)
+    return float(both[0]), float(both[1])

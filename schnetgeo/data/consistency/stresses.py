@@ -4,27 +4,41 @@ import numpy as np
 
 from schnetgeo.data.consistency.causes import stress_causes
 from schnetgeo.data.consistency.energies import NEAR
-from schnetgeo.data.consistency.evidence import Evidence, slope
+from schnetgeo.data.consistency.evidence import Evidence, spread, two_slopes
 from schnetgeo.data.consistency.report import Finding
 
 _RIGHT = 1.25
 _FEWEST = 5
+_FEW = 1e-3  # of the changes of energy
+_FOLLOWS = 0.7  # of what both leave of the changes to these
 _STRAINED = 1e-4  # eV that the work of the stress must be
 
 
-def stress_slope(evidence: Evidence, factor: float) -> tuple[float, float] | None:
-    """Slope of ΔE − factor · W of forces over the work of the stress, and the mean volume (Å³).
+def without_strain(evidence: Evidence) -> tuple[Evidence, float | None]:
+    """What is left for the forces, and the slope of the energies over the work of the stress.
 
-    `None` where cells hardly change.
+    ΔE = s W + t W_σ is solved for both slopes, and t W_σ subtracted. The slope is t / s, as if
+    energies and forces belonged together, and `None` where cells hardly change or the energies
+    follow neither.
     """
-    rest = evidence.energy - factor * evidence.work
-    strained = (np.abs(evidence.strain_work) > _STRAINED) & (evidence.distance < NEAR)
-    # cells that differ by strain, and hardly in their atoms
-    strained &= np.abs(rest) > 2 * np.abs(evidence.work)
+    near = evidence.distance < NEAR
+    strained = near & (np.abs(evidence.strain_work) > _STRAINED)
     if strained.sum() < _FEWEST:
-        return None
-    volume = float(np.median(evidence.volume[strained]))
-    return slope(rest[strained], evidence.strain_work[strained]), volume
+        return evidence, None
+    pairs = evidence.select(near)
+    factor, tension = two_slopes(pairs.energy, pairs.work, pairs.strain_work)
+    left = pairs.energy - factor * pairs.work - tension * pairs.strain_work
+    if spread(left) > _FOLLOWS * spread(pairs.energy):
+        return evidence, None
+    if spread(factor * pairs.work[strained[near]]) < _FEW * spread(pairs.energy[strained[near]]):
+        factor = 1.0  # forces hardly do any work, and do not tell
+    ratio = tension / factor if factor else tension
+    rest = evidence._replace(
+        energy=evidence.energy - tension * evidence.strain_work,
+        strain_work=ratio * evidence.strain_work,
+        closure=evidence.closure + ratio * evidence.strain_closure,
+    )
+    return rest, ratio
 
 
 def stress_findings(measured: float, volume: float) -> list[Finding]:
