@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from schnetgeo.units import conversion
 
-_TOLERANCE = 0.12  # of a factor that is known from a few pairs of frames
+_TOLERANCE = 0.1  # of a factor that is known from a few pairs of frames
 _ENERGIES = (
     ("kcal/mol", "eV"), ("Hartree", "eV"), ("Hartree", "kcal/mol"), ("kJ/mol", "eV"),
     ("Rydberg", "eV"),
 )  # fmt: skip
 _FORCES = (
     ("kcal/mol/Å", "eV/Å"), ("Hartree/Bohr", "eV/Å"), ("eV/Bohr", "eV/Å"), ("Hartree/Å", "eV/Å"),
-    ("Hartree/Bohr", "kcal/mol/Å"), ("kJ/mol/Å", "eV/Å"), ("Rydberg/Bohr", "eV/Å"),
+    ("Hartree/Bohr", "kcal/mol/Å"), ("kJ/mol/Å", "eV/Å"),
 )  # fmt: skip
 _LENGTHS = (("Bohr", "Å"),)
 _STRESSES = (("GPa", "eV/Å^3"), ("kbar", "eV/Å^3"), ("bar", "eV/Å^3"), ("GPa", "kbar"))

@@ -10,13 +10,15 @@ from schnetgeo.data.consistency.evidence import Evidence, slope, spread
 from schnetgeo.data.consistency.report import Finding
 
 NEAR = 0.4  # Å between frames, up to which work is looked at
-_VERY_NEAR = 0.12  # Å, up to which the work of right forces is certain
+_VERY_NEAR = 0.2  # Å, up to which the work of right forces is certain
 _CERTAIN = 0.4  # of the error of the work to the work, above which nothing is said
 _WRONG = 0.8  # of the same between frames that are very near
 _FOLLOWS = 0.7  # of what the work leaves of the changes to these
 _RIGHT = 1.25  # of the slope
 _OUTLIER = 10.0  # of the usual deviation
-_FEWEST = 8  # pairs
+_FEWEST, _MANY = 8, 50  # pairs
+_SHARES = (1.0, 0.5, 0.25, 0.1)  # of the pairs, the nearest ones
+_OPPOSED = 0.1  # cosine; that of unrelated forces is 0
 
 
 class WorkTest(NamedTuple):
@@ -24,7 +26,8 @@ class WorkTest(NamedTuple):
 
     slope: float
     left: float  # spread of ΔE − slope · W, relative to that of ΔE
-    pairs: Evidence
+    pairs: Evidence  # from which these are
+    more: Evidence  # pairs that are less near, among which outliers are looked for
 
     def __str__(self) -> str:
         return (
@@ -40,15 +43,16 @@ def work_test(evidence: Evidence) -> WorkTest | None:
     How certain it is, triangles of three frames tell, around which the work must vanish.
     """
     evidence = _by_forces(evidence)
-    for share in (1.0, 0.5, 0.25, 0.1):
-        pairs = evidence.select(slice(int(share * len(evidence.work))))
-        if len(pairs.work) < _FEWEST:
-            return None
-        if _error(pairs) < _CERTAIN:
-            factor, size = slope(pairs.energy, pairs.work), spread(pairs.energy)
-            left = spread(pairs.energy - factor * pairs.work) / max(size, 1e-12)
-            return WorkTest(factor, left, pairs)
-    return None
+    parts = [evidence.select(slice(int(share * len(evidence.work)))) for share in _SHARES]
+    certain = [part for part in parts if len(part.work) >= _FEWEST and _error(part) < _CERTAIN]
+    if not certain:
+        return None
+    best = min(
+        (part for part in certain if len(part.work) >= _MANY), key=_error, default=certain[0]
+    )
+    factor, size = slope(best.energy, best.work), spread(best.energy)
+    left = spread(best.energy - factor * best.work) / max(size, 1e-12)
+    return WorkTest(factor, left, best, certain[0])
 
 
 def _by_forces(evidence: Evidence) -> Evidence:
@@ -68,17 +72,24 @@ def _error(pairs: Evidence) -> float:
 def closure_findings(evidence: Evidence) -> list[Finding]:
     """Forces whose work depends on the way even between frames that are very near."""
     pairs = _by_forces(evidence)
-    pairs = pairs.select(pairs.distance < _VERY_NEAR)
-    if len(pairs.work) < _FEWEST or _error(pairs) < _WRONG:
+    if len(pairs.work) < _FEWEST:
         return []
-    return [
-        Finding(
-            "forces",
+    cause = "they belong to other atoms or frames: rows in another order"
+    near = pairs.select(pairs.distance < _VERY_NEAR)
+    if len(near.work) >= _FEWEST and _error(near) > _WRONG:
+        text = (
             f"their work around three frames less than {_VERY_NEAR} Å apart does not vanish: it "
-            f"is {_error(pairs):.2g} of that between two",
-            "they belong to other atoms or frames: rows in another order",
+            f"is {_error(near):.2g} of that between two"
         )
-    ]
+        return [Finding("forces", text, cause)]
+    opposition = float(np.median(pairs.opposition))
+    if abs(opposition) < _OPPOSED and _error(pairs) > _CERTAIN:
+        text = (
+            f"their changes between near frames have nothing to do with the displacements: the "
+            f"cosine is {opposition:.2g}"
+        )
+        return [Finding("forces", text, cause)]
+    return []
 
 
 def energy_findings(test: WorkTest) -> list[Finding]:
@@ -93,7 +104,7 @@ def energy_findings(test: WorkTest) -> list[Finding]:
             )
         ]
     if 1 / _RIGHT < test.slope < _RIGHT:
-        return _outliers(test.pairs)
+        return _outliers(test.more)
     return [
         Finding(
             "energy",

@@ -20,6 +20,7 @@ class Evidence(NamedTuple):
     closure: np.ndarray  # work around a triangle over √3: the error of the trapezoidal rule, eV
     strain_closure: np.ndarray  # the same of the stress; right ones vanish together
     stiffness: np.ndarray  # eV/Å²
+    opposition: np.ndarray  # cosine of what the forces change by, and the displacements back
     volume: np.ndarray  # Å³; 0 of molecules
 
     def select(self, chosen: np.ndarray) -> "Evidence":
@@ -29,14 +30,14 @@ class Evidence(NamedTuple):
 
 def gather(groups: list[Frames]) -> Evidence | None:
     """Each frame with its two nearest neighbors; `None` where there are no three frames."""
-    parts = [_pairs(frames) for frames in groups if len(frames) > 2]
+    parts = [_pairs(frames) for frames in groups if frames.count > 2]
     if not parts:
         return None
     return Evidence(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _pairs(frames: Frames) -> Evidence:
-    near, own = nearest(frames), np.arange(len(frames))
+    near, own = nearest(frames), np.arange(frames.count)
     sides = [
         steps(frames, a, b)
         for a, b in ((own, near[:, 0]), (own, near[:, 1]), (near[:, 0], near[:, 1]))
@@ -44,11 +45,11 @@ def _pairs(frames: Frames) -> Evidence:
     short, long, across = sides
     closure = (short.work + across.work - long.work) / np.sqrt(3)
     strain = (short.strain_work + across.strain_work - long.strain_work) / np.sqrt(3)
-    volume = np.zeros(len(frames)) if frames.cell is None else np.abs(np.linalg.det(frames.cell))
+    volume = np.zeros(frames.count) if frames.cell is None else np.abs(np.linalg.det(frames.cell))
     pairs = [
         Evidence(
             frames.index[side.first], frames.index[side.second], side.distance, side.energy,
-            side.work, side.strain_work, closure, strain, side.stiffness, volume,
+            side.work, side.strain_work, closure, strain, side.stiffness, side.opposition, volume,
         )
         for side in sides[:2]
     ]  # fmt: skip

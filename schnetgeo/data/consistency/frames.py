@@ -26,16 +26,10 @@ class Frames(NamedTuple):
     cell: np.ndarray | None  # (n, 3, 3), of crystals that are periodic in all directions
     stress: np.ndarray | None  # (n, 3, 3)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Number of frames."""
         return len(self.index)
-
-    def select(self, chosen: np.ndarray) -> "Frames":
-        """Some of the frames."""
-        return Frames(
-            self.index[chosen],
-            self.z,
-            *(None if value is None else value[chosen] for value in self[2:]),
-        )
 
 
 def groups(dataset: StructureDataset, most: int = MOST) -> Iterator[Frames]:

@@ -18,21 +18,22 @@ class Steps(NamedTuple):
     work: np.ndarray  # −½ Σ (F_a + F_b)·d, eV
     strain_work: np.ndarray  # ½ (V_a σ_a + V_b σ_b):ε, eV; 0 without stress
     stiffness: np.ndarray  # (F_a − F_b)·d / |d|², eV/Å²
+    opposition: np.ndarray  # cosine of F_a − F_b and d
 
 
 def nearest(frames: Frames, number: int = 2) -> np.ndarray:
     """The nearest other frames of each, (n, number), turned, shifted and mirrored as is best."""
-    number = min(number, len(frames) - 1)
+    number = min(number, frames.count - 1)
     if frames.cell is None:
         i, j = np.triu_indices(frames.pos.shape[1], 1)
         marks = np.linalg.norm(frames.pos[:, i] - frames.pos[:, j], axis=2)
         neighbors = cKDTree(marks).query(marks, k=number + 1)[1]
-        own = np.arange(len(frames))[:, None]
+        own = np.arange(frames.count)[:, None]
         # a copy may stand before the frame itself
         order = np.argsort(neighbors == own, axis=1, kind="stable")
         return np.take_along_axis(neighbors, order, 1)[:, :number]
-    out, places = np.empty((len(frames), number), int), _fractional(frames)
-    for k in range(len(frames)):
+    out, places = np.empty((frames.count, number), int), _fractional(frames)
+    for k in range(frames.count):
         shift, strain = _crystal_step(frames.cell, places, [k], slice(None))
         far = _distance(shift, strain, frames.cell[[k]])
         far[k] = np.inf
@@ -57,6 +58,8 @@ def steps(frames: Frames, first: np.ndarray, second: np.ndarray) -> Steps:
         shift, strain = _crystal_step(frames.cell, _fractional(frames), first, second)
         after = frames.forces[second]
     squared = (shift**2).sum((1, 2))
+    change = np.sqrt(((before - after) ** 2).sum((1, 2)))
+    against = ((before - after) * shift).sum((1, 2))
     tension = np.zeros(len(first))
     if frames.stress is not None:
         volume = np.abs(np.linalg.det(frames.cell))[:, None, None]
@@ -70,7 +73,8 @@ def steps(frames: Frames, first: np.ndarray, second: np.ndarray) -> Steps:
         frames.energy[second] - frames.energy[first],
         -0.5 * ((before + after) * shift).sum((1, 2)),
         tension,
-        ((before - after) * shift).sum((1, 2)) / np.maximum(squared, 1e-12),
+        against / np.maximum(squared, 1e-12),
+        against / np.maximum(change * np.sqrt(squared), 1e-12),
     )
 
 

@@ -13,7 +13,7 @@ from schnetgeo.data.packed import StructureDataset
 
 STIFFNESS = (0.5, 60.0)  # eV/Å², median between thermal frames of molecules and crystals
 _KINDS = {"length": "positions", "force": "forces", "energy": "energy", "stress": "stress"}
-_ALL_ELECTRON = 0.03  # relative error of the estimate
+_ALL_ELECTRON, _ERROR = 1.008, 0.01  # of molecules over the estimate for free atoms, ± error
 _LIGHT = 18  # atomic number; without their cores heavier atoms have energies of any size
 _SAMPLE = 200  # structures
 
@@ -56,7 +56,12 @@ def _total_energies(dataset: StructureDataset) -> Iterator[Finding]:
     light = int(dataset.get_property("z").max()) <= _LIGHT
     if abs(ratio) < 1 and not light:
         return
-    causes = [text for text in energy_causes(ratio, _ALL_ELECTRON) if "kJ" not in text]
+    # energies without cores may come near those in kJ/mol or Rydberg by chance
+    causes = [
+        text
+        for text in energy_causes(ratio / _ALL_ELECTRON, _ERROR)
+        if ratio > 1 or not ("kJ" in text or "Rydberg" in text)
+    ]
     if causes:
         yield Finding(
             "energy",
