@@ -50,11 +50,6 @@ def crystals():
     return StructureDataset.from_list(structures)
 
 
-def rows(structures, sizes, order):
-    """Forces of structures in another order."""
-    return torch.cat([structures.forces.split(sizes.tolist())[k] for k in order])
-
-
 def planted(dataset, fault):
     """A copy with a fault."""
     structures, sizes = dataset.materialize()

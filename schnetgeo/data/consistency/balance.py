@@ -19,7 +19,7 @@ def balance(frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     strong = size > _WEAK * np.sqrt(len(frames.z))
     net = np.where(strong, net, 0.0)
     if frames.cell is not None or len(frames.z) < 3:
-        return net, np.zeros(frames.count)
+        return net, np.zeros(frames.size)
     arm = frames.pos - frames.pos.mean(1, keepdims=True)
     lengths = np.linalg.norm(arm, axis=2) * np.linalg.norm(frames.forces, axis=2)
     torque = np.linalg.norm(np.cross(arm, frames.forces).sum(1), axis=1)

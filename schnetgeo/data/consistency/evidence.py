@@ -30,14 +30,14 @@ class Evidence(NamedTuple):
 
 def gather(groups: list[Frames]) -> Evidence | None:
     """Each frame with its two nearest neighbors; `None` where there are no three frames."""
-    parts = [_pairs(frames) for frames in groups if frames.count > 2]
+    parts = [_pairs(frames) for frames in groups if frames.size > 2]
     if not parts:
         return None
     return Evidence(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _pairs(frames: Frames) -> Evidence:
-    near, own = nearest(frames), np.arange(frames.count)
+    near, own = nearest(frames), np.arange(frames.size)
     sides = [
         steps(frames, a, b)
         for a, b in ((own, near[:, 0]), (own, near[:, 1]), (near[:, 0], near[:, 1]))
@@ -45,7 +45,7 @@ def _pairs(frames: Frames) -> Evidence:
     short, long, across = sides
     closure = (short.work + across.work - long.work) / np.sqrt(3)
     strain = (short.strain_work + across.strain_work - long.strain_work) / np.sqrt(3)
-    volume = np.zeros(frames.count) if frames.cell is None else np.abs(np.linalg.det(frames.cell))
+    volume = np.zeros(frames.size) if frames.cell is None else np.abs(np.linalg.det(frames.cell))
     pairs = [
         Evidence(
             frames.index[side.first], frames.index[side.second], side.distance, side.energy,

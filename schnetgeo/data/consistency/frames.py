@@ -27,7 +27,7 @@ class Frames(NamedTuple):
     stress: np.ndarray | None  # (n, 3, 3)
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of frames."""
         return len(self.index)
 

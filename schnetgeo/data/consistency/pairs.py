@@ -23,17 +23,17 @@ class Steps(NamedTuple):
 
 def nearest(frames: Frames, number: int = 2) -> np.ndarray:
     """The nearest other frames of each, (n, number), turned, shifted and mirrored as is best."""
-    number = min(number, frames.count - 1)
+    number = min(number, frames.size - 1)
     if frames.cell is None:
         i, j = np.triu_indices(frames.pos.shape[1], 1)
         marks = np.linalg.norm(frames.pos[:, i] - frames.pos[:, j], axis=2)
         neighbors = cKDTree(marks).query(marks, k=number + 1)[1]
-        own = np.arange(frames.count)[:, None]
+        own = np.arange(frames.size)[:, None]
         # a copy may stand before the frame itself
         order = np.argsort(neighbors == own, axis=1, kind="stable")
         return np.take_along_axis(neighbors, order, 1)[:, :number]
-    out, places = np.empty((frames.count, number), int), _fractional(frames)
-    for k in range(frames.count):
+    out, places = np.empty((frames.size, number), int), _fractional(frames)
+    for k in range(frames.size):
         shift, strain = _crystal_step(frames.cell, places, [k], slice(None))
         far = _distance(shift, strain, frames.cell[[k]])
         far[k] = np.inf
