@@ -159,7 +159,7 @@ def test_work_is_the_change_of_energy(crystals):
     """To third order of the step, in forces and strain."""
     frames = next(groups(crystals))
     near = nearest(frames)[:, 0]
-    step = steps(frames, np.arange(len(frames)), near)
+    step = steps(frames, np.arange(frames.size), near)
     error = step.energy - step.work - step.strain_work
     assert np.abs(error).max() < 0.03 * np.abs(step.energy).max()
 
