@@ -133,7 +133,7 @@ class LabelReader:
         array = self._numbers(values)
         if self.target is None:
             unit = self._unit(stated, convention)
-            self.target = Target(self.label.name, unit, per, self._own_shape(array, rows, per))
+            self.target = Target(self.label.name, unit, per, self._shape_of(array, rows, per))
         shape = self.target.shape
         right = {(rows, *shape), (rows, math.prod(shape))}
         right |= {shape, (math.prod(shape),)} if rows == 1 else set()
@@ -182,7 +182,7 @@ class LabelReader:
             raise InputError(f"{self.title} {values!r:.50} is no number; correct it")
         return array.astype(np.float64)
 
-    def _own_shape(self, array: np.ndarray, rows: int, per: str) -> tuple[int, ...]:
+    def _shape_of(self, array: np.ndarray, rows: int, per: str) -> tuple[int, ...]:
         single = rows == 1 and array.shape[:1] != (1,)
         tail = array.shape if single else array.shape[1:]
         if tail not in LABEL_SHAPES:

@@ -156,8 +156,8 @@ def _database(path: Path, parts: Iterable[StructureDataset]) -> None:
     with ase.db.connect(path, type="db", use_lock_file=False) as database:
         for atoms in _frames(parts):
             # ASE has columns for its own arrays alone
-            own = {k: v for k, v in atoms.arrays.items() if k not in _DATABASE_ARRAYS}
-            database.write(atoms, data=atoms.info | own)
+            arrays = {k: v for k, v in atoms.arrays.items() if k not in _DATABASE_ARRAYS}
+            database.write(atoms, data=atoms.info | arrays)
 
 
 def _npz(path: Path, parts: Iterable[StructureDataset], remarks: Remarks | None) -> None:

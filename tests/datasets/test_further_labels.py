@@ -51,7 +51,7 @@ def values():
 
 
 def frames(rows):
-    made = []
+    molecules = []
     for name, row in zip(NAMES, rows, strict=True):
         atoms = molecule(name)
         for key, value in row.items():
@@ -59,8 +59,8 @@ def frames(rows):
                 atoms.arrays[key] = value
             else:
                 atoms.info[key] = value
-        made.append(atoms)
-    return made
+        molecules.append(atoms)
+    return molecules
 
 
 def extxyz(path, rows):
@@ -299,14 +299,14 @@ def test_labels_from_the_shell(tmp_path, write, capsys):
 
 def test_attributes_of_atoms_of_any_name_are_batched():
     structures = [
-        Structure(z=torch.ones(n, dtype=torch.long), pos=torch.rand(n, 3), own=torch.rand(n, 3, 3))
+        Structure(z=torch.ones(n, dtype=torch.long), pos=torch.rand(n, 3), mine=torch.rand(n, 3, 3))
         for n in (2, 1, 4)
     ]
     dataset = StructureDataset.from_list(structures)
-    assert dataset.is_per_atom("own")
+    assert dataset.is_per_atom("mine")
     for k, structure in enumerate(structures):
-        torch.testing.assert_close(dataset[k].own, structure.own)
-    torch.testing.assert_close(dataset[[2, 1]].get_property("own")[:4], structures[2].own)
+        torch.testing.assert_close(dataset[k].mine, structure.mine)
+    torch.testing.assert_close(dataset[[2, 1]].get_property("mine")[:4], structures[2].mine)
 
 
 def test_label_is_public():

@@ -28,11 +28,11 @@ def balance(frames: Frames) -> tuple[np.ndarray, np.ndarray]:
 
 def balance_findings(groups: list[Frames]) -> Iterator[Finding]:
     """Frames whose forces push or turn the whole structure."""
-    held = [frames for frames in groups if not zero_atoms(frames).any()]
-    if not held:
+    free = [frames for frames in groups if not zero_atoms(frames).any()]
+    if not free:
         return
-    index = np.concatenate([frames.index for frames in held])
-    net, torque = (np.concatenate(v) for v in zip(*map(balance, held), strict=True))
+    index = np.concatenate([frames.index for frames in free])
+    net, torque = (np.concatenate(v) for v in zip(*map(balance, free), strict=True))
     pushed, turned = net > NET, (torque > TORQUE) & (net <= NET)
     if pushed.any():
         yield Finding(
@@ -63,12 +63,12 @@ def zero_atoms(frames: Frames) -> np.ndarray:
 def constraint_findings(groups: list[Frames]) -> Iterator[Finding]:
     """Groups in which some atoms never have a force."""
     for frames in groups:
-        held = zero_atoms(frames)
-        if held.any():
+        zero = zero_atoms(frames)
+        if zero.any():
             yield Finding(
                 "forces",
-                f"atoms {', '.join(map(str, np.flatnonzero(held)[:8]))} have none at all, "
-                f"{held.sum()} of {len(held)}",
+                f"atoms {', '.join(map(str, np.flatnonzero(zero)[:8]))} have none at all, "
+                f"{zero.sum()} of {len(zero)}",
                 "constraints set them to zero; get the forces without constraints "
                 "(atoms.get_forces(apply_constraint=False))",
                 tuple(frames.index.tolist()),

@@ -37,10 +37,10 @@ def gather(groups: list[Frames]) -> Evidence | None:
 
 
 def _pairs(frames: Frames) -> Evidence:
-    near, own = nearest(frames), np.arange(frames.size)
+    near, every = nearest(frames), np.arange(frames.size)
     sides = [
         steps(frames, a, b)
-        for a, b in ((own, near[:, 0]), (own, near[:, 1]), (near[:, 0], near[:, 1]))
+        for a, b in ((every, near[:, 0]), (every, near[:, 1]), (near[:, 0], near[:, 1]))
     ]
     short, long, across = sides
     closure = (short.work + across.work - long.work) / np.sqrt(3)

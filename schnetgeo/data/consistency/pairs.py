@@ -28,9 +28,9 @@ def nearest(frames: Frames, number: int = 2) -> np.ndarray:
         i, j = np.triu_indices(frames.pos.shape[1], 1)
         marks = np.linalg.norm(frames.pos[:, i] - frames.pos[:, j], axis=2)
         neighbors = cKDTree(marks).query(marks, k=number + 1)[1]
-        own = np.arange(frames.size)[:, None]
+        itself = np.arange(frames.size)[:, None]
         # a copy may stand before the frame itself
-        order = np.argsort(neighbors == own, axis=1, kind="stable")
+        order = np.argsort(neighbors == itself, axis=1, kind="stable")
         return np.take_along_axis(neighbors, order, 1)[:, :number]
     out, places = np.empty((frames.size, number), int), _fractional(frames)
     for k in range(frames.size):
