@@ -11,8 +11,15 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts, fit_atomic_references
 from schnetgeo.data.structure import MAX_Z
 from schnetgeo.errors import InputError
-from schnetgeo.nn import AtomisticModel, Baseline, PaiNN, RadialConv, SchNet, SumReadout
-from schnetgeo.nn.readout_for import readout_for
+from schnetgeo.nn import (
+    AtomisticModel,
+    Baseline,
+    PaiNN,
+    RadialConv,
+    SchNet,
+    SumReadout,
+    readout_for,
+)
 from schnetgeo.potential import Prediction
 from schnetgeo.targets import ENERGY, Target
 from schnetgeo.user_code import named_class
