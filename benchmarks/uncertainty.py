@@ -19,7 +19,7 @@ from schnetgeo.data.split_methods import random_split
 from schnetgeo.data_options import add_units, read_files
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import SchNet
-from schnetgeo.parser import Parser
+from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
 from schnetgeo.train import TrainingConfig, calibrate, fit, new_potential
 from schnetgeo.uncertainty_cli import uncertainty_errors
@@ -36,9 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
 def make_parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.uncertainty", description=__doc__)
     parser.add_argument("--data", type=str, nargs="+", required=True, help="files of trajectories")
-    parser.add_argument("--max_minutes", type=float, default=3.0, help="for each model")
+    parser.add_argument("--max_minutes", type=float | None, default=3.0, help="for each model")
+    parser.add_argument("--max_steps", type=int | None, help="for each model, in place of minutes")
     parser.add_argument("--seed", type=int, default=0, help="of weights, split and batches")
     parser.add_argument("--out", type=str, default="runs/uncertainty", help="folder for results")
+    flag(parser, "--resume", "go on with the trainings that --out holds")
     add_units(parser)
     return parser
 
@@ -77,14 +79,16 @@ def _trained(
 ) -> Potential:
     torch.manual_seed(options.seed)
     model = SchNet(channels=64, num_layers=3, gamma=10.0)
+    minutes = None if options.max_steps else options.max_minutes
     training = TrainingConfig(
-        max_minutes=options.max_minutes, seed=options.seed, device="cpu", progress=False
-    )
-    potential = fit(
-        new_potential(model, train), train, val, training, folder, overwrite=True
-    ).potential.eval()
+        max_minutes=minutes, max_steps=options.max_steps, seed=options.seed, device="cpu",
+        progress=False,
+    )  # fmt: skip
+    potential = new_potential(model, train)
+    begun = {"resume": options.resume, "overwrite": not options.resume}
+    potential = fit(potential, train, val, training, folder, **begun).potential.eval()
     calibrate(potential, train, val)
-    potential.save(folder / "model.safetensors")
+    potential.save(folder / "calibrated.safetensors")
     return potential
 
 

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from schnetgeo.data.graph import with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.potential.features import FEATURES, unscaled_force_std, with_features
 from schnetgeo.potential.posterior import embedding
@@ -52,8 +51,8 @@ class LastLayer(nn.Module):
                 "this model has no uncertainty of forces, for no validation structure had forces; "
                 "calibrate it on some that have"
             )
-        if potential.model.cutoff is not None:
-            data = with_edges(data, potential.model.cutoff)
+        if of_forces:  # many predictions share the edges
+            data = potential.with_edges(data)
         prediction = self._featured(potential)(data, forces=forces, stress=stress)
         further = dict(prediction.further)
         points = embedding(further.pop(FEATURES).to(self.factor.device), self.factor)

@@ -165,13 +165,7 @@ class Potential(nn.Module):
             self.states_noted = note_states(data, type(self.model).__name__)
         reading = None if free else self.reading()
         fast = reading is not None
-        if self.model.cutoff is not None:
-            is_listed = data.get("edge_index") is not None
-            data = with_edges(data, self.model.cutoff, longer=fast or _masks_edges(self.model))
-            if not (is_listed or self.training or self.trained_on is None):
-                self.trained_on.check_distances(data)
-        else:
-            check_geometry(data)
+        data = self.with_edges(data, longer=fast or _masks_edges(self.model))
         volumes = cell_volumes(data) if stress else None
         options = data, forces, stress, differentiable
         if reading is None:
@@ -181,6 +175,20 @@ class Potential(nn.Module):
         if stress:
             virial = per_volume(virial, volumes).to(self.scale.dtype)
         return self._prediction(results, force, virial, data, differentiable)
+
+    def with_edges(self, data: Data, longer: bool = False) -> Data:
+        """The same structures with the edges of the model, as `data.with_edges`.
+
+        Atoms that are closer than in training are noted where the edges are built here.
+        """
+        if self.model.cutoff is None:
+            check_geometry(data)
+            return data
+        is_listed = data.get("edge_index") is not None
+        data = with_edges(data, self.model.cutoff, longer=longer)
+        if not (is_listed or self.training or self.trained_on is None):
+            self.trained_on.check_distances(data)
+        return data
 
     def _asked_forces(self, forces: bool | None, stress: bool) -> bool:
         """Whether forces are wanted, or an `InputError` where there is no energy to derive."""

@@ -22,6 +22,7 @@ from schnetgeo.data.short_distances import ShortestDistances
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
+from schnetgeo.potential.last_layer import LastLayer
 from schnetgeo.train import evaluate, new_potential, refit_references
 from schnetgeo.train.checks import check_potential_trains
 from schnetgeo.train.fit import covered
@@ -104,10 +105,23 @@ def ways(potential, data):
         "calculator": atoms.get_potential_energy,
         "evaluate": lambda: evaluate(potential, dataset),
         "tabulated": lambda: potential.tabulate(1e-2)(data),
+        "uncertainty": lambda: with_last_layer(potential)(data, uncertainty="energy"),
+        "uncertainty of forces": lambda: with_last_layer(potential)(data, uncertainty="forces"),
+        "ensemble": lambda: sg.Ensemble([potential.eval(), potential])(data),
     }
 
 
-WAYS = ["eval", "train", "calculator", "evaluate", "tabulated"]
+def with_last_layer(potential):
+    """As a calibration leaves it, but for the numbers."""
+    potential.last_layer = LastLayer(potential.model.readout.lin2.in_features + 1)
+    potential.last_layer.force_scale += 1.0
+    return potential.eval()
+
+
+WAYS = [
+    "eval", "train", "calculator", "evaluate", "tabulated", "uncertainty", "uncertainty of forces",
+    "ensemble",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -227,7 +241,7 @@ def squeezed(factor):
     return data.update({"pos": factor * data.pos})
 
 
-@pytest.mark.parametrize("way", ["eval", "calculator", "evaluate", "tabulated"])
+@pytest.mark.parametrize("way", [w for w in WAYS if w != "train"])
 def test_atoms_closer_than_in_training_are_named_once(way):
     potential = trained_on("CH4")
     potential.trained_on.look_at_distances(chains("CH4").with_edges(3.0), 3.0)
