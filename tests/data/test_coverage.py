@@ -139,7 +139,7 @@ def test_a_composition_that_training_leaves_open_is_named_once(way):
     with pytest.warns(UserWarning, match="training on CH4 does not determine the energy of C2H4"):
         call()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         ways(potential, chain("C2H8"))[way]()  # two methane
 
 
@@ -169,7 +169,7 @@ def test_references_that_are_fitted_again_cover_more():
     potential = trained_on("CH4", "H2O")
     refit_references(potential, chains("NH3"))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         potential.eval()(chain("NH3"))
     assert potential.trained_on.elements == ["H", "C", "N", "O"]
 
@@ -177,7 +177,7 @@ def test_references_that_are_fitted_again_cover_more():
 def test_a_potential_without_training_checks_nothing():
     model = sg.SchNet(channels=8, num_layers=1, num_basis=8, cutoff=3.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         sg.Potential(model).eval()(sg.from_ase(molecule("HCN")))
 
 
@@ -232,7 +232,7 @@ def test_a_model_without_references_looks_at_no_compositions():
     potential = new_potential(model, dataset, targets=[sg.targets.known_target("r2")]).eval()
     assert potential.trained_on.labels == {"r2": (3.0, 4.0)}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         potential(chain("CO2"))
 
 
@@ -246,14 +246,14 @@ def test_atoms_closer_than_in_training_are_named_once(way):
     potential = trained_on("CH4")
     potential.trained_on.look_at_distances(chains("CH4").with_edges(3.0), 3.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         ways(potential, squeezed(0.97))[way]()
     call = ways(potential, squeezed(0.8))[way]
     with pytest.warns(DataNote, match=r"of 0.90 Å; in training the shortest is 1.1\d Å") as notes:
         call()
     assert len(notes) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         call()
 
 
