@@ -1,14 +1,16 @@
-"""Whether uncertainties tell errors: on held-out frames, and on frames of higher energy.
+"""Whether uncertainties tell errors: on held-out frames, and on frames of another temperature.
 
-`python -m benchmarks.uncertainty --data rmd17_ethanol.npz rmd17_aspirin.npz --max-minutes 3`
+`python -m benchmarks.uncertainty --data md17_ethanol.npz rmd17_aspirin.npz --max-minutes 3`
 """
 
 import json
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase.units import kB
 from jsonargparse import Namespace
 from scipy.stats import spearmanr
 
@@ -26,6 +28,15 @@ from schnetgeo.uncertainty_cli import uncertainty_errors
 from schnetgeo.viz.reliability import draw_reliability
 
 NUM_VAL, NUM_TEST = 200, 300
+DRAWS = 20  # of errors with the variance that is said
+
+
+class Parts(NamedTuple):
+    """What a model is trained on, calibrated with, and tested on."""
+
+    train: StructureDataset
+    val: StructureDataset
+    test: StructureDataset
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,35 +59,49 @@ def make_parser() -> Parser:
 def _run(options: Namespace) -> None:
     out, rows = Path(options.out), []
     for file in options.data:
-        data = read_files([file], options)
-        for tested, parts in _splits(data, options.seed).items():
-            folder = out / Path(file).stem / tested.replace(" ", "_")
-            train, val, test = (data[part] for part in parts)
-            potential = _trained(train, val, options, folder)
-            rows.append({"data": Path(file).stem, "tested": tested, **_row(potential, test, folder),
-                         "num_train": len(train), "num_val": len(val), "num_test": len(test),
-                         "hardware": hardware(), "versions": versions()})  # fmt: skip
+        data, folder = read_files([file], options), out / Path(file).stem
+        held_out, hotter = _held_out(data, options.seed), _hotter(data, options.seed)
+        rows += _rows(data, {"held out": held_out}, options, folder / "held_out")
+        half = len(hotter.test) // 2
+        calibrated = Parts(hotter.train, hotter.test[:half], hotter.test[half:])
+        tests = {"hotter": hotter, "hotter, calibrated on such": calibrated}
+        rows += _rows(data, tests, options, folder / "hotter")
     text = json.dumps(rows, indent=2, ensure_ascii=False)
     atomic_write(out / "results.json", text.encode())
     shown = [k for k, value in rows[0].items() if isinstance(value, str | float)][:-1]
     print(aligned(shown, [[_text(row[k]) for k in shown] for row in rows]))
 
 
-def _splits(data: StructureDataset, seed: int) -> dict[str, tuple]:
-    """Indices to train, validate and test on: at random, and the frames of highest energy last."""
+def _held_out(data: StructureDataset, seed: int) -> Parts:
     count = len(data) - NUM_VAL - NUM_TEST
+    return Parts(*(data[part] for part in random_split(len(data), count, NUM_VAL, NUM_TEST, seed)))
+
+
+def _hotter(data: StructureDataset, seed: int) -> Parts:
+    """Frames of the highest energies to test on, in an order at random."""
     order = data.get_property("energy").argsort()
-    cold = order[: count + NUM_VAL]
-    train, val, _ = random_split(len(cold), count, NUM_VAL, 0, seed)
-    return {
-        "held out": tuple(random_split(len(data), count, NUM_VAL, NUM_TEST, seed)),
-        "higher energy": (cold[train], cold[val], order[-NUM_TEST:]),
-    }
+    cold, hot = order[:-NUM_TEST], order[-NUM_TEST:]
+    train, val, _ = random_split(len(cold), len(cold) - NUM_VAL, NUM_VAL, 0, seed)
+    (shuffled, _, _) = random_split(NUM_TEST, NUM_TEST, 0, 0, seed)
+    return Parts(data[cold[train]], data[cold[val]], data[hot[shuffled]])
 
 
-def _trained(
-    train: StructureDataset, val: StructureDataset, options: Namespace, folder: Path
-) -> Potential:
+def _rows(
+    data: StructureDataset, tests: dict[str, Parts], options: Namespace, folder: Path
+) -> list[dict]:
+    """A row for each way to calibrate and test one model."""
+    rows, first = [], next(iter(tests.values()))
+    potential = _trained(first, options, folder)
+    for name, parts in tests.items():
+        calibrate(potential, parts.train, parts.val)
+        row = {"data": data.name, "tested": name, "kelvin_above": _kelvin_above(parts)}
+        row |= _errors(potential, parts.test, folder / f"{name.replace(' ', '_')}.png")
+        rows.append(row | {f"num_{k}": len(part) for k, part in parts._asdict().items()}
+                    | {"hardware": hardware(), "versions": versions()})  # fmt: skip
+    return rows
+
+
+def _trained(parts: Parts, options: Namespace, folder: Path) -> Potential:
     torch.manual_seed(options.seed)
     model = SchNet(channels=64, num_layers=3, gamma=10.0)
     minutes = None if options.max_steps else options.max_minutes
@@ -84,35 +109,49 @@ def _trained(
         max_minutes=minutes, max_steps=options.max_steps, seed=options.seed, device="cpu",
         progress=False,
     )  # fmt: skip
-    potential = new_potential(model, train)
     begun = {"resume": options.resume, "overwrite": not options.resume}
-    potential = fit(potential, train, val, training, folder, **begun).potential.eval()
-    calibrate(potential, train, val)
-    potential.save(folder / "calibrated.safetensors")
-    return potential
+    potential = new_potential(model, parts.train)
+    return fit(potential, parts.train, parts.val, training, folder, **begun).potential.eval()
 
 
-def _row(potential: Potential, test: StructureDataset, folder: Path) -> dict:
+def _kelvin_above(parts: Parts) -> float:
+    """2 ΔE / (3n − 6) k of mean energies: of harmonic molecules so much hotter than in training."""
+    train, test = (part.get_property("energy").mean() for part in (parts.train, parts.test))
+    return float(2 * (test - train) / ((3 * int(parts.test.num_atoms[0]) - 6) * kB))
+
+
+def _errors(potential: Potential, test: StructureDataset, picture: Path) -> dict:
     """Rank correlation and ratio of errors and uncertainties, and what these cost."""
     curves, row = uncertainty_errors(potential, test), {}
-    draw_reliability(curves, folder / "reliability.png")
+    draw_reliability(curves, picture)
     for label, (errors, std) in curves.items():
         name = label.partition(",")[0]
         row[f"{name}_rmse"] = float(np.sqrt(np.mean(errors**2)))
         row[f"{name}_error_over_std"] = float(np.sqrt(np.mean((errors / std) ** 2)))
         row[f"{name}_spearman"] = float(spearmanr(np.abs(errors), std).statistic)
-    plain, sure = (_seconds(potential, test, name) for name in (None, "energy"))
-    return {**row, "cost": sure / plain}
+        row[f"{name}_spearman_if_exact"] = _exact_spearman(std)
+    return {**row, "cost": _cost(potential, test)}
 
 
-def _seconds(potential: Potential, test: StructureDataset, uncertainty: str | None) -> float:
-    """Shortest time of energies and forces of 100 structures."""
-    batch, times = test.batch(range(min(100, len(test)))), []
+def _exact_spearman(std: np.ndarray) -> float:
+    """The rank correlation of normal errors that have just these standard deviations."""
+    normal = np.random.default_rng(0).normal(size=(DRAWS, len(std)))
+    return float(np.mean([spearmanr(np.abs(std * z), std).statistic for z in normal]))
+
+
+def _cost(potential: Potential, test: StructureDataset) -> float:
+    """Time of energies and forces of 100 structures with uncertainties of energies, over without.
+
+    Shortest of 20 each, by turns.
+    """
+    batch = test.batch(range(min(100, len(test))))
+    times = {"energy": [], None: []}
     for _ in range(20):
-        start = time.perf_counter()
-        potential(batch, uncertainty=uncertainty)
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for uncertainty, seconds in times.items():
+            start = time.perf_counter()
+            potential(batch, uncertainty=uncertainty)
+            seconds.append(time.perf_counter() - start)
+    return min(times["energy"]) / min(times[None])
 
 
 def _text(value: object) -> str:
