@@ -11,9 +11,9 @@ from jsonargparse import Namespace
 from benchmarks.cases import Subject
 from benchmarks.md17 import theory
 from benchmarks.suite import command, suite_parser
-from schnetgeo.cli import add_units, read_files
+from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.parser import Parser
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser
 from schnetgeo.train.loss_text import as_loss
 
 # errors of 5 meV per atom, 0.1 eV/Å and 0.2 GPa, which models reach early, weigh alike in order

@@ -12,10 +12,10 @@ from benchmarks import published
 from benchmarks.cases import Subject
 from benchmarks.published import Published
 from benchmarks.suite import command, suite_parser
+from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import ISO17
 from schnetgeo.datasets.iso17 import FOLDS
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser, flag
 
 
 def main(arguments: list[str] | None = None) -> None:

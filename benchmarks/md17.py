@@ -10,12 +10,12 @@ from jsonargparse import Namespace
 from benchmarks import published
 from benchmarks.cases import OWN, Subject
 from benchmarks.suite import command, suite_parser
-from schnetgeo.cli import add_units, read_files
+from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import Demo, open_dataset
 from schnetgeo.datasets.md17 import MOLECULES, check_molecule, check_theory
 from schnetgeo.datasets.npz_members import text_in
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser, flag
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,12 +17,12 @@ from benchmarks.protocol import measured, new_folder, write_results
 from benchmarks.report import hardware
 from benchmarks.suite import run_command
 from benchmarks.table5 import table
-from schnetgeo.cli import add_units, read_files
+from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import ISO17, MD17, QM9
 from schnetgeo.datasets.md17 import MOLECULES
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.parser import Parser, flag
 
 _PAGE = """# The milestone report, again
 

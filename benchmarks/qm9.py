@@ -13,12 +13,12 @@ from benchmarks import published
 from benchmarks.cases import Subject
 from benchmarks.published import Published
 from benchmarks.suite import command, suite_parser
+from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets import QM9
 from schnetgeo.datasets.qm9 import TARGETS
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser, flag
 from schnetgeo.targets import ENERGY, Target, known_target
 
 COMPARED = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")

@@ -12,10 +12,10 @@ from benchmarks import published
 from benchmarks.cases import Subject
 from benchmarks.md17 import theory
 from benchmarks.suite import command, suite_parser
+from schnetgeo.cli.parser import Parser
 from schnetgeo.datasets import RevisedMD17
 from schnetgeo.datasets.rmd17 import THEORY
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,9 +24,9 @@ from benchmarks.search_study import open_study
 from benchmarks.suite import run_command
 from benchmarks.trials import build, check_fit, new_trial, potential_of
 from schnetgeo._version import __version__
-from schnetgeo.cli import check_device
+from schnetgeo.cli.parser import Parser
+from schnetgeo.cli.run_options import check_device
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser
 from schnetgeo.targets import FORCES, Target
 from schnetgeo.train import Diverged, evaluate, fit
 from schnetgeo.train.module import PotentialModule

@@ -35,13 +35,13 @@ from benchmarks.contenders import (
     step,
 )
 from benchmarks.report import hardware, versions
+from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.data import neighbor_list
 from schnetgeo.data.loader import train_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import SchNet
-from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
 from schnetgeo.train import TrainingConfig, fit
 from schnetgeo.train.module import LOG_EVERY

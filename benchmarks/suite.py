@@ -16,12 +16,12 @@ from benchmarks.report import aligned, markdown, subject
 from benchmarks.rows import Entry, read_entries, write_entry
 from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
 from schnetgeo._version import __version__
-from schnetgeo.cli import check_device
+from schnetgeo.cli.model_options import add_model, add_training
+from schnetgeo.cli.parser import Parser, errors_in_one_line, flag
+from schnetgeo.cli.run_options import check_device
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.model_options import add_model, add_training
 from schnetgeo.notes import note, notes_in_one_line
-from schnetgeo.parser import Parser, errors_in_one_line, flag
 from schnetgeo.train import TrainingConfig
 from schnetgeo.train.checks import MODEL
 from schnetgeo.train.folder import is_first_process

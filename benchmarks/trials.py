@@ -16,9 +16,9 @@ from benchmarks.contestants import Contestant, without_forces
 from benchmarks.details import details, history
 from benchmarks.report import hardware, versions
 from benchmarks.rows import Entry, forget, row_key, training_key
+from schnetgeo.cli.model_options import model_arguments, potential_arguments
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
-from schnetgeo.model_options import model_arguments, potential_arguments
 from schnetgeo.nn import num_parameters
 from schnetgeo.potential import Potential, Prediction, load
 from schnetgeo.targets import ENERGY, FORCES, STRESS, Target

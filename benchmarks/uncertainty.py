@@ -16,15 +16,15 @@ from scipy.stats import spearmanr
 
 from benchmarks.report import aligned, hardware, versions
 from benchmarks.suite import run_command
+from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.parser import Parser, flag
+from schnetgeo.cli.uncertainty import uncertainty_errors
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split_methods import random_split
-from schnetgeo.data_options import add_units, read_files
 from schnetgeo.files import atomic_write
 from schnetgeo.nn import SchNet
-from schnetgeo.parser import Parser, flag
 from schnetgeo.potential import Potential
 from schnetgeo.train import TrainingConfig, calibrate, fit, new_potential
-from schnetgeo.uncertainty_cli import uncertainty_errors
 from schnetgeo.viz.reliability import draw_reliability
 
 NUM_VAL, NUM_TEST = 200, 300

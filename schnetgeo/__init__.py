@@ -11,12 +11,13 @@ from schnetgeo.potential import Ensemble, Potential, Prediction, load
 from schnetgeo.targets import Target
 
 _LATER = {
-    "Calculator": "schnetgeo.calculator",
+    "Calculator": "schnetgeo.simulate",
     "animate": "schnetgeo.viz",
     "datasets": "schnetgeo",
     "engine": "schnetgeo",
     "load_data": "schnetgeo.datasets",
     "show": "schnetgeo.viz",
+    "simulate": "schnetgeo",
     "testing": "schnetgeo",
     "train": "schnetgeo",
     "viz": "schnetgeo",

@@ -26,8 +26,7 @@ TESTED = sorted(
 RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
     {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"},
-    {"train"}, {"interop", "calculator", "viz"}, {"doctor", "parser"},
-    {"data_options", "model_options", "target_options"}, {"data_cli", "uncertainty_cli"}, {"cli"},
+    {"viz"}, {"interop"}, {"train"}, {"simulate"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {
@@ -56,7 +55,7 @@ importlib.util.find_spec = lambda name, *a: (
 )
 import schnetgeo as sg
 from ase.build import bulk, molecule
-from schnetgeo.doctor import report
+from schnetgeo.cli.doctor import report
 
 for atoms, edges in ((molecule("CH3CH2OH"), 72), (bulk("Cu", cubic=True), 4 * 12)):
     data = sg.from_ase(atoms)

@@ -21,14 +21,15 @@ from benchmarks.physics.spread import spread
 from benchmarks.physics.start import calculators, relaxed
 from benchmarks.suite import run_command
 from schnetgeo._version import __version__
-from schnetgeo.cli import add_units, class_of, read_files
+from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.parser import Parser
+from schnetgeo.cli.run_options import class_of
 from schnetgeo.data import to_ase
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.validate import check_elements
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.parser import Parser
 from schnetgeo.potential import Potential, load
 
 TEMPERATURES = (300.0, 500.0)

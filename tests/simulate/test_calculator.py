@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 from ase.stress import voigt_6_to_full_3x3_stress
 
 import schnetgeo as sg
-from schnetgeo import calculator
+from schnetgeo.simulate import calculator
 from tests.nn.weights import randomize
 
 

@@ -55,7 +55,7 @@ def test_info_of_what_was_downloaded(capsys, monkeypatch):
     Path("data/MD17").mkdir(parents=True)
     Path("data/MD17/md17_ethanol.npz").write_bytes(b"")
     monkeypatch.setattr(
-        "schnetgeo.data_options.open_dataset", lambda name, **o: Demo(o["molecule"])
+        "schnetgeo.cli.data_options.open_dataset", lambda name, **o: Demo(o["molecule"])
     )
     run("data info --dataset MD17 --molecule ethanol")
     assert "Demo ethanol: 1,200 structures of 9 atoms" in capsys.readouterr().out

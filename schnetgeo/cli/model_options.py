@@ -13,9 +13,9 @@ from jsonargparse import Namespace
 from torch import nn
 
 import schnetgeo.nn
+from schnetgeo.cli.parser import Parser
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, SchNet
-from schnetgeo.parser import Parser
 from schnetgeo.train import FunctionLoss, Loss, TrainingConfig
 from schnetgeo.train.loss_text import as_loss
 from schnetgeo.user_code import named_class

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
+from schnetgeo.cli.parser import Parser
 from schnetgeo.data.further_labels import Label
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import LABELS
 from schnetgeo.errors import InputError
 from schnetgeo.nn import AtomisticModel, SumReadout, readout_for
-from schnetgeo.parser import Parser
 from schnetgeo.targets import TARGETS, Target, known_target
 
 _NO_ENERGIES = {t.name for t in TARGETS} - {"energy", "U0", "U", "H", "G"}  # of QM9 and files

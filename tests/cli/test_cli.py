@@ -16,12 +16,11 @@ import torch
 from PIL import Image
 
 import schnetgeo as sg
-from schnetgeo import doctor
-from schnetgeo.cli import main
+from schnetgeo.cli import doctor, main
+from schnetgeo.cli.parser import errors_in_one_line
 from schnetgeo.data import neighbors
 from schnetgeo.data.split import Split
 from schnetgeo.datasets import AtomsFile, Demo
-from schnetgeo.parser import errors_in_one_line
 from schnetgeo.train import evaluate
 from schnetgeo.user_code import named_class
 

@@ -1,12 +1,14 @@
-"""What is installed, what is used, and what to do about what is missing."""
+"""The command schnetgeo doctor: what is installed and used, and remedies for what is missing."""
 
 import importlib.util
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from jsonargparse import Namespace
 
 from schnetgeo._version import __version__
+from schnetgeo.cli.parser import Parser
 from schnetgeo.data.neighbors.search import default_backend
 
 _PACKAGES = (
@@ -20,6 +22,14 @@ _REMEDIES = {
     "pip install --no-build-isolation torch-scatter",
     "vesin": "periodic radius graphs run in plain torch, slower; pip install vesin",
 }
+
+
+def make_parser() -> Parser:
+    return Parser()
+
+
+def run(options: Namespace) -> None:
+    print(report())
 
 
 def report() -> str:

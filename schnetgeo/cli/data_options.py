@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
+from schnetgeo.cli.parser import Parser
 from schnetgeo.data.dataset_labels import with_labels
 from schnetgeo.data.file_units import check_effect
 from schnetgeo.data.further_labels import label_readers
@@ -21,7 +22,6 @@ from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample_split
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
-from schnetgeo.parser import Parser
 
 ROOT = "data"
 UNITS = (

@@ -1,0 +1,44 @@
+"""All commands under one name."""
+
+from schnetgeo._version import __version__
+from schnetgeo.cli import calibrate, data, doctor, evaluate, select, show, train
+from schnetgeo.cli.model_options import scan_architecture
+from schnetgeo.cli.parser import Parser, errors_in_one_line
+from schnetgeo.nn import AtomisticModel, SchNet
+from schnetgeo.notes import notes_in_one_line
+
+# each with make_parser() and run(options)
+COMMANDS = {
+    "train": (train, "train a model and save it"),
+    "evaluate": (evaluate, "errors of a model on files"),
+    "calibrate": (calibrate, "let a model say how sure it is"),
+    "select": (select, "pick the structures that models are least sure of"),
+    "show": (show, "draw a structure, film a trajectory"),
+    "doctor": (doctor, "versions, devices, backends, remedies"),
+    "data": (data, "look at data, fetch them, convert them"),
+}
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run one command; an `InputError` becomes one line and exit code 2."""
+    with errors_in_one_line("schnetgeo"), notes_in_one_line():
+        model = scan_architecture(arguments)
+        options = _make_parser(model).parse_args(arguments)
+        if options.subcommand == "train":
+            train.check_effect(options.train, model)
+            if options.train.preset:
+                options = _make_parser(model, options.train.preset).parse_args(arguments)
+        command, _ = COMMANDS[options.subcommand]
+        command.run(options[options.subcommand])
+
+
+def _make_parser(model: type[AtomisticModel] = SchNet, preset: str | None = None) -> Parser:
+    parser = Parser(prog="schnetgeo", description="SchNet-type models for atoms.")
+    parser.add_argument("--version", action="version", version=f"schnetgeo {__version__}")
+    commands = parser.add_subcommands()
+    for name, (command, help) in COMMANDS.items():
+        sub = train.make_parser(model, preset) if command is train else command.make_parser()
+        commands.add_subcommand(name, sub, help=help)
+        if command is data:
+            data.add_commands(sub)
+    return parser
