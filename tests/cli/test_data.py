@@ -13,7 +13,7 @@ from schnetgeo.data.split import Split
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.datasets.write import write_dataset
-from tests.test_cli import refused, run
+from tests.cli.test_cli import refused, run
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from tests.datasets.published import (
     write_tar,
     write_zip,
 )
-from tests.test_cli import SMALL, refused, run
+from tests.cli.test_cli import SMALL, refused, run
 
 COUNTS = "--num-train 6 --num-val 2"
 STEPS = f"--max-steps 2 {SMALL}"
