@@ -9,6 +9,7 @@ import pytest
 import schnetgeo as sg
 from schnetgeo.data.split import Split
 from schnetgeo.datasets import iso17, md17, qm9, rmd17
+from tests.cli.test_cli import SMALL, refused, run
 from tests.datasets.published import (
     index_csv,
     iso17_database,
@@ -19,7 +20,6 @@ from tests.datasets.published import (
     write_tar,
     write_zip,
 )
-from tests.cli.test_cli import SMALL, refused, run
 
 COUNTS = "--num-train 6 --num-val 2"
 STEPS = f"--max-steps 2 {SMALL}"
