@@ -61,29 +61,6 @@ def _add_products(x, weight, out):
                     out[i, f] += x[i, k] * weight[k, f]
 
 
-@standalone
-def set_row(x, out):
-    """Copy x to out. (Assigning an array to a slice compiles a message on its shape too.)"""
-    for f in range(out.shape[0]):
-        out[f] = x[f]
-
-
-@standalone
-def set_rows(x, out):
-    """Copy x to out, row by row."""
-    for i in range(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[i, f] = x[i, f]
-
-
-@standalone
-def set_all_rows(x, out):
-    """Copy x to every row of out."""
-    for i in range(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[i, f] = x[f]
-
-
 @inner
 def add_outer(x, y, out):
     """Add xᵀ y to out."""

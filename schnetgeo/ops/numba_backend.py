@@ -15,10 +15,16 @@ from schnetgeo.errors import InputError
 from schnetgeo.ops import threads, torch_backend
 from schnetgeo.ops.activations import curvature, softplus_of
 from schnetgeo.ops.bspline import Grid
+from schnetgeo.ops.compiled_bspline import (
+    add_b_spline_slope,
+    add_coefficient_adjoint,
+    b_spline,
+    coefficient,
+)
+from schnetgeo.ops.compiled_edges import first_edges
 from schnetgeo.ops.edges import Edges
 from schnetgeo.ops.jit import (  # noqa: F401 `kernels` calls match_threads
     allocating,
-    inner,
     match_threads,
     parallel,
     serial,
@@ -340,80 +346,6 @@ def _is_sorted(numbers):
     for e in range(1, numbers.shape[0]):
         falls += numbers[e] < numbers[e - 1]
     return falls == 0
-
-
-@allocating
-def first_edges(source, target, reverse, shift, atoms):
-    """Where each atom's edges begin; −1 first if edges are not sorted, or not symmetric."""
-    out = np.zeros(atoms + 1, np.int64)
-    edges, last = target.shape[0], 0
-    if shift.shape[0] not in (0, edges):
-        out[0] = -1
-        return out
-    for e in range(edges):
-        i, back = target[e], reverse[e] if e < reverse.shape[0] else -1
-        inside = 0 <= back < min(edges, reverse.shape[0]) and last <= i < atoms
-        if (
-            not inside
-            or back == e
-            or reverse[back] != e
-            or source[back] != i
-            or target[back] != source[e]
-        ):
-            out[0] = -1
-            return out
-        if shift.shape[0]:
-            for k in range(3):
-                if shift[back, k] != -shift[e, k]:
-                    out[0] = -1
-                    return out
-        out[i + 1] += 1
-        last = i
-    for i in range(atoms):
-        out[i + 1] += out[i]
-    return out
-
-
-@inner
-def b_spline(t, factor, out):
-    """Write factor · B_q(t), q = 0 … 3."""
-    s, sixth = 1 - t, factor / 6
-    out[0], out[3] = sixth * s * s * s, sixth * t * t * t
-    out[1] = sixth * (4 - 6 * t * t) + 3 * out[3]
-    out[2] = sixth * (4 - 6 * s * s) + 3 * out[0]
-
-
-@inner
-def add_b_spline_slope(t, factor, out):
-    """Add factor · B_q′(t), q = 0 … 3."""
-    s, half = 1 - t, factor / 2
-    out[0] -= half * s * s
-    out[1] += half * (3 * t * t - 4 * t)
-    out[2] += half * (4 * s - 3 * s * s)
-    out[3] += half * t * t
-
-
-@inner
-def coefficient(samples, m, out):
-    """Write c_m = (−W_{m−1} + 8 W_m − W_{m+1}) / 6, where samples begin one knot earlier."""
-    near, far = samples.dtype.type(8 / 6), samples.dtype.type(1 / 6)
-    for f in range(out.shape[0]):
-        out[f] = near * samples[m + 1, f] - far * (samples[m, f] + samples[m + 2, f])
-
-
-@inner
-def add_coefficient_adjoint(bar, m, out):
-    """Add the gradient for sample m, which is in coefficients m − 2, m − 1 and m."""
-    near, far, last = bar.dtype.type(8 / 6), bar.dtype.type(1 / 6), bar.shape[0]
-    if 0 < m <= last:
-        for f in range(out.shape[0]):
-            out[f] += near * bar[m - 1, f]
-    if m < last:
-        for f in range(out.shape[0]):
-            out[f] -= far * bar[m, f]
-    if m > 1:
-        for f in range(out.shape[0]):
-            out[f] -= far * bar[m - 2, f]
 
 
 @allocating

@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "schnetgeo"
+KERNEL = """
+from schnetgeo.ops.jit import standalone
+
+@standalone
+def set_all_rows(x, out):
+    for i in range(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[i, f] = x[f]
+"""
 PROGRAM = """
 import numpy as np
-from schnetgeo.ops.dense import set_all_rows
+from schnetgeo.ops.kernel import set_all_rows
 from schnetgeo.ops.jit import serial, standalone
 
 @standalone
@@ -25,16 +34,17 @@ def outer(row, out):
 
 print(outer(np.array([1.0, 2.0]), np.zeros((3, 2))), outer.stats.cache_hits.total())
 """
-LINE = "            out[i, f] = x[f]\n"  # of set_all_rows
+LINE = "            out[i, f] = x[f]\n"  # of KERNEL
 
 
 @pytest.fixture
 def home(tmp_path):
-    """A folder with the program, and a copy of the kernels that it calls."""
+    """A folder with the program, a kernel that it calls, and a copy of what compiles it."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE / "ops", tmp_path / "schnetgeo" / "ops", ignore=ignored)
     shutil.copy(PACKAGE / "errors.py", tmp_path / "schnetgeo")
     (tmp_path / "schnetgeo" / "__init__.py").touch()
+    (tmp_path / "schnetgeo" / "ops" / "kernel.py").write_text(KERNEL)
     (tmp_path / "program.py").write_text(PROGRAM)
     return tmp_path
 
@@ -53,7 +63,7 @@ def folders(home):
 
 
 def change(home, line):
-    file = home / "schnetgeo" / "ops" / "dense.py"
+    file = home / "schnetgeo" / "ops" / "kernel.py"
     text = file.read_text()
     assert LINE in text
     file.write_text(text.replace(LINE, line))

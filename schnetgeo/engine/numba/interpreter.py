@@ -23,8 +23,6 @@ from schnetgeo.engine.program import (
     Scale,
     Shift,
     Slice,
-    SumChannels,
-    SumComponents,
 )
 from schnetgeo.ops.dense import add_products
 from schnetgeo.ops.jit import inner, part, standalone
@@ -36,7 +34,6 @@ EMBEDDING, LINEAR, ACTIVATION, AFFINE, SCALE, SHIFT, ADD, MULTIPLY, SLICE, CONCA
         FilterConv,
     )
 )  # fmt: skip
-SUM_CHANNELS, SUM_COMPONENTS = OPERATIONS.index(SumChannels), OPERATIONS.index(SumComponents)
 NO_DIRECTION = int(Direction.NONE)
 
 

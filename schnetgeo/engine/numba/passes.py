@@ -5,8 +5,8 @@ from schnetgeo.engine.numba.edge_kernels import EdgeArrays
 from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, rows_of, transpose_block
 from schnetgeo.engine.numba.rows import copy, fill
 from schnetgeo.engine.numba.views import view
+from schnetgeo.ops.compiled_bspline import add_coefficient_adjoint, coefficient
 from schnetgeo.ops.jit import inner, serial, standalone
-from schnetgeo.ops.numba_backend import add_coefficient_adjoint, coefficient
 
 KNOTS = 46  # coefficients of a chunk, from two samples more: rows of eight tiles
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from schnetgeo.engine.numba.derivatives import add_derivatives
 from schnetgeo.engine.numba.passes import forward_blocks
+from schnetgeo.ops.compiled_bspline import add_b_spline_slope, b_spline
 from schnetgeo.ops.jit import inner, serial
-from schnetgeo.ops.numba_backend import add_b_spline_slope, b_spline
 
 
 class Grid(NamedTuple):

@@ -12,8 +12,8 @@ from schnetgeo.data.graph import sort_edges
 from schnetgeo.engine.numba.blocks import Blocks, is_block_diagonal, partition, useful_threads
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.ops import threads
+from schnetgeo.ops.compiled_edges import first_edges
 from schnetgeo.ops.jit import allocating, inner
-from schnetgeo.ops.numba_backend import first_edges
 
 SMALLEST = 1e-10  # Å, below which an edge has no direction
 _NO_SHIFT, _NO_CELL = np.empty((0, 3), np.int64), np.empty((0, 3, 3))
