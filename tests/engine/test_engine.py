@@ -436,6 +436,18 @@ def test_trained_parts_get_their_gradient(change):
     assert not [name for name, p in potential.named_parameters() if p.grad is None]
 
 
+def test_a_basis_may_begin_to_train():
+    potential = potential_of()
+    trained_basis(potential.model)
+    gamma = potential.model.basis.gamma.requires_grad_(False)
+    assert potential(methanol()).forces.any()
+    assert potential.reading() is not None
+    gamma.requires_grad_()
+    potential(methanol()).forces.square().sum().backward()
+    assert gamma.grad
+    assert_as_exact(potential)
+
+
 class Mine(CFConv):
     pass
 

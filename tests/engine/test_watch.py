@@ -163,6 +163,14 @@ def test_a_changed_model_is_read_as_it_is(model, name):
     assert check(model).program != before
 
 
+def test_a_basis_that_begins_to_train_is_noticed(model):
+    model.basis.width = nn.Parameter(torch.ones(1, dtype=torch.float64), requires_grad=False)
+    watch = check(model).watch
+    model.basis.requires_grad_()
+    assert watch.changed()
+    assert "basis.width is a parameter that trains" in lower(model).reason
+
+
 REFUSED = {
     "hook": "Linear (blocks.0.lin1) has a hook",
     "hook of a message": "Free (blocks.0.conv) has a hook",

@@ -5,6 +5,7 @@ from numbers import Number
 
 import torch
 
+from schnetgeo.engine.filters import FUNCTIONS
 from schnetgeo.engine.lowering import messages
 from schnetgeo.engine.lowering.builder import Builder
 from schnetgeo.engine.lowering.values import (
@@ -22,27 +23,13 @@ from schnetgeo.engine.lowering.values import (
 )
 from schnetgeo.engine.program import Function
 
-_REFERENCE = {
-    Function.SHIFTED_SOFTPLUS: lambda x: torch.nn.functional.softplus(x) - math.log(2.0),
-    Function.SILU: torch.nn.functional.silu,
-    Function.SIGMOID: torch.sigmoid,
-    Function.TANH: torch.tanh,
-    Function.SOFTPLUS: torch.nn.functional.softplus,
-    Function.GELU: torch.nn.functional.gelu,
-    Function.SQRT: torch.sqrt,
-    Function.RSQRT: torch.rsqrt,
-    Function.RECIPROCAL: torch.reciprocal,
-    Function.EXP: torch.exp,
-    Function.SQUARE: torch.square,
-}
-
 
 def apply(draft: Draft, x: Value, function: Function) -> Value:
     """A function of each number."""
     match x:
         case Constant(number, shape):
             exact = torch.tensor(number, dtype=torch.float64)
-            return Constant(float(_REFERENCE[function](exact)), shape)
+            return Constant(float(FUNCTIONS[function](exact)), shape)
         case Weight():
             return x._replace(steps=(*x.steps, function))
     x = features(draft, x, f"takes {function.name} of")

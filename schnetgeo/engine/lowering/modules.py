@@ -30,6 +30,17 @@ def call_hooks(module: nn.Module) -> list[dict]:
     ]
 
 
+def radial_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters of the functions of the distance: by those that train, knots would move."""
+    parts = {name: getattr(model, name, None) for name in ("basis", "cutoff_fn")}
+    return {
+        f"{name}.{path}": parameter
+        for name, part in parts.items()
+        if isinstance(part, nn.Module)
+        for path, parameter in part.named_parameters()
+    }
+
+
 def _own_methods(model: nn.Module) -> str | None:
     if not isinstance(model, AtomisticModel):
         return f"{type(model).__name__} is no AtomisticModel"
@@ -68,9 +79,7 @@ def _mixed_tensors(model: nn.Module) -> str | None:
 
 
 def _trained_basis(model: AtomisticModel) -> str | None:
-    """Whether parameters of the functions of the distance train, by which knots would move."""
-    for name in ("basis", "cutoff_fn"):
-        for path, parameter in getattr(model, name).named_parameters():
-            if parameter.requires_grad:
-                return f"{name}.{path} is a parameter that trains"
+    for path, parameter in radial_parameters(model).items():
+        if parameter.requires_grad:
+            return f"{path} is a parameter that trains"
     return None

@@ -1,19 +1,18 @@
-"""Numbers of atoms and edges that notice when a model branches on them."""
+"""Numbers of atoms and edges that notice when a model depends on them."""
 
 from collections.abc import Callable
-from typing import Self
+from typing import NoReturn, Self
 
 from schnetgeo.engine.lowering.values import NotLowered
 
 
 class NumRows(int):
-    """A number of atoms or edges, or what arithmetic makes of it.
+    """A number of atoms or edges, or what +, −, ×, // and % make of it.
 
-    It may be a size of a tensor and be equal to another, as shapes are checked. To compare it with
-    a constant would make a program of that number of atoms alone.
+    It may be the size of a tensor, and it may equal another one, as where shapes are checked. All
+    else that Python can do with an integer, such as to compare it with a constant, would make a
+    program for that number of atoms alone.
     """
-
-    __hash__ = int.__hash__
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, int) and not isinstance(other, NumRows):
@@ -23,10 +22,8 @@ class NumRows(int):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    def _refuse(self, *_) -> bool:
-        raise NotLowered("branches on the number of atoms or edges")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
+    def _refuse(self, *_) -> NoReturn:
+        raise NotLowered("branches on the number of atoms or edges, or calculates with it")
 
 
 def _arithmetic(name: str) -> Callable[[NumRows, object], object]:
@@ -39,6 +36,13 @@ def _arithmetic(name: str) -> Callable[[NumRows, object], object]:
     return method
 
 
-for _name in ("add", "sub", "mul", "floordiv", "mod"):
-    for _method in (f"__{_name}__", f"__r{_name}__"):
-        setattr(NumRows, _method, _arithmetic(_method))
+_ALLOWED = ["add", "sub", "mul", "floordiv", "mod"]
+_REFUSED = ["truediv", "pow", "divmod", "lshift", "rshift", "and", "or", "xor"]
+_OF_ONE = ["neg", "pos", "abs", "invert", "bool", "hash", "int", "float", "round", "trunc"]
+_ORDER = ["lt", "le", "gt", "ge", "floor", "ceil"]
+
+for _name in _ALLOWED:
+    for _side in ("", "r"):
+        setattr(NumRows, f"__{_side}{_name}__", _arithmetic(f"__{_side}{_name}__"))
+for _name in (*_REFUSED, *(f"r{name}" for name in _REFUSED), *_OF_ONE, *_ORDER):
+    setattr(NumRows, f"__{_name}__", NumRows._refuse)

@@ -105,6 +105,8 @@ class Tracing(TorchFunctionMode):
     def _query(self, function: Callable, args: tuple, kwargs: dict) -> object:
         """What a tensor tells of itself, with `NumRows` for numbers of atoms and edges."""
         answer, axes = function(*args, **kwargs), self._axes(args[0])
+        if function is Tensor.__len__ and axes[:1] == "r":  # Python makes a plain number of it
+            raise NotLowered("takes len() of atoms or edges; write x.size(0)")
         if isinstance(answer, torch.Size):
             sizes = zip(answer, axes or answer, strict=True)
             return torch.Size([NumRows(n) if axis == "r" else n for n, axis in sizes])

@@ -7,9 +7,10 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from schnetgeo.engine.lowering.contents import Contents
-from schnetgeo.engine.lowering.modules import call_hooks
+from schnetgeo.engine.lowering.modules import call_hooks, radial_parameters
 
 _FORMAT = attrgetter("dtype"), attrgetter("device"), attrgetter("shape")
+_TRAINS = attrgetter("requires_grad")
 
 
 class Watch:
@@ -43,6 +44,8 @@ class Watch:
         self._slots = list(chain.from_iterable(self._tensor_views))
         self._tensors = [t for t in self._slots if t is not None]
         self._formats = self._current_formats()
+        self._radial = list(radial_parameters(model).values())
+        self._trained = list(map(_TRAINS, self._radial))
 
     def changed(self) -> bool:
         """Whether anything did since: takes some tens of microseconds."""
@@ -52,6 +55,8 @@ class Watch:
         if len(slots) != len(self._slots) or not all(map(is_, slots, self._slots)):
             return True
         if self._current_formats() != self._formats:
+            return True
+        if list(map(_TRAINS, self._radial)) != self._trained:
             return True
         try:
             same = list(chain.from_iterable(self._views)) == self._values
