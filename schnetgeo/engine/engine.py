@@ -29,6 +29,8 @@ from schnetgeo.engine.numba.energy import NumbaEnergy, Request, refusal
 from schnetgeo.engine.numba.executor import Batch
 from schnetgeo.engine.numba.structures import Measured, measured_structures
 from schnetgeo.engine.torch.energy import TorchEnergy
+from schnetgeo.engine.torch.executor import refusal as no_rule
+from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.model import AtomisticModel
 from schnetgeo.nn.readout import AtomicValues, Readout
@@ -57,7 +59,7 @@ class Reading:
     def __init__(self, model: nn.Module, lowered: Lowered, spacing: float | None):
         self.program, self.parameters = lowered.program, lowered.parameters
         self._outputs, self._readout, self._energy = lowered.outputs, model.readout, None
-        if isinstance(model.readout, Readout):
+        if isinstance(model.readout, Readout) and self.program.energy is not None:
             self._energy = model.readout.linear
         if self._energy is None:
             self.program = self.program._replace(energy=None)
@@ -79,7 +81,16 @@ class Reading:
             data: structures with edges.
             scale: of the energy.
             forces, stress: whether forces and ∂/∂strain are wanted.
+
+        Raises:
+            InputError: for a scale on another device than the model.
         """
+        device = self.parameters[0].device
+        if device != scale.device:
+            raise InputError(
+                f"the model is on the device {device}, but its potential on {scale.device}; move "
+                f"both, by potential.to({str(device)!r})"
+            )
         measured = self.measure(data, scale)
         if measured is None:
             return self._by_torch(sort_edges(data), scale, forces, stress)
@@ -204,7 +215,9 @@ class Engine:
         if last is not None and last[0] is model and not last[1].changed():
             return last[2]
         lowered = lower(model)
-        reason = _refused(model) if isinstance(lowered, Lowered) else None
+        reason = None
+        if isinstance(lowered, Lowered):
+            reason = _refused(model) or no_rule(lowered.program)
         if reason is not None:
             result = Refusal(f"{reason}; {REMEDY}", lowered.watch)
         elif isinstance(lowered, Lowered):

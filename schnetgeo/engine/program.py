@@ -5,7 +5,7 @@ Registers, parameters and filters are named by their positions. Each register is
 operation, after those that it reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -200,6 +200,16 @@ def parameters(operation: Operation) -> tuple[int, ...]:
     """The parameters that an operation reads."""
     names = ("weight", "bias")
     return tuple(p for name in names if (p := getattr(operation, name, None)) is not None)
+
+
+def without_rule(model: ModelProgram, rules: Collection[type | Function]) -> str | None:
+    """The operations and functions of a model that are not among these; `None` if all are."""
+    kinds: dict[type | Function, str] = {}
+    for operation in (*model.atoms.operations, *model.filters.operations):
+        kinds[type(operation)] = type(operation).__name__
+        if isinstance(operation, Activation):
+            kinds[operation.function] = operation.function.name
+    return ", ".join(sorted(name for kind, name in kinds.items() if kind not in rules)) or None
 
 
 def has_tangent(program: Program, energy: int | None) -> tuple[bool, ...]:

@@ -8,9 +8,14 @@ from schnetgeo.engine.program import Function
 from schnetgeo.ops.activations import sigmoid_of, silu_of, softplus_of
 from schnetgeo.ops.jit import standalone
 
+FUNCTIONS = (
+    Function.SHIFTED_SOFTPLUS, Function.SILU, Function.SIGMOID, Function.TANH, Function.SOFTPLUS,
+    Function.GELU, Function.SQRT, Function.RSQRT, Function.RECIPROCAL, Function.EXP,
+    Function.SQUARE,
+)  # fmt: skip
 (
     SHIFTED_SOFTPLUS, SILU, SIGMOID, TANH, SOFTPLUS, GELU, SQRT, RSQRT, RECIPROCAL, EXP, SQUARE
-) = (int(function) for function in Function)  # fmt: skip
+) = map(int, FUNCTIONS)  # fmt: skip
 
 
 @standalone

@@ -11,10 +11,12 @@ from torch._utils import _unflatten_dense_tensors
 
 from schnetgeo.engine.first_order import first_order
 from schnetgeo.engine.numba import executor
+from schnetgeo.engine.numba.activations import FUNCTIONS
 from schnetgeo.engine.numba.ahead import compile_ahead
 from schnetgeo.engine.numba.backward import Tangents
 from schnetgeo.engine.numba.derivatives import Derivatives, add_derivatives, edge_bars
-from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs
+from schnetgeo.engine.numba.instructions import OPERATIONS
+from schnetgeo.engine.program import Embedding, Linear, ModelProgram, inputs, without_rule
 
 
 class Request(NamedTuple):
@@ -29,6 +31,8 @@ def refusal(program: ModelProgram, basis: torch.nn.Module) -> str | None:
     """Why compiled code cannot run a program; `None` if it can."""
     if any(parameter.requires_grad for parameter in basis.parameters()):
         return "the basis functions are trained"
+    if absent := without_rule(program, (*OPERATIONS, *FUNCTIONS)):
+        return f"compiled code has no rule for {absent}"
     for operation in program.filters.operations:
         reads_basis = 0 in inputs(operation)
         if reads_basis and not (isinstance(operation, Linear) and operation.residual != 0):

@@ -20,6 +20,7 @@ from schnetgeo.engine import program
 from schnetgeo.engine.edges import KnotWeights
 from schnetgeo.engine.torch import convolution_rule, local_rules, parameter_rules
 from schnetgeo.engine.torch.edge_convolution import EdgeConvolution
+from schnetgeo.engine.torch.functions import FORMULAS
 from schnetgeo.engine.torch.rule import Rule
 from schnetgeo.engine.torch.schedule import Schedule, needs_adjoint
 from schnetgeo.engine.torch.tape import Part, Tape
@@ -40,6 +41,12 @@ RULES: dict[type, Rule] = {
     program.Concatenate: local_rules.Concatenate(),
     program.FilterConv: _CONVOLUTION,
 }
+
+
+def refusal(model: program.ModelProgram) -> str | None:
+    """Why no executor can run a program; `None` if this one can."""
+    absent = program.without_rule(model, (*RULES, *FORMULAS))
+    return f"no executor has a rule for {absent}" if absent else None
 
 
 class Tapes(NamedTuple):

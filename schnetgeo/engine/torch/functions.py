@@ -22,7 +22,7 @@ class Derivatives(NamedTuple):
 
 def derivatives(function: Function, h: Tensor) -> Derivatives:
     """An activation of each number, its first and its second derivative."""
-    return _FORMULAS[function](h)
+    return FORMULAS[function](h)
 
 
 def _shifted_softplus(h: Tensor) -> Derivatives:
@@ -86,7 +86,7 @@ def _square(h: Tensor) -> Derivatives:
     return Derivatives(h * h, 2 * h, torch.full_like(h, 2.0))
 
 
-_FORMULAS: dict[Function, Callable[[Tensor], Derivatives]] = {
+FORMULAS: dict[Function, Callable[[Tensor], Derivatives]] = {
     Function.SHIFTED_SOFTPLUS: _shifted_softplus,
     Function.SILU: _silu,
     Function.SIGMOID: _sigmoid,

@@ -20,9 +20,6 @@ class Affine(Rule):
     def tangent(self, op: program.Affine, tape: Tape) -> None:
         torch.mul(tape.tangent(op.x), op.scale, out=tape.tangent(op.out))
 
-    def transpose_dual(self, op: program.Affine, tape: Tape) -> None:
-        self.transpose(op, tape, Part.VALUE)
-
 
 class Activation(Rule):
     def forward(self, op: program.Activation, tape: Tape) -> None:
@@ -60,9 +57,6 @@ class Add(Rule):
         out = tape.tangent(op.out).copy_(tape.tangent(first))
         for argument in other:
             out.add_(tape.tangent(argument))
-
-    def transpose_dual(self, op: program.Add, tape: Tape) -> None:
-        self.transpose(op, tape, Part.VALUE)
 
 
 class Multiply(Rule):
@@ -104,9 +98,6 @@ class SumChannels(Rule):
     def tangent(self, op: program.Operation, tape: Tape) -> None:
         torch.sum(tape.tangent(op.x), self.dim, keepdim=True, out=tape.tangent(op.out))
 
-    def transpose_dual(self, op: program.Operation, tape: Tape) -> None:
-        self.transpose(op, tape, Part.VALUE)
-
 
 class SumComponents(SumChannels):
     dim = 0
@@ -129,9 +120,6 @@ class Slice(Rule):
         out = tape.tangent(op.out)
         out.copy_(_channels(tape.tangent(op.x), op.start, out))
 
-    def transpose_dual(self, op: program.Slice, tape: Tape) -> None:
-        self.transpose(op, tape, Part.VALUE)
-
 
 class Concatenate(Rule):
     def forward(self, op: program.Concatenate, tape: Tape) -> None:
@@ -151,9 +139,6 @@ class Concatenate(Rule):
             part = _channels(tape.tangent(op.out), start, tape.value(argument))
             part.copy_(tape.tangent(argument)) if tape.moves[argument] else part.zero_()
             start += part.size(-1)
-
-    def transpose_dual(self, op: program.Concatenate, tape: Tape) -> None:
-        self.transpose(op, tape, Part.VALUE)
 
 
 def _channels(x: Tensor, start: int, like: Tensor) -> Tensor:

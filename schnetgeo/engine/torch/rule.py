@@ -22,4 +22,8 @@ class Rule(Protocol):
         """Compute t of the result, which moves."""
 
     def transpose_dual(self, op: Operation, tape: Tape) -> None:
-        """Transpose b, add what second derivatives bring into it, and gradients of parameters."""
+        """Transpose b, add what second derivatives bring into it, and gradients of parameters.
+
+        Of an operation that is linear and has no parameters, this is all.
+        """
+        self.transpose(op, tape, Part.VALUE)
