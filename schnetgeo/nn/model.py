@@ -1,18 +1,18 @@
 """The base of all models: edges, cutoff function, atomic values and what becomes of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.graph import with_edges
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import distances, edge_vectors
-from schnetgeo.nn.arguments import with_changes
+from schnetgeo.nn.arguments import cutoff_fn_of, part, with_changes
 from schnetgeo.nn.configurable import Configurable
 from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff, PolynomialCutoff, StepCutoff
@@ -32,7 +32,8 @@ class AtomisticModel(Configurable, ABC):
         cutoff: r_c in Å; atoms farther apart have no edge.
         max_z: rows of the embedding; atomic numbers must lie below.
         basis: radial basis functions, from distances (E,) to (E, K).
-        cutoff_fn: cutoff function, from distances (E,) to (E,), 0 at and beyond the cutoff.
+        cutoff_fn: cutoff function, from distances (E,) to (E,), 0 at and beyond the cutoff; or its
+            class, called as cutoff_fn(cutoff).
     """
 
     presets: ClassVar[Mapping[str, dict]] = {}  # hyperparameters of published variants, by name
@@ -40,13 +41,32 @@ class AtomisticModel(Configurable, ABC):
     readout: Readout
     state_embedding: StateEmbedding | None  # of a model that reads charge and spin
 
-    def __init__(self, cutoff: float, max_z: int, basis: nn.Module, cutoff_fn: nn.Module):
+    def __init__(
+        self,
+        cutoff: float,
+        max_z: int,
+        basis: nn.Module,
+        cutoff_fn: Callable[[float], nn.Module] | nn.Module,
+    ):
         super().__init__()
         self.cutoff = cutoff
         self.max_z = max_z
         self.basis = basis
-        self.cutoff_fn = cutoff_fn
+        self.cutoff_fn = cutoff_fn_of(cutoff_fn, cutoff)
         self.state_embedding = None
+
+    def set_embedding(
+        self, channels: int, state_embedding: Callable[[int], nn.Module] | None
+    ) -> None:
+        """Build what `embed` needs, for so many features of an atom."""
+        self.embedding = nn.Embedding(self.max_z, channels)
+        if state_embedding is not None:
+            self.state_embedding = part("state_embedding", state_embedding, nn.Module, channels)
+
+    def embed(self, z: Int[Tensor, "N"], states: States | None) -> Float[Tensor, "N F"]:
+        """embedding[z_i], and what charge and spin add to it."""
+        x = self.embedding(z)
+        return x if states is None else x + self.state_embedding(x, states)
 
     @abstractmethod
     def atomic_values(
@@ -66,12 +86,16 @@ class AtomisticModel(Configurable, ABC):
 
         Args:
             data: structure or batch with `z`, `pos`; edges that are missing are built.
+
+        Raises:
+            InputError: unless `atomic_values` returns a row for each atom.
         """
         data = self._with_edges(data)
         inputs = data.z, self.edge_features(data)
         if self.state_embedding is not None:
             inputs = *inputs, States.of(data, inputs[1].edge_weight)
         values = self.atomic_values(*inputs)
+        _check_rows(values, data.z.numel(), type(self).__name__)
         return self.readout.reduce(values, data)
 
     def edge_features(self, data: Data) -> EdgeFeatures:
@@ -116,6 +140,17 @@ class AtomisticModel(Configurable, ABC):
         if name not in cls.presets:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(cls.presets)}")
         return cls(**with_changes(cls.presets[name], changes))
+
+
+def _check_rows(values: AtomicValues, number: int, name: str) -> None:
+    if isinstance(values, tuple):
+        for part in values:
+            _check_rows(part, number, name)
+    elif values.shape[:1] != (number,):
+        raise InputError(
+            f"{name}.atomic_values must return a row for each of {number} atoms, got shape "
+            f"{tuple(values.shape)}; return what self.readout gives for the features of all atoms"
+        )
 
 
 def reads_states(model: nn.Module) -> bool:

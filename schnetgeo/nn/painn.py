@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, part, readout_of
+from schnetgeo.nn.arguments import basis_of, check_arguments, part, readout_of
 from schnetgeo.nn.basis import BesselBasis
 from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff
@@ -20,10 +20,7 @@ from schnetgeo.nn.state_embedding import States
 class PaiNNConv(RadialConv):
     """Messages of PaiNN: with [s, a, b] = φ_j ⊙ W(r_ij), s to scalars, a u_ij + b v_j to vectors.
 
-    Called with φ (N, 3 F) and vector features v (N, 3, F), or `None` for v = 0; gives (N, F) and
-    (N, 3, F).
-
-    Source: Schütt, Unke, Gastegger, ICML 2021, arXiv:2102.03150.
+    Called with φ (N, 3 F) and v (N, 3, F), or `None` for v = 0; gives (N, F) and (N, 3, F).
     """
 
     def __init__(self, channels: int, num_basis: int):
@@ -63,8 +60,7 @@ class PaiNNInteraction(nn.Module):
 class PaiNN(AtomisticModel):
     """x⁰_i = embedding[z_i], v⁰_i = 0;  x, v = Interaction_l(x, v);  E = Σ_i readout(x^L_i).
 
-    Vector features turn with the molecule, and the energy does not change under rotation,
-    translation, reflection and renumbering of atoms. They see angles, which distances do not.
+    Vector features see angles; they turn with the molecule, and the energy does not change.
 
     Args:
         channels: F, scalar features per atom, and vectors.
@@ -78,8 +74,7 @@ class PaiNN(AtomisticModel):
         readout_channels: hidden width of the readout; `None` is channels // 2.
         zero_init: start with the readout's last layer at zero.
         max_z: rows of the embedding; atomic numbers must lie below.
-        state_embedding: class of what charge and spin add to the features of atoms, such as
-            StateEmbedding; `None` is a model that does not read them.
+        state_embedding: class that reads charge and spin, such as StateEmbedding, or `None`.
 
     Raises:
         InputError: if an argument breaks its rule.
@@ -106,14 +101,11 @@ class PaiNN(AtomisticModel):
         state_embedding: Callable[[int], nn.Module] | None = None,
     ):
         check_arguments(type(self), self.hyperparameters)
-        basis = basis_of(basis, BesselBasis, num_basis, cutoff)
-        super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
+        super().__init__(cutoff, max_z, basis_of(basis, BesselBasis, num_basis, cutoff), cutoff_fn)
         part("activation", activation, nn.Module)
-        self.embedding = nn.Embedding(max_z, channels)
-        if state_embedding is not None:
-            self.state_embedding = part("state_embedding", state_embedding, nn.Module, channels)
+        self.set_embedding(channels, state_embedding)
         self.interactions = nn.ModuleList(
-            PaiNNInteraction(channels, PaiNNConv(channels, basis.num_basis), activation)
+            PaiNNInteraction(channels, PaiNNConv(channels, self.basis.num_basis), activation)
             for _ in range(num_layers)
         )
         sizes = channels, readout_channels or max(channels // 2, 1), activation, zero_init
@@ -122,9 +114,7 @@ class PaiNN(AtomisticModel):
     def atomic_values(
         self, z: Int[Tensor, "N"], edges: EdgeFeatures, states: States | None = None
     ) -> AtomicValues:
-        x, v = self.embedding(z), None
-        if states is not None:
-            x = x + self.state_embedding(x, states)
+        x, v = self.embed(z, states), None
         for interaction in self.interactions:
             x, v = interaction(x, v, edges)
         return self.readout(x, v)

@@ -6,7 +6,7 @@ from functools import partial
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from schnetgeo.nn.arguments import basis_of, check_arguments, cutoff_fn_of, layer, part, readout_of
+from schnetgeo.nn.arguments import basis_of, check_arguments, layer, part, readout_of
 from schnetgeo.nn.basis import GaussianBasis
 from schnetgeo.nn.conv import CFConv, EdgeFeatures, RadialConv
 from schnetgeo.nn.cutoff import CosineCutoff
@@ -46,8 +46,7 @@ class SchNet(AtomisticModel):
         readout_activation: class of the readout's activation; `None` is `activation`.
         zero_init: start with the readout's last layer at zero.
         max_z: rows of the embedding; atomic numbers must lie below.
-        state_embedding: class of what charge and spin add to the features of atoms, such as
-            StateEmbedding; `None` is a model that does not read them.
+        state_embedding: class that reads charge and spin, such as StateEmbedding, or `None`.
 
     Raises:
         InputError: if an argument breaks its rule.
@@ -80,15 +79,13 @@ class SchNet(AtomisticModel):
     ):
         check_arguments(type(self), self.hyperparameters)
         basis = basis_of(basis, GaussianBasis, num_basis, cutoff, gamma)
-        super().__init__(cutoff, max_z, basis, cutoff_fn_of(cutoff_fn, cutoff))
+        super().__init__(cutoff, max_z, basis, cutoff_fn)
         readout_activation = readout_activation or activation
         part("activation", activation, nn.Module)
         part("readout_activation", readout_activation, nn.Module)
         if conv is None:
             conv = partial(CFConv, activation=activation, last_activation=filter_last_activation)
-        self.embedding = nn.Embedding(max_z, channels)
-        if state_embedding is not None:
-            self.state_embedding = part("state_embedding", state_embedding, nn.Module, channels)
+        self.set_embedding(channels, state_embedding)
         self.interactions = nn.ModuleList()
         for _ in range(num_layers):
             sizes = channels, layer(conv, channels, basis.num_basis), activation, in_bias
@@ -99,9 +96,7 @@ class SchNet(AtomisticModel):
     def atomic_values(
         self, z: Int[Tensor, "N"], edges: EdgeFeatures, states: States | None = None
     ) -> AtomicValues:
-        x = self.embedding(z)
-        if states is not None:
-            x = x + self.state_embedding(x, states)
+        x = self.embed(z, states)
         for interaction in self.interactions:
             x = x + interaction(x, edges)
         return self.readout(x)
