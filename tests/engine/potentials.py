@@ -4,7 +4,7 @@ import copy
 
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
@@ -95,6 +95,14 @@ def batch_of(*atoms: Atoms | str) -> Data:
     return Batch.from_data_list([from_ase(rattled(a, seed)) for seed, a in enumerate(atoms)])
 
 
+def crystals_and_atoms():
+    """Two crystals, one with edges from atoms to their images, and structures without edges."""
+    alone = Atoms("H", cell=[20, 20, 20], pbc=True)
+    apart = Atoms("CO", [[0, 0, 0], [0, 0, 10]], cell=[30, 30, 30], pbc=True)
+    neon = Atoms("Ne", cell=[3, 3.3, 3.6], pbc=True)
+    return batch_of(alone, bulk("NaCl", "rocksalt", a=5.0), apart, neon, alone.copy())
+
+
 def methanol() -> Data:
     return from_ase(rattled("CH3OH"))
 
@@ -108,11 +116,10 @@ def use_executor(name: str, monkeypatch) -> None:
 def loss_of(prediction) -> Tensor:
     """Of all results, with gradients that differ from place to place."""
     total, generator = 0.0, torch.Generator().manual_seed(5)
-    for value in prediction:
-        if value is not None:
-            seed = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            value = value.nan_to_num().double()
-            total = total + (value.square() + seed * value).sum()
+    for _, value in prediction.items():
+        seed = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        value = value.nan_to_num().double()
+        total = total + (value.square() + seed * value).sum()
     return total
 
 

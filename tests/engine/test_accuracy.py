@@ -25,6 +25,7 @@ from tests.engine.potentials import (
     assert_near,
     assert_same_training,
     batch_of,
+    crystals_and_atoms,
     exact,
     methanol,
     potential_of,
@@ -52,26 +53,18 @@ VARIANTS = {
 ALONE, APART = Atoms("H"), Atoms("CO", [[0, 0, 0], [0, 0, 10]])
 
 
-def crystals_and_atoms():
-    """Two crystals, one with edges from atoms to their images, and structures without edges."""
-    alone = Atoms("H", cell=[20, 20, 20], pbc=True)
-    apart = Atoms("CO", [[0, 0, 0], [0, 0, 10]], cell=[30, 30, 30], pbc=True)
-    neon = Atoms("Ne", cell=[3, 3.3, 3.6], pbc=True)
-    return batch_of(alone, bulk("NaCl", "rocksalt", a=5.0), apart, neon, alone.copy())
-
-
 def fine(name="SchNet", **arguments):
-    """A quarter of the default spacing: values err 4⁴, derivatives 4³ times less.
+    """An eighth of the default spacing: values err 8⁴, derivatives 8³ times less.
 
-    By the leading terms (`test_quartics_err_by_the_leading_term`) of one Gaussian that is 1.4e-8
-    of its largest value, and 3.2e-7 of its largest derivative.
+    By the leading terms (`test_quartics_err_by_the_leading_term`) of one Gaussian that is 9e-10 of
+    its largest value, and 4e-8 of its largest derivative; of sums that cancel, more.
     """
     model = potential_of(name, **arguments).model
-    spacing = Knots(model.basis, model.cutoff).spacing / 4
+    spacing = Knots(model.basis, model.cutoff).spacing / 8
     return potential_of(name, spacing=spacing, **arguments)
 
 
-def assert_equals_exact(potential, data, tolerance=3e-6, **what):
+def assert_equals_exact(potential, data, tolerance=1e-6, **what):
     assert potential.reading() is not None
     found = training_step(potential, data, **what)
     assert_same_training(found, training_step(exact(potential), data, **what), tolerance, 10)
