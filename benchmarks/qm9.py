@@ -62,13 +62,13 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         targets = tuple(_target(name) for name in names)
         yield Subject(
             "QM9", "target", "all" if options.target == ["all"] else "+".join(names),
-            _labeled(molecules, targets), _published, targets, _as_each(names),
+            labeled(molecules, targets), _published, targets, _as_each(names),
             note=f"one model of {', '.join(names)}",
         )  # fmt: skip
         return
     for name in names:
         target = ENERGY if name in ENERGIES else _target(name)
-        data = _labeled(molecules, (target,), name)
+        data = labeled(molecules, (target,), name)
         yield Subject("QM9", "target", name, data, _published, (target,))
 
 
@@ -84,7 +84,7 @@ def _as_each(names: list[str]):
     return lambda indices: dict.fromkeys(names, indices)
 
 
-def _labeled(
+def labeled(
     molecules: StructureDataset, targets: tuple[Target, ...], column: str | None = None
 ) -> StructureDataset:
     """The same molecules with the targets as the only labels.

@@ -173,8 +173,9 @@ def test_the_engine_knows_no_architecture():
 def test_banned_constructs(path):
     assert path.stem not in ("utils", "util", "helpers")
     pickles = {m for m in imports(path) if m.partition(".")[0] in ("pickle", "dill", "cloudpickle")}
-    # compiled kernels are Numba's pickles, in a folder that nobody else can write
-    assert not pickles or path.name == "kernel_cache.py"
+    # compiled kernels are Numba's pickles, in a folder that nobody else can write;
+    # the unpickler of interop calls nothing of a file
+    assert not pickles or path.name in ("kernel_cache.py", "unpickler.py")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             bare = node.func.attr == "squeeze" and not node.args and not node.keywords

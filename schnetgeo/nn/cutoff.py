@@ -43,6 +43,18 @@ class StepCutoff(_CutoffFunction):
         return (distance < self.cutoff).to(distance.dtype)
 
 
+class MollifierCutoff(_CutoffFunction):
+    """f(r) = exp(1 − 1 / (1 − (r / r_c)²)) for r + ε < r_c, and 0 beyond; ε = 10⁻⁷ Å.
+
+    All derivatives vanish at the cutoff. Source: SchNetPack.
+    """
+
+    def forward(self, distance: Float[Tensor, "E"]) -> Float[Tensor, "E"]:
+        inside = distance + 1e-7 < self.cutoff
+        d = torch.where(inside, distance, 0) / self.cutoff
+        return torch.exp(1 - 1 / (1 - d.square())) * inside
+
+
 class PolynomialCutoff(_CutoffFunction):
     """f(d) = 1 − (p+1)(p+2)/2 dᵖ + p(p+2) dᵖ⁺¹ − p(p+1)/2 dᵖ⁺² for d = r / r_c < 1, and 0 beyond.
 

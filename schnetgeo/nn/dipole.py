@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+from ase.data import atomic_masses
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -116,6 +118,21 @@ class DipoleNormReadout(Readout):
 
     def reduce(self, values: Tensor | tuple[Tensor, Tensor], data: Data) -> Float[Tensor, "B"]:
         return distances(self.dipole.reduce(values, data))
+
+
+class MassCenteredDipoleNormReadout(AtomReadout):
+    """|Σ_i y_i (r_i − c)| with the center of mass c, in e·Å: mu of PyG's SchNet and SchNetPack 1.
+
+    The charges y_i need not add up to the total charge; `DipoleNormReadout` is for new models.
+    """
+
+    per, extensive, unit, periodic = "structure", False, "e·Å", False
+
+    def reduce(self, values: Float[Tensor, "N"], data: Data) -> Float[Tensor, "B"]:
+        masses = torch.from_numpy(atomic_masses).to(data.z.device).index_select(0, data.z)
+        relative, _ = centered(data, values.dtype, masses)
+        terms = values.unsqueeze(1) * relative
+        return distances(sum_atoms(terms, batch_index(data), num_structures(data)))
 
 
 def balanced(y: Float[Tensor, "N"], data: Data) -> Float[Tensor, "N"]:

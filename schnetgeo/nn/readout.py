@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -131,6 +132,35 @@ class MeanReadout(SumReadout):
         """Weight of each atom in the sum over its structure: 1/n of its n atoms."""
         weights = super().atom_weights(batch, num_structures)
         return weights / sum_atoms(weights, batch, num_structures).index_select(0, batch)
+
+
+class ShiftedSumReadout(SumReadout):
+    """Σ_i y_i + s with one number s for each structure: energies of TorchMD-Net.
+
+    Energies of two structures far apart then do not add up; new models do without s. `shift` is a
+    float64 buffer and keeps its digits under `.float()`.
+    """
+
+    shift: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        activation: Callable[[], nn.Module],
+        zero_init: bool = False,
+    ):
+        super().__init__(channels, hidden_channels, activation, zero_init)
+        self.register_buffer("shift", torch.zeros((), dtype=torch.float64))
+
+    def _apply(self, fn, recurse=True):
+        shift = self.shift
+        super()._apply(fn, recurse)
+        self.shift = shift.to(self.shift.device)
+        return self
+
+    def reduce(self, values: Float[Tensor, "N"], data: Data) -> Float[Tensor, "B"]:
+        return super().reduce(values, data).double() + self.shift
 
 
 def sum_atoms(
