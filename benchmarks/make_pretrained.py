@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from schnetgeo.parser import Parser, errors_in_one_line
 
 from benchmarks.qm9 import labeled
 from schnetgeo.data import random_split
@@ -20,7 +21,6 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import QM9, Demo
 from schnetgeo.nn import AtomisticModel, PaiNN, SchNet
 from schnetgeo.nn.usual_readouts import readout_for
-from schnetgeo.parser import Parser, errors_in_one_line
 from schnetgeo.targets import ENERGY, known_target
 from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 

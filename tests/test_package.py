@@ -107,7 +107,7 @@ def test_every_import_from_outside_is_required():
     lines = setup["options"]["install_requires"].split()
     required = {split_requirement(line)[0].replace("-", "_") for line in lines}
     # PIL comes with pillow, triton with torch for CUDA, yaml with jsonargparse
-    optional = {"torch_cluster", "torch_scatter", "PIL", "triton", "yaml", "h5py"}
+    optional = {"torch_cluster", "torch_scatter", "PIL", "triton", "yaml", "h5py", "schnetpack"}
     for path in SOURCES:
         outside = {m.partition(".")[0] for m in imports(path)} - sys.stdlib_module_names
         assert outside - {"schnetgeo"} <= required | optional, path

@@ -84,7 +84,7 @@ def test_sentences_are_numbered():
     """So that each has its test below."""
     numbers = re.findall(r"^(\d+)\. ", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
     tested = re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.MULTILINE)
-    assert {int(n) for n in numbers} == {int(n) for n in tested} == set(range(1, 12))
+    assert {int(n) for n in numbers} == {int(n) for n in tested} == set(range(1, 13))
 
 
 class Trap:
@@ -334,6 +334,23 @@ def test_11_nor_for_what_installed_modules_import(here, monkeypatch):
     assert Path("RAN").exists()
     for name in ("installed_layers", "own_layers", "cupyx_absent"):
         sys.modules.pop(name, None)
+
+
+def test_12_a_pickle_of_another_package_runs_nothing(here, capsys):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("touch ran",)
+
+    layer = torch.nn.Linear(2, 2)
+    layer.weight = torch.nn.Parameter(torch.ones(2, 2))
+    layer.evil = Evil()
+    for content in ({"state_dict": {"w": torch.ones(2)}, "evil": Evil()}, layer):
+        torch.save(content, "evil.pt")
+        with pytest.raises(SystemExit) as end:
+            main(["convert", "evil.pt", "-o", "out.safetensors", "--unit", "eV"])
+        assert end.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert os.listdir() == ["evil.pt"]
 
 
 def test_json_of_every_kind_is_refused(tmp_path):
