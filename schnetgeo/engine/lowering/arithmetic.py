@@ -5,7 +5,6 @@ from numbers import Number
 
 import torch
 
-from schnetgeo.engine.filters import FUNCTIONS
 from schnetgeo.engine.lowering import messages
 from schnetgeo.engine.lowering.builder import Builder
 from schnetgeo.engine.lowering.values import (
@@ -21,6 +20,7 @@ from schnetgeo.engine.lowering.values import (
     describe,
     features,
 )
+from schnetgeo.engine.plain import FUNCTIONS
 from schnetgeo.engine.program import Function
 
 
