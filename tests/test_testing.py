@@ -12,6 +12,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from schnetgeo.data import Structure, from_ase
+from schnetgeo.data.coverage import Coverage
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, distances, edge_vectors, num_structures
 from schnetgeo.nn import Baseline, CFConv, RadialConv, SchNet
@@ -354,6 +356,13 @@ def test_own_structures(cell):
     assert set(statuses(check_potential(schnet(), structures)).values()) == {"passed"}
     assert set(statuses(check_potential(schnet(), structures[1:])).values()) == {"passed"}
     assert all(torch.equal(data[key], before[key]) for key in before.keys())
+
+
+def test_models_trained_on_other_elements_than_the_examples_have():
+    potential = Potential(schnet())
+    potential.trained_on = Coverage.of(StructureDataset.from_list([from_ase(molecule("H2"))]))
+    assert set(statuses(check_potential(potential)).values()) == {"passed"}
+    assert potential.trained_on.elements == ["H"]
 
 
 def test_object_stays_as_it_is():

@@ -231,11 +231,12 @@ def check_labels_exist(
         present: attributes of the structures.
         names: of all that the file has.
     """
+    others = ", ".join(sorted(set(names) - set(LABELS))) or "no further columns"
     for label in labels:
         if label.label.name not in present:
             raise InputError(
                 f"{where and where + ': '}has no {label.label.name} named {label.key!r}; it has "
-                f"{', '.join(sorted(set(names))) or 'none'}"
+                f"{others}; name one of these, as in --labels {label.label.name}=COLUMN:UNIT"
             )
 
 

@@ -14,7 +14,7 @@ from schnetgeo.nn.heads import Heads
 from schnetgeo.nn.polarizability import PolarizabilityReadout
 from schnetgeo.nn.readout import AtomReadout, MeanReadout, Readout, SumReadout
 from schnetgeo.nn.spatial_extent import SpatialExtentReadout
-from schnetgeo.targets import Target
+from schnetgeo.targets import DERIVATIVES, Target
 
 
 def readout_for(
@@ -54,6 +54,11 @@ def _usual(target: Target, has_vectors: bool) -> Callable[[int, int, type, bool]
         )
     if readout is not None:
         return readout
+    if target in DERIVATIVES:
+        raise InputError(
+            f"{target.name} is a derivative of the energy, which needs no readout; leave it out "
+            "of the targets, and name it in the losses"
+        )
     if target.shape != ():
         raise InputError(
             f"{target} has shape {target.shape}, for which there is no usual readout; give the "

@@ -32,6 +32,7 @@ from schnetgeo.testing.structures import changed, examples, plain
 class PotentialSubject(Checks):
     def __init__(self, potential: Potential, structures: Iterable[Structure] | None, seed: int):
         super().__init__(potential)
+        self.module.trained_on = None  # physics is to hold for elements without training too
         self.targets, self.has_energy = self.module.targets, self.module.has_energy
         for output in self.module.outputs:
             if output.atomic_references is not None:  # functions of z alone that drown the rest

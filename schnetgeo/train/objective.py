@@ -45,7 +45,7 @@ class Objective:
             if name not in known:
                 raise InputError(
                     f"a loss is on {name}, which the model does not predict; it predicts "
-                    f"{', '.join(known)}"
+                    f"{', '.join(known)}; name one of these, or train a model of {name} (--targets)"
                 )
         self.targets = {name: known[name] for name in names}
         for loss in self.losses:

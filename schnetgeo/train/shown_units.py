@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from schnetgeo.targets import Target
-from schnetgeo.units import GIGAPASCAL, KCAL_MOL
+from schnetgeo.units import GIGAPASCAL, KCAL_MOL, conversion
 
 
 class ShownUnit(NamedTuple):
@@ -24,11 +24,15 @@ _SHOWN = {
         ShownUnit("GPa", 1 / GIGAPASCAL, "_GPa"),
         ShownUnit("meV/Å³", 1000.0, "_meV_A3"),
     ),
+    "e·Å": (
+        ShownUnit("Debye", conversion("e·Å", "Debye"), "_Debye"),
+        ShownUnit("e·Å", 1.0, "_e_A"),
+    ),
 }
 
 
 def shown_units(target: Target) -> tuple[ShownUnit, ...]:
-    """The units to show, that of results.json first: kcal/mol and meV, GPa, or the target's own."""
+    """The units to show, that of results.json first: kcal/mol and meV, GPa, Debye, or its own."""
     return _SHOWN.get(target.unit, (ShownUnit(target.unit, 1.0, ""),))
 
 

@@ -97,17 +97,28 @@ def test_the_table_has_the_units_that_people_read(potential, crystals):
 
 
 def test_other_targets_keep_their_unit():
-    dipole, charge = known_target("dipole"), Target("q", "e", per="atom", extensive=False)
+    force, charge = Target("f", "e/Å", shape=(3,)), Target("q", "e", per="atom", extensive=False)
+    dataset = StructureDataset.from_list([water(), water()])
+    dataset.packed.f = torch.ones(2, 3)
+    values = Prediction.of({"f": torch.zeros(2, 3), "q": torch.zeros(6)})
+    errors = compute_metrics(values, dataset, [ENERGY, force, charge, STRESS])
+    assert list(errors) == ["f"]
+    assert errors.as_row() == {"f_mae": 1.0, "f_rmse": 1.0, "f_unit": "e/Å"}
+    assert "1 e/Å" in str(errors)
+    assert (column(force, "mae"), column(FORCES, "mae")) == ("f_mae", "force_mae_kcal_mol_A")
+    with pytest.raises(InputError, match="no errors of 'energy', but of f;"):
+        errors["energy"]
+
+
+def test_dipoles_are_shown_in_debye():
     dataset = StructureDataset.from_list([water(), water()])
     dataset.packed.dipole = torch.ones(2, 3)
-    values = Prediction.of({"dipole": torch.zeros(2, 3), "q": torch.zeros(6)})
-    errors = compute_metrics(values, dataset, [ENERGY, dipole, charge, STRESS])
-    assert list(errors) == ["dipole"]
-    assert errors.as_row() == {"dipole_mae": 1.0, "dipole_rmse": 1.0, "dipole_unit": "e·Å"}
+    values = Prediction.of({"dipole": torch.zeros(2, 3)})
+    errors = compute_metrics(values, dataset, [known_target("dipole")])
+    assert errors["dipole"].mae == 1
+    assert errors.as_row()["dipole_mae_Debye"] == pytest.approx(4.803204712)
+    assert "4.803 Debye" in str(errors)
     assert "1 e·Å" in str(errors)
-    assert (column(dipole, "mae"), column(FORCES, "mae")) == ("dipole_mae", "force_mae_kcal_mol_A")
-    with pytest.raises(InputError, match="no errors of 'energy', but of dipole"):
-        errors["energy"]
 
 
 def test_structures_without_labels_are_refused(potential):
