@@ -88,7 +88,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(files, capsys):
     line = refused(f"{start} --targets polarizability", capsys)
     assert "has no polarizability named 'polarizability'; it has charges, mu_ref; name one" in line
     line = refused(f"{start} {LABELS} --targets dipol", capsys)
-    assert line.endswith("has mu_ref; name one of these, as in --labels dipol=COLUMN:UNIT")
+    assert line.endswith("mu_ref; name one of these, as in --labels dipol=COLUMN:UNIT")
     line = refused(f"{start} --labels dipole=mu_ref:eV --targets dipole", capsys)
     assert "dipole ('mu_ref'): 'eV' cannot be converted to 'e·Å'" in line
     line = refused(f"{start} {LABELS} --targets energy forces", capsys)
