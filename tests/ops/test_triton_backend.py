@@ -25,7 +25,7 @@ from schnetgeo.ops.edges import Edges
 
 triton = pytest.importorskip("triton")
 
-from schnetgeo.ops import triton_backend  # noqa: E402
+from schnetgeo.ops import triton_backend, triton_kernels  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -39,18 +39,18 @@ FUNCTIONS = (
 )
 KERNELS = (
     *(
-        "_spline_conv",
-        "_edge_gradient",
-        "_spline_conv_grad_weights",
-        "_spline_conv_grad_table",
-        "_merge",
+        "spline_conv",
+        "edge_gradient",
+        "spline_conv_grad_weights",
+        "spline_conv_grad_table",
+        "merge",
     ),
     *(
-        "_copy_padded",
-        "_knot_weights",
-        "_shifted_softplus",
-        "_spline_coefficients",
-        "_spline_coefficients_transpose",
+        "copy_padded",
+        "knot_weights",
+        "shifted_softplus",
+        "spline_coefficients",
+        "spline_coefficients_transpose",
     ),
 )
 KNOTS = 12
@@ -286,7 +286,7 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     from triton.compiler import ASTSource
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = getattr(triton_backend, kernel)
+    function = getattr(triton_kernels, kernel)
     constants = {"EDGES": 8, "BLOCK": 128, "TANGENT": True, "SPACING": 0.1, "CUTOFF": 5.0}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     whole = "interval source target pointers order first z to_z to_pointers to_source to_target"

@@ -15,7 +15,8 @@ from schnetgeo.engine.numba.edge_kernels import (
     table_gradient,
     table_gradient_tangent,
 )
-from schnetgeo.engine.numba.interpreter import (
+from schnetgeo.engine.numba.interpreter import add_channels, nonzero_columns, transpose_rows
+from schnetgeo.engine.numba.registers import (
     ACTIVATION,
     AFFINE,
     CONCATENATE,
@@ -27,14 +28,11 @@ from schnetgeo.engine.numba.interpreter import (
     SCALE,
     SHIFT,
     SLICE,
-    add_channels,
-    nonzero_columns,
     numbers_of,
     row_of,
     rows_of,
     scratch_of,
     table_of,
-    transpose_rows,
     transposed_weight,
     vectors_of,
     weight_rows,

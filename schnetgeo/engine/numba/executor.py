@@ -12,7 +12,6 @@ from schnetgeo.engine.numba.backward import Gradients, Tangents
 from schnetgeo.engine.numba.blocks import Blocks
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
 from schnetgeo.engine.numba.instructions import Code, Layout, assemble, lay_out
-from schnetgeo.engine.numba.interpreter import Model
 from schnetgeo.engine.numba.passes import (
     KNOTS,
     build_tables,
@@ -21,6 +20,7 @@ from schnetgeo.engine.numba.passes import (
     gradient_blocks,
     pack,
 )
+from schnetgeo.engine.numba.registers import Model
 from schnetgeo.engine.numba.structures import Measured
 from schnetgeo.engine.program import ModelProgram, Program, is_directed, live_operations
 from schnetgeo.ops import memory

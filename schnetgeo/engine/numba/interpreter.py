@@ -1,89 +1,34 @@
 """The forward pass of a program, and its edge gradients, for one block of atoms, compiled."""
 
-from typing import NamedTuple
-
-import numpy as np
-
 from schnetgeo.engine.numba.activations import activate
 from schnetgeo.engine.numba.edge_kernels import conv, edge_gradient, edge_gradient_and_conv
-from schnetgeo.engine.numba.instructions import OPERATIONS
+from schnetgeo.engine.numba.registers import (
+    ACTIVATION,
+    ADD,
+    AFFINE,
+    CONCATENATE,
+    CONV,
+    EMBEDDING,
+    LINEAR,
+    MULTIPLY,
+    NO_DIRECTION,
+    SCALE,
+    SHIFT,
+    SLICE,
+    numbers_of,
+    row_of,
+    rows_of,
+    scratch_of,
+    table_of,
+    transposed_weight,
+    vectors_of,
+    weight_rows,
+)
 from schnetgeo.engine.numba.rows import add_product, add_scaled, copy, fill, multiply_in_place
 from schnetgeo.engine.numba.vector_kernels import transposed, vector_conv, vector_edge_gradient
 from schnetgeo.engine.numba.views import view
-from schnetgeo.engine.program import (
-    Activation,
-    Add,
-    Affine,
-    Concatenate,
-    Direction,
-    Embedding,
-    FilterConv,
-    Linear,
-    Multiply,
-    Scale,
-    Shift,
-    Slice,
-)
 from schnetgeo.ops.dense import add_products
-from schnetgeo.ops.jit import inner, part, standalone
-
-EMBEDDING, LINEAR, ACTIVATION, AFFINE, SCALE, SHIFT, ADD, MULTIPLY, SLICE, CONCATENATE, CONV = (
-    OPERATIONS.index(operation)
-    for operation in (
-        Embedding, Linear, Activation, Affine, Scale, Shift, Add, Multiply, Slice, Concatenate,
-        FilterConv,
-    )
-)  # fmt: skip
-NO_DIRECTION = int(Direction.NONE)
-
-
-class Model(NamedTuple):
-    """A program and the numbers that it computes with."""
-
-    instructions: np.ndarray
-    registers: np.ndarray
-    flat: np.ndarray  # all parameters
-    packed: np.ndarray  # matrices, as (in, out) and as (out, in)
-    tables: np.ndarray  # coefficients (M, F) of one filter after the other
-    channels: np.ndarray  # of all filters before each one
-    knots: int  # M
-
-
-@part
-def rows_of(memory, offset, register, n):
-    """The part of a block's memory that belongs to a register, (n · components, channels)."""
-    return view(memory, offset * n, (n * register.components, register.channels))
-
-
-@part
-def vectors_of(memory, offset, register, n):
-    """The same as (n, components, channels)."""
-    return view(memory, offset * n, (n, register.components, register.channels))
-
-
-@part
-def numbers_of(memory, offset, register, n):
-    """The same as one row."""
-    return view(memory, offset * n, (n * register.components * register.channels,))
-
-
-@part
-def scratch_of(tape, op, register, n):
-    """Two rows (2, channels) for one edge after the other."""
-    return view(tape, op.scratch * n, (2, register.channels))
-
-
-@part
-def table_of(model, tables, filter):
-    """Coefficients (M, F) of a filter, or their gradients."""
-    first, last = model.channels[filter], model.channels[filter + 1]
-    return view(tables, first * model.knots, (model.knots, last - first))
-
-
-@part
-def row_of(flat, offset, channels):
-    """A row of parameters as (1, 1, channels)."""
-    return view(flat, offset, (1, 1, channels))
+from schnetgeo.ops.jit import inner, standalone
 
 
 @standalone
@@ -149,20 +94,6 @@ def _linear(model, op, inputs, tape, n):
     else:
         x = rows_of(tape, argument.value, argument, n)
         add_products(x, weight_rows(model, op, 0, argument.channels), out)
-
-
-@part
-def weight_rows(model, op, first, last):
-    """Rows of the weight of a Linear as (in, out)."""
-    channels = model.registers[op.out].channels
-    return view(model.packed, op.weight + first * channels, (last - first, channels))
-
-
-@part
-def transposed_weight(model, op):
-    """The weight of a Linear as (out, in)."""
-    rows, columns = model.registers[op.out].channels, model.registers[op.x].channels
-    return view(model.packed, op.transposed, (rows, columns))
 
 
 @inner

@@ -2,7 +2,8 @@
 
 from schnetgeo.engine.numba.backward import Gradients, Tangents, gradient_block, tangent_block
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
-from schnetgeo.engine.numba.interpreter import forward_block, numbers_of, rows_of, transpose_block
+from schnetgeo.engine.numba.interpreter import forward_block, transpose_block
+from schnetgeo.engine.numba.registers import numbers_of, rows_of
 from schnetgeo.engine.numba.rows import copy, fill
 from schnetgeo.engine.numba.views import view
 from schnetgeo.ops.compiled_bspline import add_coefficient_adjoint, coefficient

@@ -8,9 +8,9 @@ from torch._utils import _flatten_dense_tensors
 from schnetgeo.engine.numba.ahead import compile_ahead
 from schnetgeo.engine.numba.derivatives import Derivatives
 from schnetgeo.engine.numba.executor import Assembled, Batch, Results
-from schnetgeo.engine.numba.interpreter import Model
 from schnetgeo.engine.numba.passes import pack
 from schnetgeo.engine.numba.prediction import EnergyScale, Grid, predict_blocks
+from schnetgeo.engine.numba.registers import Model
 from schnetgeo.engine.numba.structures import Measured
 from schnetgeo.engine.program import ModelProgram
 from schnetgeo.ops import memory, threads
