@@ -33,7 +33,7 @@ from tests.engine.potentials import (
 )
 from tests.nn.weights import randomize
 
-FINE = 0.01  # Å, where interpolation of these small models errs by less than 1e-6
+FINE = 0.0025  # Å
 
 
 def assert_as_exact(potential: Potential, training: bool = True):
@@ -280,6 +280,16 @@ def new_parameter(model):
     model.interactions[1].lin2.weight = nn.Parameter(torch.rand(8, 8).double())
 
 
+def transposed_weight(model):
+    """Whose numbers do not lie row by row."""
+    model.interactions[1].lin2.weight = nn.Parameter(torch.rand(8, 8).double().t())
+
+
+def tied_weight(model):
+    """Of an atom's layer and of a filter."""
+    model.interactions[0].conv.filter[2].weight = model.interactions[1].lin1.weight
+
+
 def new_layer(model):
     model.interactions[0].lin3 = nn.Linear(8, 8).double()
 
@@ -392,7 +402,8 @@ CHANGES = [
     forward_of_model, weights_of_readout, flow, other_gamma, other_basis, trained_basis,
     trained_cutoff_function, trained_gamma, trained_cutoff, tensor_gamma, longer_cutoff, mean,
     different_activations, option_of_an_activation, in_place, weights_in_place, new_parameter,
-    new_layer, new_filter, new_embedding, padded_embedding, small_embeddings, pruned, parametrized,
+    transposed_weight, tied_weight, new_layer, new_filter, new_embedding, padded_embedding,
+    small_embeddings, pruned, parametrized,
     parametrized_for_a_while, narrow_filter, deep_filter, linear_filter, wide_layers,
     readout_without_bias, doubled_readout, sideways, weight_that_is_no_parameter, other_shape,
     shared_layers, other_state,
@@ -416,6 +427,7 @@ def test_what_was_changed_after_a_call_counts(change, training):
 RUN = [
     message_of_instance, update_of_instance, forward_of_conv, forward_of_layer, forward_in_filter,
     other_gamma, other_basis, longer_cutoff, mean, weights_in_place, new_layer, pruned,
+    transposed_weight, tied_weight,
     parametrized_for_a_while, narrow_filter, deep_filter, linear_filter, wide_layers,
     readout_without_bias, doubled_readout, other_shape, shared_layers, of_activation(Normalized),
 ]  # fmt: skip
@@ -586,6 +598,17 @@ def test_explainers_see_messages_of_vectors():
     unmasked = model(data)
     clear_masks(model)
     torch.testing.assert_close(unmasked, model(alone), rtol=1e-12, atol=1e-12)
+
+
+def test_hooks_of_gradients_are_called():
+    """They see the whole gradient, and may change it."""
+    potential = potential_of()
+    weight, seen = potential.model.interactions[0].lin1.weight, []
+    weight.register_hook(lambda gradient: seen.append(gradient) or 2 * gradient)
+    assert potential.reading() is not None
+    _, gradients = training_step(potential, methanol())
+    assert torch.equal(2 * seen[0], gradients["model.interactions.0.lin1.weight"])
+    assert len(seen) == 1
 
 
 def test_a_global_hook_sees_the_layers():
