@@ -1,5 +1,6 @@
 """Damaged and hostile files, some of each kind; SCHNETGEO_FUZZ=1000 tries as many a reader."""
 
+import gzip
 import json
 import random
 import resource
@@ -7,9 +8,12 @@ import shutil
 import zlib
 from pathlib import Path
 
+import ase.db
+import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk, molecule
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -19,17 +23,24 @@ from safetensors.torch import save
 import schnetgeo as sg
 from benchmarks.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
-from schnetgeo.data import columns
+from schnetgeo.data import column_writer, columns
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.store_writer import write_on_disk
-from schnetgeo.datasets import Demo
+from schnetgeo.datasets import ISO17, Demo
+from schnetgeo.datasets.qm9_archive import read_archive
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential.model_file import _digest, read_model
 from schnetgeo.train.resume import check_resume
+from tests.datasets.published import qm9_xyz, write_tar
 from tests.fuzz import NUMBER, Broken, mutated, mutated_members, resealed, trial
+
+try:
+    import h5py
+except ImportError:  # which is optional
+    h5py = None
 
 ADDRESS_SPACE = 6 * 2**30  # bytes beyond what the process has
 CONFIGURATION = """
@@ -44,8 +55,48 @@ model: {channels: 8, num_layers: 1, num_basis: 8, cutoff: *n, conv: null}
 """
 
 
+WATER = molecule("H2O")
+ISOMER = Atoms("C7O2H10", [[1.5 * (k % 3), 1.5 * (k // 3 % 3), 1.5 * (k // 9)] for k in range(19)])
+
+
 class Refused(Exception):
     """A command that ended with exit code 2 and one line."""
+
+
+def write_rows(path, energy, forces="forces", atoms=WATER, units=None):
+    """A database of ASE, or of SchNetPack where there are units."""
+    with ase.db.connect(path) as database:
+        if units:
+            database.metadata = {"_property_unit_dict": units, "_distance_unit": "Ang"}
+        for _ in range(4):
+            data = {forces: np.zeros((len(atoms), 3))}
+            if units:
+                database.write(atoms, data={**data, energy: np.array([-14.0])})
+            else:
+                database.write(atoms, key_value_pairs={energy: -14.0}, data=data)
+
+
+def write_qm9(path):
+    """Water as the archive of QM9 has it."""
+    properties = [800.0, 400.0, 300.0, 1.9, 6.3, -0.3, 0.1, 0.4, 19.0, 0.02, *[-76.4] * 4, 6.0]
+    files = {
+        f"dsgdb9nsd_{k:06d}.xyz": qm9_xyz(k, properties, WATER.numbers, WATER.positions, "O")
+        for k in range(1, 4)
+    }
+    write_tar(path.with_suffix(".tar.gz"), files)
+    path.write_bytes(gzip.decompress(path.with_suffix(".tar.gz").read_bytes()))
+
+
+def write_hdf5(path):
+    """Two groups with units."""
+    with h5py.File(path, "w") as file:
+        for name in ("a", "b"):
+            group = file.create_group(name)
+            group["atomic_numbers"], group["positions"] = WATER.numbers, WATER.positions[None]
+            group["energy"], group["forces"] = [-14.0], np.zeros((1, 3, 3))
+            units = {"energy": "eV", "forces": "eV/Angstrom", "positions": "Angstrom"}
+            for key, unit in units.items():
+                group[key].attrs["units"] = unit
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +110,15 @@ def folder(tmp_path_factory):
         path / "md17.npz", z=np.array([8, 1, 1]), E=np.zeros((4, 1)), F=np.zeros((4, 3, 3)),
         R=molecule("H2O").positions + np.arange(4)[:, None, None], name=np.array("water"),
     )  # fmt: skip
+    write_rows(path / "a.json", "total_energy")
+    write_rows(path / "schnetpack.db", "energy", units={"energy": "eV", "forces": "eV/Ang"})
+    write_rows(path / "test_eq.db", "total_energy", "atomic_forces", ISOMER)
+    write_qm9(path / "qm9.tar")
+    water = [molecule("H2O") for _ in range(4)]
+    ase.io.write(path / "a.traj", water)
+    ase.io.write(path / "a.cif", bulk("NaCl", "rocksalt", a=5.6))
+    if h5py is not None:
+        write_hdf5(path / "a.h5")
     crystal = sg.from_ase(bulk("Cu"))
     crystal.smiles = "text"
     packed = StructureDataset.from_list([crystal, crystal.clone()])
@@ -140,27 +200,46 @@ def damaged_store(source, target, rng):
     path = rng.choice(sorted(p for p in target.rglob("*") if p.is_file()))
     changed = mutated(path.read_bytes(), rng)
     if path.name == columns.HEADER and rng.randrange(2):
-        try:
-            header = json.loads(changed)
-            header.pop("crc32", None)
-            header["crc32"] = columns._header_sum(header)
-            changed = json.dumps(header).encode()
-        except (ValueError, AttributeError, RecursionError):
-            pass
+        changed = _with_its_sum(changed)
     elif path.name != columns.HEADER and rng.randrange(2):
         header = columns.read_header(path.parent)
         column = header["columns"][path.name]
-        size = columns._size(column)
+        size = columns.column_size(column)
         changed = changed[:size].ljust(size, b"\x01")
         column["crc32"] = zlib.crc32(changed)
-        columns._write_header(path.parent, header["columns"], header)
+        column_writer._write_header(path.parent, header["columns"], header)
     path.write_bytes(changed)
+
+
+def _with_its_sum(content: bytes) -> bytes:
+    """A header with the sum that belongs to it, where it still is one."""
+    try:
+        header = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    if not isinstance(header, dict):
+        return content
+    header.pop("crc32", None)
+    return json.dumps({**header, "crc32": columns.header_checksum(header)}).encode()
 
 
 def read_store(path):
     """Open it and make a batch with edges of it."""
     store = OnDiskDataset(path)
     store.with_edges(3.0).batch(range(len(store)))
+
+
+def read_iso17(path):
+    ISO17(file=path.parent, fold="test_eq", check_counts=False)
+
+
+def read_qm9(path):
+    list(read_archive(path))
+
+
+def labels(capsys):
+    words = ("--energy-key", "total_energy", "--forces-key", "forces")
+    return lambda path: command(capsys, "data", "info", path, *words)
 
 
 def read_checkpoint(path):
@@ -174,6 +253,13 @@ def read_split(path):
 KINDS = {
     "extxyz": ("a.extxyz", damaged_text, info),
     "ASE database": ("a.db", damaged_text, info),
+    "JSON database": ("a.json", damaged_text, labels),
+    "SchNetPack's database": ("schnetpack.db", damaged_text, info),
+    "ISO17": ("test_eq.db", damaged_text, lambda capsys: read_iso17),
+    "QM9": ("qm9.tar", damaged_text, lambda capsys: read_qm9),
+    "trajectory of ASE": ("a.traj", damaged_text, info),
+    "CIF": ("a.cif", damaged_text, info),
+    "HDF5": ("a.h5", damaged_text, info),
     "npz": ("a.npz", damaged_zip, info),
     "npz of MD17": ("md17.npz", damaged_zip, info),
     "store": ("a.store", damaged_store, info),
@@ -190,6 +276,7 @@ KINDS = {
 
 
 def tried(kind, seed, folder, tmp_path, capsys):
+    """What became of a damaged file of this kind."""
     source, damage, read = KINDS[kind]
     target = tmp_path / source
     damage(folder / source, target, random.Random(f"{kind} {seed}"))
@@ -199,8 +286,11 @@ def tried(kind, seed, folder, tmp_path, capsys):
         raise Broken(f"seed {seed}: {type(error).__name__}: {error}") from error
 
 
+AVAILABLE = [kind for kind in KINDS if h5py is not None or kind != "HDF5"]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AVAILABLE)
 def test_damaged_files(kind, folder, tmp_path, capsys):
     outcomes = set()
 
@@ -216,7 +306,7 @@ def test_damaged_files(kind, folder, tmp_path, capsys):
     assert False in outcomes  # at least one was refused
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AVAILABLE)
 def test_the_good_file_is_read(kind, folder, capsys):
     source, _, read = KINDS[kind]
     assert trial(read(capsys), folder / source, (InputError, Refused)) == "read"

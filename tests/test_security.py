@@ -1,10 +1,12 @@
 """The numbered sentences of SECURITY.md."""
 
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -27,11 +29,13 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.datasets import Demo, md17, qm9, rmd17
+from schnetgeo.datasets.source import File, fetch
 from schnetgeo.errors import InputError
 from schnetgeo.potential.model_file import read_model, write_model
 from schnetgeo.train import TrainingConfig, fit, new_potential
+from schnetgeo.train.loss_text import as_loss
 from schnetgeo.train.resume import check_resume
-from schnetgeo.user_code import checked_class, import_named, named_class
+from schnetgeo.user_code import checked_class, import_named, named_class, named_function
 
 ROOT = Path(__file__).parents[1]
 ESCAPES = ("../out", "/tmp/schnetgeo-escaped", "a/b", "..", "x\x1b[2J")
@@ -142,6 +146,11 @@ def test_2_names_do_not_hold_what_separates_them(here):
 def test_3_sizes_are_compared_first(here, capsys):
     Path("a.extxyz").write_text("1000000000000\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
     refusal(capsys, "data", "info", "a.extxyz")
+    water_npz("a.npz")
+    with zipfile.ZipFile("a.npz", "a") as archive, archive.open("more.npy", "w") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
+        np.lib.format.write_array_header_1_0(file, header)
+    assert "'more'" in refusal(capsys, "data", "info", "a.npz")
     bomb = "a: &a [x, x]\n" + "".join(
         f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join([f'*{chr(97 + k)}'] * 9)}]\n" for k in range(15)
     )
@@ -230,6 +239,22 @@ def test_6_sources_are_secure_where_they_can_be():
         assert file.url.startswith("https://")
 
 
+def test_6_files_are_compared_with_checksum_and_record(here):
+    Path("copy").write_text("right")
+    checksum = f"sha256:{hashlib.sha256(b'right').hexdigest()}"
+    for known in (checksum, None):
+        file, folder = File("a.npz", "https://example.org", checksum=known), f"data-{known is None}"
+        path = fetch(file, folder, copy="copy")
+        time.sleep(0.02)  # so that the time of the file differs
+        path.write_text("wrong")
+        with pytest.raises(InputError, match="has the sha256 checksum|has changed since it was"):
+            fetch(file, folder)
+    Path("copy").write_text("wrong")
+    with pytest.raises(InputError, match="has the sha256 checksum"):
+        fetch(File("b.npz", "https://example.org", checksum=checksum), "data", copy="copy")
+    assert not Path("data/b.npz").exists()
+
+
 def small_model(path, **header):
     sg.Potential(sg.SchNet(channels=4, num_layers=1, num_basis=4, max_z=10)).save(path)
     old, tensors = read_model(path)
@@ -247,6 +272,12 @@ def test_7_a_model_file_names_classes_and_calls_nothing(here, capsys):
 
 def test_8_a_model_is_no_larger_than_its_file(here):
     small_model("a.safetensors", hyperparameters={"channels": 9000})
+    with pytest.raises(InputError, match="asks for a model far larger"):
+        sg.load("a.safetensors")
+    small_model("a.safetensors")
+    header, tensors = read_model("a.safetensors")
+    tensors["last_layer.factor"] = torch.zeros(20_000, 0)  # of a matrix of 20,000 × 20,000
+    write_model("a.safetensors", header, tensors)
     with pytest.raises(InputError, match="asks for a model far larger"):
         sg.load("a.safetensors")
 
@@ -276,6 +307,24 @@ def test_10_only_modules_are_taken(here):
             named_class(name)
     with pytest.raises(InputError, match="is no"):
         checked_class(print, "print")
+
+
+def test_10_functions_are_those_that_the_user_names(here):
+    Path("beside.py").write_text("")
+    Path("lab_losses.py").write_text(f"LIMIT = 3\n{LAYERS}")
+    path = list(sys.path)
+    assert as_loss("lab_losses.function:2").function.__name__ == "function"
+    assert sys.path == path
+    for name, text in (("lab_losses.LIMIT", "is no function"), ("lab_losses.lost", "there is no")):
+        with pytest.raises(InputError, match=text):
+            named_function(name)
+    small_model("a.safetensors")
+    header, tensors = read_model("a.safetensors")
+    notes = {"task": "lab_losses.function", "losses": "lab_losses.function"}
+    write_model("a.safetensors", {**header, "notes": notes}, tensors)
+    sys.modules.pop("lab_losses")
+    assert sg.load("a.safetensors").notes == notes
+    assert "lab_losses" not in sys.modules
 
 
 def test_11_the_working_folder_is_searched_last(here):

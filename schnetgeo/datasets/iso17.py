@@ -199,16 +199,27 @@ def _packed(path: Path, block: list[Row], fold: int) -> StructureDataset:
 def _labels(path: Path, row: Row) -> tuple[float, np.ndarray]:
     if sorted(row.numbers.tolist()) != COMPOSITION:
         raise InputError(f"{path}, row {row.id}: is not an isomer of C7O2H10; it is another file")
-    energy, forces = row.get(ENERGY), row.get(FORCES)
-    for name, value in ((ENERGY, energy), (FORCES, forces)):
-        if value is None:
-            raise InputError(f"{path}, row {row.id}: has no {name!r}; get a fresh copy")
-    forces = np.asarray(forces, dtype=np.float64)
-    if forces.shape != row.positions.shape:
+    energy = _numbers(path, row, ENERGY, ())
+    return float(energy), _numbers(path, row, FORCES, row.positions.shape)
+
+
+def _numbers(path: Path, row: Row, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    value = row.get(name)
+    if value is None:
+        raise InputError(f"{path}, row {row.id}: has no {name!r}; get a fresh copy")
+    try:
+        numbers = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):  # text, or lists of different lengths
         raise InputError(
-            f"{path}, row {row.id}: {FORCES} must have shape (19, 3), got {forces.shape}"
+            f"{path}, row {row.id}: {name} must be numbers, got {value!r:.50}; get a fresh copy"
+        ) from None
+    if numbers.size == 1 and not shape:
+        return numbers.reshape(())
+    if numbers.shape != shape:
+        raise InputError(
+            f"{path}, row {row.id}: {name} must have shape {shape}, got {numbers.shape}"
         )
-    return float(np.asarray(energy).reshape(())), forces
+    return numbers
 
 
 def _check_counts(counts: dict[str, int]) -> None:

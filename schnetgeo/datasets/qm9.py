@@ -129,7 +129,7 @@ def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); get a fresh copy") from None
     body = "\n".join(text.splitlines()[9:])  # the head of the list speaks of numbers too
-    ids = torch.tensor([int(k) for k in re.findall(r"^\s*(\d+)\s", body, re.M)]).unique()
+    ids = torch.tensor([int(k) for k in re.findall(r"^\s*(\d{1,9})\s", body, re.M)]).unique()
     if ids.numel() != UNCHARACTERIZED or ids[0] < 1 or ids[-1] > SIZE:
         raise InputError(
             f"{path}: must list {UNCHARACTERIZED} different ids from 1 to {SIZE}, got "

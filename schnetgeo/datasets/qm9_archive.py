@@ -63,7 +63,7 @@ def _cut(file: str, content: bytes) -> _Text:
 def _parsed(block: list[_Text], where: str) -> StructureDataset:
     try:
         return _packed(block, where)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         if len(block) == 1:
             raise _malformed(block[0].file) from None
         if isinstance(error, InputError):

@@ -48,8 +48,8 @@ def load(
             options = {"filters": header["filters"], "spacing": header.get("spacing")}
             potential = Potential(model, targets=targets, **options)
             potential.to(getattr(torch, header["dtype"]))
-        if LAST_LAYER in tensors:
-            potential.last_layer = LastLayer(len(tensors[LAST_LAYER]))
+            if LAST_LAYER in tensors:
+                potential.last_layer = LastLayer(len(tensors[LAST_LAYER]))
         potential.load_state_dict(tensors)
         covered = header.get("trained_on")
         if covered is not None:

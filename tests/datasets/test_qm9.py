@@ -81,7 +81,9 @@ def test_uncharacterized_are_left_out(tmp_path, files):
     assert len(QM9(file=tmp_path / "dsgdb9nsd.xyz.tar.bz2", keep_uncharacterized=True)) == SIZE
 
 
-@pytest.mark.parametrize("ids", [[2, 3], [2, 3, 30, 4], [2, 3, 3], [0, 2, 3], [2, 3, 31], []])
+@pytest.mark.parametrize(
+    "ids", [[2, 3], [2, 3, 10**30], [2, 3, 30, 4], [2, 3, 3], [0, 2, 3], [2, 3, 31], []]
+)
 def test_list_of_another_length_or_range(tmp_path, files, ids):
     with pytest.raises(InputError, match="uncharacterized.txt: must list 3 different ids from 1 t"):
         QM9(file=archive(tmp_path, files, ids))
