@@ -1,5 +1,6 @@
 """Damaged and hostile files, some of each kind; SCHNETGEO_FUZZ=1000 tries as many a reader."""
 
+import functools
 import gzip
 import json
 import random
@@ -22,7 +23,7 @@ from safetensors.torch import save
 
 import schnetgeo as sg
 from benchmarks.rows import Entry, read_entries, write_entry
-from schnetgeo.cli import main
+from schnetgeo.cli import main, shell
 from schnetgeo.data import column_writer, columns
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
@@ -143,6 +144,12 @@ def bounded_memory():
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture(autouse=True)
+def one_parser(monkeypatch):
+    """Made once for all inputs of a test, which takes longer than to read most of them."""
+    monkeypatch.setattr(shell, "_make_parser", functools.cache(shell._make_parser))
 
 
 def command(capsys, *words):

@@ -40,7 +40,7 @@ from schnetgeo.user_code import checked_class, import_named, named_class, named_
 ROOT = Path(__file__).parents[1]
 ESCAPES = ("../out", "/tmp/schnetgeo-escaped", "a/b", "..", "x\x1b[2J")
 LAYERS = """
-import colorsys
+import wave  # which nothing else imports
 from torch import nn
 import beside
 import schnetgeo as sg
@@ -329,8 +329,8 @@ def test_10_functions_are_those_that_the_user_names(here):
 
 def test_11_the_working_folder_is_searched_last(here):
     """Every module of the library that is imported late has a namesake here, which would tell."""
-    for name in ("csv", "colorsys", "tensorboard", "matplotlib", "lightning", "torch_cluster",
-                 "triton", "google", "yaml", "PIL", "html", "secrets"):  # fmt: skip
+    for name in ("csv", "colorsys", "wave", "tensorboard", "matplotlib", "lightning", "PIL",
+                 "torch_cluster", "triton", "google", "yaml", "html", "secrets"):  # fmt: skip
         Path(f"{name}.py").write_text(f"open('RAN_{name}', 'w')\nraise ImportError('{name}')\n")
     Path("beside.py").write_text("")
     Path("lab_layers.py").write_text(LAYERS)

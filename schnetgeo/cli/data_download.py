@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from schnetgeo.cli.data_options import ROOT
+from schnetgeo.cli.data_options import DEFAULT_ROOT
 from schnetgeo.cli.data_set import SOURCES, source_of, unknown_molecule
 from schnetgeo.cli.parser import Parser
 from schnetgeo.datasets.source import fetch
@@ -16,7 +16,7 @@ def make_parser() -> Parser:
     names = f"one of {', '.join(SOURCES)}"
     parser.add_argument("--dataset", type=str, required=True, help=names)
     parser.add_argument("--molecule", type=str | None, help="of MD17 and RevisedMD17")
-    parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
+    parser.add_argument("--root", type=str, default=DEFAULT_ROOT, help="folder for downloads")
     parser.add_argument("--data", type=str | None, help="a copy brought here in another way")
     return parser
 

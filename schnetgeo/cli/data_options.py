@@ -23,14 +23,14 @@ from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample
 from schnetgeo.datasets.rmd17 import SPLITS
 from schnetgeo.errors import InputError
 
-ROOT = "data"
+DEFAULT_ROOT = "data"
 UNITS = (
     "format", "energy_key", "forces_key", "stress_key", "virial_key",
     "energy_unit", "force_unit", "stress_unit", "length_unit", "labels", "drop",
 )  # fmt: skip
-CHOICES = ("molecule", "target", "fold", "root")
+OPTION_NAMES = ("molecule", "target", "fold", "root")
 # by data set, options and what its class calls them
-TAKES = {
+DATASET_OPTIONS = {
     "QM9": {"target": "target", "root": "root"},
     "MD17": {"molecule": "molecule", "root": "root"},
     "RevisedMD17": {"molecule": "molecule", "root": "root"},
@@ -137,7 +137,7 @@ def add_dataset_options(parser: Parser) -> None:
     parser.add_argument(
         "--fold", type=str, nargs="+", help="of ISO17; reference and test_within unless given"
     )
-    parser.add_argument("--root", type=str, default=ROOT, help="folder for downloads")
+    parser.add_argument("--root", type=str, default=DEFAULT_ROOT, help="folder for downloads")
 
 
 def open_dataset_from_options(options: Namespace, **more) -> StructureDataset:
@@ -162,9 +162,11 @@ def _at_hand(options: Namespace) -> str | list[str]:
 
 def dataset_arguments(options: Namespace) -> dict[str, str | list[str]]:
     """What the class of the data set is given; an `InputError` for an option it does not take."""
-    takes = TAKES.get(options.dataset)
+    takes = DATASET_OPTIONS.get(options.dataset)
     if takes is None:
-        raise InputError(f"unknown data set {options.dataset!r}; known: {', '.join(TAKES)}")
+        raise InputError(
+            f"unknown data set {options.dataset!r}; known: {', '.join(DATASET_OPTIONS)}"
+        )
     values = dataset_options(options)
     unused = values.keys() - takes.keys()
     if unused:
@@ -177,7 +179,9 @@ def dataset_arguments(options: Namespace) -> dict[str, str | list[str]]:
 
 def dataset_options(options: Namespace) -> dict[str, str | list[str]]:
     """The options of `add_dataset_options` that differ from the default."""
-    return {name: options[name] for name in CHOICES if options[name] not in (None, ROOT)}
+    return {
+        name: options[name] for name in OPTION_NAMES if options[name] not in (None, DEFAULT_ROOT)
+    }
 
 
 def open_to_split(options: Namespace) -> tuple[StructureDataset, str]:

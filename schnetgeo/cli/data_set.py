@@ -5,8 +5,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from schnetgeo.cli.data_options import (
-    ROOT,
-    TAKES,
+    DATASET_OPTIONS,
+    DEFAULT_ROOT,
     UNITS,
     add_dataset_options,
     add_units,
@@ -27,7 +27,7 @@ SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, is
 def add_structures(parser: Parser) -> None:
     """The options that say which structures, and where to write what is printed of them."""
     parser.add_argument("files", type=str, nargs="*", help="stores, or anything ASE reads, .npz")
-    parser.add_argument("--dataset", type=str | None, help=f"one of {', '.join(TAKES)}")
+    parser.add_argument("--dataset", type=str | None, help=f"one of {', '.join(DATASET_OPTIONS)}")
     add_dataset_options(parser)
     parser.add_argument("--data", type=str, nargs="+", help="files of --dataset at hand")
     add_units(parser)
@@ -79,7 +79,7 @@ def unknown_molecule(source: Source, molecule: str) -> InputError:
 
 def download_command(options: Namespace) -> str:
     molecule = f" --molecule {options.molecule}" if options.molecule else ""
-    root = "" if options.root == ROOT else f" --root {options.root}"
+    root = "" if options.root == DEFAULT_ROOT else f" --root {options.root}"
     return f"schnetgeo data download --dataset {options.dataset}{molecule}{root}"
 
 

@@ -26,7 +26,7 @@ def run(arguments: list[str] | None = None) -> None:
         model = scan_architecture(arguments)
         options = _make_parser(model).parse_args(arguments)
         if options.subcommand == "train":
-            train.check_effect(options.train, model)
+            train.reject_unused_options(options.train, model)
             if options.train.preset:
                 options = _make_parser(model, options.train.preset).parse_args(arguments)
         command, _ = COMMANDS[options.subcommand]

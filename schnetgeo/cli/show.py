@@ -28,7 +28,7 @@ def run(options: Namespace) -> None:
     dataset = read_files([options.file], options)
     film = ":" in options.index
     out = options.out or f"{Path(options.file).stem}.{'gif' if film else 'png'}"
-    structures = _chosen(dataset, options.index)
+    structures = _select(dataset, options.index)
     if Path(out).is_dir():
         raise InputError(f"{out}: is a folder; name a picture in it, such as {Path(out, 'a.png')}")
     if options.forces and not dataset.has_property("forces"):
@@ -46,7 +46,7 @@ def run(options: Namespace) -> None:
     print(out)
 
 
-def _chosen(dataset: StructureDataset, index: str) -> list[Structure]:
+def _select(dataset: StructureDataset, index: str) -> list[Structure]:
     try:
         bounds = [int(part) if part else None for part in index.split(":")]
         chosen = dataset[slice(*bounds)] if len(bounds) > 1 else dataset[[bounds[0]]]

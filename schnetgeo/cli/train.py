@@ -7,8 +7,8 @@ import torch
 from jsonargparse import Namespace
 
 from schnetgeo.cli.data_options import (
-    CHOICES,
-    TAKES,
+    DATASET_OPTIONS,
+    OPTION_NAMES,
     UNITS,
     add_dataset_options,
     add_units,
@@ -55,7 +55,7 @@ def make_parser(model: type[AtomisticModel], preset: str | None = None) -> Parse
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
-        "--dataset", type=str | None, help=f"of {', '.join(TAKES)}; Demo unless given"
+        "--dataset", type=str | None, help=f"of {', '.join(DATASET_OPTIONS)}; Demo unless given"
     )
     add_dataset_options(parser)
     parser.add_argument(
@@ -179,15 +179,16 @@ def _given_units(options: Namespace) -> dict[str, str | list[str]]:
     return {name: options[name] for name in UNITS if options[name] and name != "drop"}
 
 
-def check_effect(options: Namespace, model: type[AtomisticModel]) -> None:
+def reject_unused_options(options: Namespace, model: type[AtomisticModel]) -> None:
     """Refuse options of `train` that differ from the default but would have no effect."""
     defaults = make_parser(model).get_defaults()
     brought = [f"model.{name}" for name in vars(defaults.model)]
     brought += ["architecture", "preset", "filters", "spacing", "targets"]
     of_files = [*UNITS, "val_data", "test_data"]
+    of_data_set = OPTION_NAMES if options.data else []
     unused = {
         "beside --initial-model, which brings its model": brought if options.initial_model else [],
-        "beside --data without --dataset": CHOICES if options.data and not options.dataset else [],
+        "beside --data without --dataset": [] if options.dataset else of_data_set,
         "beside --dataset": of_files if options.data and options.dataset else [],
         "without --data": [] if options.data else of_files,
     }

@@ -34,7 +34,7 @@ def formula(counts: Mapping[int, int]) -> str:
     return Formula.from_dict(symbols).format("hill")
 
 
-def shares(dataset: StructureDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
+def reference_weights(dataset: StructureDataset, max_z: int, mean: bool) -> Float[Tensor, "B Z"]:
     """What the reference of each element counts for each structure: its atoms, or their share."""
     counts = element_counts(dataset, max_z).double()
     return counts / counts.sum(1, keepdim=True) if mean else counts
@@ -105,7 +105,9 @@ def _spread(block: StructureDataset, references: Tensor, mean: bool, label: str)
         return block.get_property("forces")[block.mask("forces")].double()
     if not block.has_property(label):
         return torch.zeros(1, dtype=torch.float64)
-    residual = block.get_property(label) - shares(block, len(references), mean) @ references
+    residual = (
+        block.get_property(label) - reference_weights(block, len(references), mean) @ references
+    )
     spread = residual if mean else residual / block.num_atoms.sqrt()
     return spread[block.mask(label)]
 
@@ -122,6 +124,6 @@ def _reduced(
         if len(rows):
             rows = torch.linalg.qr(rows, mode="r").R
         column = block.get_property(label).double().unsqueeze(1)
-        known = torch.cat([shares(block, max_z, mean), column], dim=1)[block.mask(label)]
+        known = torch.cat([reference_weights(block, max_z, mean), column], dim=1)[block.mask(label)]
         rows = torch.cat([rows, known])
     return rows[:, :-1], rows[:, -1]

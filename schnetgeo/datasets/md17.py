@@ -47,7 +47,7 @@ COMPOSITIONS = {
 }
 
 
-class Trajectory(NamedTuple):
+class MoleculeEntry(NamedTuple):
     """What is published for one molecule."""
 
     file: str
@@ -58,28 +58,28 @@ class Trajectory(NamedTuple):
 
 
 MOLECULES = {
-    "benzene": Trajectory("md17_benzene2017.npz", 627_983, 12),
-    "uracil": Trajectory("md17_uracil.npz", 133_770, 12),
-    "naphthalene": Trajectory("md17_naphthalene.npz", 326_250, 18),
-    "aspirin": Trajectory("md17_aspirin.npz", 211_762, 21),
-    "salicylic_acid": Trajectory("md17_salicylic.npz", 320_231, 16),
-    "malonaldehyde": Trajectory("md17_malonaldehyde.npz", 993_237, 9),
-    "ethanol": Trajectory("md17_ethanol.npz", 555_092, 9),
-    "toluene": Trajectory("md17_toluene.npz", 442_790, 15),
-    "paracetamol": Trajectory("paracetamol_dft.npz", 106_490, 20),
-    "azobenzene": Trajectory("azobenzene_dft.npz", 99_999, 24),
-    "benzene2018": Trajectory("benzene2018_dft.npz", 49_863, 12, "DFT, FHI-aims"),
-    "benzene_ccsd_t": Trajectory("benzene_ccsd_t.zip", 1500, 12, "CCSD(T)", 500),
-    "aspirin_ccsd": Trajectory("aspirin_ccsd.zip", 1500, 21, "CCSD", 500),
-    "malonaldehyde_ccsd_t": Trajectory("malonaldehyde_ccsd_t.zip", 1500, 9, "CCSD(T)", 500),
-    "ethanol_ccsd_t": Trajectory("ethanol_ccsd_t.zip", 2000, 9, "CCSD(T)", 1000),
-    "toluene_ccsd_t": Trajectory("toluene_ccsd_t.zip", 1501, 15, "CCSD(T)", 501),
+    "benzene": MoleculeEntry("md17_benzene2017.npz", 627_983, 12),
+    "uracil": MoleculeEntry("md17_uracil.npz", 133_770, 12),
+    "naphthalene": MoleculeEntry("md17_naphthalene.npz", 326_250, 18),
+    "aspirin": MoleculeEntry("md17_aspirin.npz", 211_762, 21),
+    "salicylic_acid": MoleculeEntry("md17_salicylic.npz", 320_231, 16),
+    "malonaldehyde": MoleculeEntry("md17_malonaldehyde.npz", 993_237, 9),
+    "ethanol": MoleculeEntry("md17_ethanol.npz", 555_092, 9),
+    "toluene": MoleculeEntry("md17_toluene.npz", 442_790, 15),
+    "paracetamol": MoleculeEntry("paracetamol_dft.npz", 106_490, 20),
+    "azobenzene": MoleculeEntry("azobenzene_dft.npz", 99_999, 24),
+    "benzene2018": MoleculeEntry("benzene2018_dft.npz", 49_863, 12, "DFT, FHI-aims"),
+    "benzene_ccsd_t": MoleculeEntry("benzene_ccsd_t.zip", 1500, 12, "CCSD(T)", 500),
+    "aspirin_ccsd": MoleculeEntry("aspirin_ccsd.zip", 1500, 21, "CCSD", 500),
+    "malonaldehyde_ccsd_t": MoleculeEntry("malonaldehyde_ccsd_t.zip", 1500, 9, "CCSD(T)", 500),
+    "ethanol_ccsd_t": MoleculeEntry("ethanol_ccsd_t.zip", 2000, 9, "CCSD(T)", 1000),
+    "toluene_ccsd_t": MoleculeEntry("toluene_ccsd_t.zip", 1501, 15, "CCSD(T)", 501),
 }
 SOURCE = Source(
     name="MD17",
     files={
-        molecule: File(facts.file, _URL + facts.file, tuple(m + facts.file for m in _MIRRORS))
-        for molecule, facts in MOLECULES.items()
+        molecule: File(entry.file, _URL + entry.file, tuple(m + entry.file for m in _MIRRORS))
+        for molecule, entry in MOLECULES.items()
     },
     license="none stated; a public benchmark, to be cited",
     citation="Chmiela et al., Sci. Adv. 3, e1603015 (2017); coupled cluster: Chmiela et al., "
@@ -133,9 +133,9 @@ class MD17(OnDiskDataset):
 
 
 def _downloaded(molecule: str, folder: Path) -> list[StructureDataset]:
-    path, facts = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
+    path, entry = fetch(SOURCE.files[molecule], folder), MOLECULES[molecule]
     parts = _read(path, molecule)
-    check_frames(path, parts, facts.frames, facts.atoms)
+    check_frames(path, parts, entry.frames, entry.atoms)
     return parts
 
 

@@ -33,7 +33,7 @@ _FORCES = ("force", "forces")
 _QUIET = {"x", "y", "edge_index", "edge_attr", "edge_weight", "batch", "ptr"}  # left out, as said
 
 
-class _Facts(NamedTuple):
+class _Metadata(NamedTuple):
     """What PyG's documentation says of a data set and its objects do not."""
 
     energy: str = "energy"
@@ -43,8 +43,8 @@ class _Facts(NamedTuple):
 
 
 _KNOWN = {
-    "MD17": _Facts("energy", "kcal/mol", "kcal/mol/Angstrom"),
-    "QM9": _Facts("U0", "eV", columns=QM9_COLUMNS),
+    "MD17": _Metadata("energy", "kcal/mol", "kcal/mol/Angstrom"),
+    "QM9": _Metadata("U0", "eV", columns=QM9_COLUMNS),
 }
 
 
@@ -83,9 +83,9 @@ def from_pyg(
         InputError: if there are no structures, no positions, or a unit is not known.
     """
     kind = _class_of(dataset)
-    name, facts = kind.__name__, _KNOWN[kind.__name__] if _is_known(kind) else _Facts()
-    columns = facts.columns if columns is None else columns
-    usual = Units(facts.energy_unit, facts.force_unit, length="Angstrom")
+    name, metadata = kind.__name__, _KNOWN[kind.__name__] if _is_known(kind) else _Metadata()
+    columns = metadata.columns if columns is None else columns
+    usual = Units(metadata.energy_unit, metadata.force_unit, length="Angstrom")
     user_units = Units(energy_unit, force_unit, length=length_unit)
     units = FileUnits(
         name, user_units=user_units, convention=Convention(name, usual, of_format=True)
@@ -98,10 +98,10 @@ def from_pyg(
         names |= values.keys()
         further = _further_labels(values, readers, where)
         targets = {
-            "energy": _energy(values, energy, facts, where),
+            "energy": _energy(values, energy, metadata, where),
             "forces": _forces(values, forces, where),
         }
-        used = {energy or facts.energy, forces, *_FORCES, *targets}
+        used = {energy or metadata.energy, forces, *_FORCES, *targets}
         structure = _structure(values, targets, units, used, left_out)
         structure.update(further)
         structures.append(structure)
@@ -179,10 +179,10 @@ def _further_labels(values: dict, readers: Iterable[LabelReader], where: str) ->
     return labels
 
 
-def _energy(values: dict, key: str | None, facts: _Facts, where: str) -> Tensor | None:
+def _energy(values: dict, key: str | None, metadata: _Metadata, where: str) -> Tensor | None:
     if key is not None and key not in values:
         raise InputError(f"{where}: has no energy named {key!r}; it has {', '.join(values)}")
-    value = values.get(key or facts.energy)
+    value = values.get(key or metadata.energy)
     if value is None:
         return None
     tensor = torch.as_tensor(value, dtype=torch.float64)

@@ -24,7 +24,7 @@ _FRAMES = "rmd17/npz_data/"  # in the archive
 _LISTS = "rmd17/splits/index_{}_0{}.csv"
 
 
-class Trajectory(NamedTuple):
+class MoleculeEntry(NamedTuple):
     """What is published for one molecule."""
 
     file: str
@@ -35,34 +35,34 @@ class Trajectory(NamedTuple):
 
 
 MOLECULES = {
-    "benzene": Trajectory(
+    "benzene": MoleculeEntry(
         "rmd17_benzene.npz", 100_000, 12, 62265739, "18c9242bc90fbf28215f6dd81e650f16"
     ),
-    "uracil": Trajectory(
+    "uracil": MoleculeEntry(
         "rmd17_uracil.npz", 100_000, 12, 62265745, "992a4479c28a07e0cce6da964805be31"
     ),
-    "naphthalene": Trajectory(
+    "naphthalene": MoleculeEntry(
         "rmd17_naphthalene.npz", 100_000, 18, 62265751, "0efba19c9907e3852318b1e6008b3b9e"
     ),
-    "aspirin": Trajectory(
+    "aspirin": MoleculeEntry(
         "rmd17_aspirin.npz", 100_000, 21, 62265757, "17fd6fb69066888613f7e16b358a7553"
     ),
-    "salicylic_acid": Trajectory(
+    "salicylic_acid": MoleculeEntry(
         "rmd17_salicylic.npz", 100_000, 16, 62265748, "900fedf242da438400fa4293348d7dd1"
     ),
-    "malonaldehyde": Trajectory(
+    "malonaldehyde": MoleculeEntry(
         "rmd17_malonaldehyde.npz", 100_000, 9, 62265736, "cdc1d70c0c34062ddde6e5071eb6fe21"
     ),
-    "ethanol": Trajectory(
+    "ethanol": MoleculeEntry(
         "rmd17_ethanol.npz", 100_000, 9, 62265733, "eb837fb8deb27d4e0d52f71a03aff776"
     ),
-    "toluene": Trajectory(
+    "toluene": MoleculeEntry(
         "rmd17_toluene.npz", 100_000, 15, 62265742, "0f2913d51f8149c90ab28d697a076f64"
     ),
-    "paracetamol": Trajectory(
+    "paracetamol": MoleculeEntry(
         "rmd17_paracetamol.npz", 100_000, 20, 62265760, "ba10784f7b67635427085f6d7ec2dd97"
     ),
-    "azobenzene": Trajectory(
+    "azobenzene": MoleculeEntry(
         "rmd17_azobenzene.npz", 99_988, 24, 62265754, "be79df918468eb3579aa73a0becf7390"
     ),
 }
@@ -81,12 +81,12 @@ SOURCE = Source(
     name="RevisedMD17",
     files={
         name: File(
-            facts.file,
-            f"{FIGSHARE}{facts.figshare}",
-            (f"{SPRINGER}{facts.figshare}",),
-            checksum=f"md5:{facts.md5}",
+            entry.file,
+            f"{FIGSHARE}{entry.figshare}",
+            (f"{SPRINGER}{entry.figshare}",),
+            checksum=f"md5:{entry.md5}",
         )
-        for name, facts in MOLECULES.items()
+        for name, entry in MOLECULES.items()
     }
     | {"splits": ARCHIVE},
     license="CC0",
@@ -153,13 +153,13 @@ class RevisedMD17(OnDiskDataset):
 
 def _downloaded(molecule: str, folder: Path, whole: bool) -> list[StructureDataset]:
     """The frames of one molecule, from the archive of all if that is needed anyway."""
-    facts = MOLECULES[molecule]
+    entry = MOLECULES[molecule]
     if whole:
-        (path,) = _from_archive([_FRAMES + facts.file], folder)
+        (path,) = _from_archive([_FRAMES + entry.file], folder)
     else:
         path = fetch(SOURCE.files[molecule], folder)
     parts = [read_frames(path, molecule, revised=True)]
-    check_frames(path, parts, facts.frames, facts.atoms)
+    check_frames(path, parts, entry.frames, entry.atoms)
     return parts
 
 

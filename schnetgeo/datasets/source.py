@@ -72,7 +72,7 @@ def fetch(
             _copy(file, Path(copy), path)
         elif not path.exists():
             _download(file, path, timeout)
-        _compare(file, path)
+        _verify(file, path)
     return path
 
 
@@ -125,7 +125,7 @@ def _download(file: File, path: Path, timeout: float) -> None:
         try:
             with atomic_path(path) as part:
                 _get(url, part, timeout)
-                _refuse_other(file, part, "what it sent")
+                _check_published(file, part, "what it sent")
             return
         except _Unusable as error:
             reasons.append(f"{url} ({error})")
@@ -159,22 +159,22 @@ def _copy(file: File, origin: Path, path: Path) -> None:
     """Put a copy of `origin` at `path` if it is the published file; else leave `path` alone."""
     if not origin.is_file():
         raise InputError(f"{origin}: no such file; it was to be {file.name}")
-    _refuse_other(file, origin, str(origin))
+    _check_published(file, origin, str(origin))
     with atomic_path(path) as part:
         shutil.copyfile(origin, part)
-    records = _records(path.parent)
+    records = _read_records(path.parent)
     if records.pop(path.name, None) is not None:
         _record(path.parent, records)
 
 
-def _compare(file: File, path: Path) -> None:
+def _verify(file: File, path: Path) -> None:
     """Refuse a file that is not the published one, or no longer the one that was recorded."""
-    records = _records(path.parent)
+    records = _read_records(path.parent)
     known, stat = records.get(path.name), path.stat()
     stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     if known is not None and stamp.items() <= known.items():
         return
-    _refuse_other(file, path, str(path))
+    _check_published(file, path, str(path))
     sha256 = digest(path)
     if known is not None and sha256 != known["sha256"]:
         raise InputError(
@@ -186,7 +186,7 @@ def _compare(file: File, path: Path) -> None:
         _record(path.parent, records | {path.name: {"sha256": sha256, **stamp}})
 
 
-def _refuse_other(file: File, path: Path, name: str) -> None:
+def _check_published(file: File, path: Path, name: str) -> None:
     """Raise `InputError` unless size and checksum are those that are published."""
     size = path.stat().st_size
     if file.size not in (None, size):
@@ -204,7 +204,7 @@ def _refuse_other(file: File, path: Path, name: str) -> None:
         )
 
 
-def _records(folder: Path) -> dict[str, dict]:
+def _read_records(folder: Path) -> dict[str, dict]:
     try:
         return json.loads((folder / CHECKSUMS).read_text())
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from schnetgeo.testing.checks import (
     max_abs,
     normal,
 )
-from schnetgeo.testing.predictions import joined, renumbered, turned
+from schnetgeo.testing.predictions import concatenate, renumbered, turned
 from schnetgeo.testing.structures import changed
 from schnetgeo.testing.subject import PotentialSubject
 
@@ -70,7 +70,7 @@ class PhysicsChecks(PotentialSubject):
 
     @check(ADVICE_ALONE)
     def batch_and_singles(self) -> None:
-        together = joined([self.predict([data]) for data in self.structures])
+        together = concatenate([self.predict([data]) for data in self.structures])
         self.assert_close(self.prediction, together, "putting structures into one batch")
 
     @check(ADVICE_DERIVED)

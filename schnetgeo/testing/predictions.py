@@ -31,7 +31,7 @@ def renumbered(
     )
 
 
-def joined(predictions: Sequence[Prediction]) -> Prediction:
+def concatenate(predictions: Sequence[Prediction]) -> Prediction:
     """The prediction for all structures in one batch."""
     names = dict(predictions[0].items())
     return Prediction.of({name: torch.cat([p[name] for p in predictions]) for name in names})

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.statistics import shares
+from schnetgeo.data.statistics import reference_weights
 from schnetgeo.potential.potential import Potential
 from schnetgeo.targets import ENERGY
 from schnetgeo.train.configuration import TrainingConfig
@@ -53,6 +53,8 @@ def loss_of_references(loss: Loss, potential: Potential, dataset: StructureDatas
     references = {out.target.name: out.atomic_references for out in potential.outputs}
     e0 = references.get(loss.target)
     if e0 is not None:
-        counts = shares(dataset, potential.model.max_z, e0.mean)[dataset.mask(loss.target)]
+        counts = reference_weights(dataset, potential.model.max_z, e0.mean)[
+            dataset.mask(loss.target)
+        ]
         label = label - counts @ e0.values.cpu()
     return float(loss.error(label.reshape(len(label), -1)).mean())

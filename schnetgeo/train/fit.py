@@ -14,7 +14,7 @@ import torch
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.states import note_differing_copies, note_states_of
-from schnetgeo.data.statistics import fit_atomic_references, shares
+from schnetgeo.data.statistics import fit_atomic_references, reference_weights
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.nn.model import reads_states
@@ -105,7 +105,9 @@ def refit_references(potential: Potential, dataset: StructureDataset) -> None:
     model = potential.model
     residual = dataset.get_property("energy") - predict(potential, dataset, forces=False).energy
     references = potential.atomic_references
-    shift = fit_atomic_references(shares(dataset, model.max_z, references.mean), residual)
+    shift = fit_atomic_references(
+        reference_weights(dataset, model.max_z, references.mean), residual
+    )
     references.values += shift.to(references.values.device)
 
 

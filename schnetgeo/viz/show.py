@@ -29,7 +29,7 @@ from schnetgeo.geometry import num_structures
 _COLORS = np.pad(jmol_colors, ((0, 9), (0, 0)), mode="edge")  # jmol has none beyond Z = 109
 _BOND = 0.1  # Å, half the width of a bond
 _PINK = "#d6186f"
-_ON_TOP = 1e6  # zorder; that of atoms and bonds is their depth in Å
+_TOP_ZORDER = 1e6  # zorder; that of atoms and bonds is their depth in Å
 _WRITERS = {".gif": PillowWriter, ".mp4": FFMpegWriter}
 
 
@@ -94,7 +94,7 @@ def animate(frames, path, *, forces=False, fps=20) -> None:
                 ax.clear()
                 _draw(ax, frame, view)
                 ax.annotate(f"{i} / {len(read)}", (1, 0), xycoords="axes fraction", ha="right",
-                            color="0.5", zorder=_ON_TOP)  # fmt: skip
+                            color="0.5", zorder=_TOP_ZORDER)  # fmt: skip
                 movie.grab_frame()
         os.replace(part, path)
     finally:
@@ -155,17 +155,17 @@ def _view(frames):
 def _rotation(atoms):
     """Rows (3, 3) that point right, up and toward the viewer."""
     if atoms.pbc.any():
-        return _turned(-0.42, 0.24) @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+        return _rotation_matrix(-0.42, 0.24) @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
     across = np.linalg.eigh(np.cov(atoms.positions.T, ddof=0))[1][:, :0:-1].T  # longest first
     axes = np.vstack([across, np.cross(*across)])
     angles = itertools.product((-0.25, 0.25, -0.5, 0.5, 0.0), (0.3, 0.15, 0.45, 0.6, 0.0))
-    views = [_turned(*pair) @ axes for pair in angles]
+    views = [_rotation_matrix(*pair) @ axes for pair in angles]
     # the first in which no atom hides another, or else the one that comes closest to it
     apart = [pdist(atoms.positions @ view[:2].T).min(initial=0.7) for view in views]
     return views[int(np.argmax(apart))]
 
 
-def _turned(turn, tilt):
+def _rotation_matrix(turn, tilt):
     """Rotation (3, 3) by `turn` about the vertical, then by `tilt` about the horizontal, in rad."""
     c, s, ct, st = np.cos(turn), np.sin(turn), np.cos(tilt), np.sin(tilt)
     return np.array([[c, 0, s], [st * s, ct, -st * c], [-ct * s, st, ct * c]])
@@ -198,18 +198,18 @@ def _draw(ax, frame, view, title=None):
     _draw_cell(ax, corners)
     _draw_bonds(ax, atoms, xyz)
     for color, radius, center in zip(_COLORS[atoms.numbers], _radii(atoms), xyz, strict=True):
-        _draw_ball(ax, _hazy(color, center[2]), radius, center)
+        _draw_ball(ax, _fade_with_depth(color, center[2]), radius, center)
     if forces is not None:
         ax.quiver(*xyz.T[:2], *(forces @ rotation[:2].T * scale).T, angles="xy", units="xy",
                   scale_units="xy", scale=1, width=0.08, headwidth=3.3, headlength=3.8,
                   headaxislength=3.4, minlength=0.1, color=_PINK, edgecolor="white",
-                  linewidth=0.6, zorder=_ON_TOP, gid="forces")  # fmt: skip
+                  linewidth=0.6, zorder=_TOP_ZORDER, gid="forces")  # fmt: skip
     label = atoms.get_chemical_formula() if title is None else title
     ax.set_title(label if energy is None else f"{label}   E = {energy:.3f} eV", size=13)
     _draw_legend(ax, atoms, note)
 
 
-def _hazy(rgb, depth):
+def _fade_with_depth(rgb, depth):
     """Color (3,) that fades to white with the depth, which is 0 Å in front and negative behind."""
     return 1 - (1 - rgb) * (0.35 + 0.65 * np.exp(depth / 9))
 
@@ -234,7 +234,7 @@ def _draw_bonds(ax, atoms, xyz):
         ends = np.stack([xyz[i] + along * visible[i], (xyz[i] + xyz[j]) / 2])
         side = _BOND * np.array([-along[1], along[0]]) / max(np.hypot(*along[:2]), 1e-9)
         strips = [[*(ends[:, :2] + w * side), *(ends[::-1, :2] - w * side)] for w in (1, 0.8, 0.35)]
-        rgb = _hazy(_COLORS[atoms.numbers[i]], ends[:, 2].mean())
+        rgb = _fade_with_depth(_COLORS[atoms.numbers[i]], ends[:, 2].mean())
         colors = [0.45 * rgb + 0.1, 0.85 * rgb, 0.75 * rgb + 0.25]
         ax.add_collection(PolyCollection(strips, facecolor=colors, zorder=ends[:, 2].mean(),
                                          gid="bond"), autolim=False)  # fmt: skip
@@ -246,9 +246,9 @@ def _draw_cell(ax, corners):
         if (a ^ b).bit_count() == 1:
             for piece in itertools.pairwise(np.linspace(corners[a], corners[b], 25)):
                 x, y, depth = np.stack(piece).T
-                ax.add_line(Line2D(x, y, color=_hazy(np.full(3, 0.3), depth[0]), linewidth=1.2,
-                                   solid_capstyle="butt", zorder=depth.mean() - 0.5,
-                                   gid="cell"))  # fmt: skip
+                color = _fade_with_depth(np.full(3, 0.3), depth[0])
+                ax.add_line(Line2D(x, y, color=color, linewidth=1.2, solid_capstyle="butt",
+                                   zorder=depth.mean() - 0.5, gid="cell"))  # fmt: skip
 
 
 def _draw_legend(ax, atoms, note):

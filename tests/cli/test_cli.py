@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import torch
 from PIL import Image
 
 import schnetgeo as sg
-from schnetgeo.cli import doctor, main
+from benchmarks import md17
+from schnetgeo.cli import doctor, main, train
 from schnetgeo.cli.parser import errors_in_one_line
 from schnetgeo.data import neighbors
 from schnetgeo.data.split import Split
 from schnetgeo.datasets import AtomsFile, Demo
-from schnetgeo.train import evaluate
+from schnetgeo.train import TrainingConfig, evaluate
 from schnetgeo.user_code import named_class
 
 SMALL = "--model.channels 8 --model.num-layers 1 --model.num-basis 8 --progress false"
@@ -273,6 +275,16 @@ def test_memory_that_is_not_there_is_one_line(capsys, ask):
 def test_other_errors_of_torch_stay_errors():
     with pytest.raises(RuntimeError, match="shape"), errors_in_one_line("schnetgeo"):
         torch.zeros(2).view(3)
+
+
+def test_defaults_are_those_of_the_benchmark_of_molecules():
+    """So that the same steps give the same errors by either command."""
+    ours = train.make_parser(sg.SchNet).get_defaults()
+    theirs = md17.make_parser().get_defaults()
+    training = {field.name for field in fields(TrainingConfig)} - {"seed", "max_minutes"}
+    assert training <= ours.keys() & theirs.keys()
+    assert {name: ours[name] for name in training} == {name: theirs[name] for name in training}
+    assert vars(ours.model) == vars(theirs.model)
 
 
 def test_precision_in_a_configuration_file_is_a_number(here):

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
+from ase import Atoms
+from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.calculators.morse import MorsePotential
 
 from schnetgeo.cli import main
 from schnetgeo.data import block_split, from_ase, random_split
@@ -148,6 +151,105 @@ def test_faults_of_crystals(crystals, name):
     fault, cause = CRYSTALS[name]
     report = check_data(planted(crystals, fault))
     assert any(cause in finding.cause for finding in report.findings), str(report)
+
+
+def computed(atoms, calculator, number=30, rattle=0.05, keep=lambda atoms: atoms):
+    """Rattled structures with labels, without stress."""
+    generator, structures = np.random.default_rng(1), []
+    for _ in range(number):
+        rattled = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        rattled.positions += generator.normal(scale=rattle, size=rattled.positions.shape)
+        rattled.calc = calculator
+        energy, forces = rattled.get_potential_energy(), rattled.get_forces()
+        structure = from_ase(keep(rattled.copy()))
+        structure.energy = torch.tensor([energy], dtype=torch.float64)
+        structure.forces = torch.from_numpy(forces)
+        structures.append(structure)
+    return structures
+
+
+def slab():
+    return fcc111("Cu", (2, 2, 3), vacuum=6.0)
+
+
+def wrapped(atoms):
+    """Atoms that have left through one side and come in through the other."""
+    atoms.positions += [1.0, 2.0, 0.0]
+    atoms.wrap()
+    return atoms
+
+
+def wire():
+    return Atoms("Cu4", [[0, 0, 2.5 * k] for k in range(4)], cell=[0, 0, 10], pbc=[0, 0, 1])
+
+
+def symmetric_copper():
+    """Crystals of four layers, two of which move apart, so that the others stay without force."""
+    structures = []
+    for step in np.linspace(0.01, 0.1, 12):
+        atoms = bulk("Cu", cubic=True) * (1, 1, 2)
+        atoms.positions[[1, 5], 2] += [step, -step]
+        (structure,) = computed(atoms, EMT(), 1, 0.0)
+        structure.forces[structure.forces.abs() < 1e-6] = 0.0
+        structures.append(structure)
+    return structures
+
+
+def nitrogen():
+    """Stretched by up to 0.3 Å; the force constant of this bond is 143 eV/Å²."""
+    bond = MorsePotential(epsilon=9.8, rho0=2.96, r0=1.1, rcut1=40, rcut2=50)
+    lengths = np.linspace(1.0, 1.3, 40)
+    return [computed(Atoms("N2", [[0, 0, 0], [0, 0, r]]), bond, 1, 0.0)[0] for r in lengths]
+
+
+def argon():
+    atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * (2, 1, 1)
+    return computed(atoms, LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True), 20, 0.1)
+
+
+def partly_with_stress():
+    """Crystals of one cell, two of which have a stress."""
+    structures = computed(bulk("Cu", cubic=True), EMT())
+    for structure in structures[:2]:
+        structure.stress = torch.zeros(1, 3, 3, dtype=torch.float64)
+    return structures
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: computed(slab(), EMT()),
+        lambda: computed(slab(), EMT(), keep=wrapped),
+        lambda: computed(wire(), EMT()),
+        symmetric_copper,
+        nitrogen,
+        argon,
+        partly_with_stress,
+    ],
+    ids=["slab", "wrapped slab", "wire", "symmetry", "N2", "argon", "some stresses"],
+)
+def test_structures_of_all_kinds_without_faults(make):
+    report = check_data(StructureDataset.from_list(make()))
+    assert report.findings == []
+    assert "energies change" in report.facts[0]
+
+
+@pytest.mark.parametrize("make", [slab, wire])
+def test_faults_of_slabs_and_wires(make):
+    dataset = StructureDataset.from_list(computed(make(), EMT()))
+    report = check_data(planted(dataset, scaled(forces=-1.0)))
+    assert any("--forces-key=-NAME" in finding.cause for finding in report.findings)
+
+
+def test_all_in_another_unit_without_atoms_to_compare_with(molecules):
+    """Energies that are counted from their mean, so that only force constants tell."""
+
+    def fault(structures, sizes, generator):
+        structures.energy = (structures.energy - structures.energy.mean()) / KCAL_MOL
+        structures.forces = structures.forces / KCAL_MOL
+
+    report = check_data(planted(molecules, fault))
+    assert any("--force-unit" in finding.cause for finding in report.findings)
 
 
 def test_structures_of_a_fault_are_named(molecules):

@@ -9,6 +9,7 @@ from schnetgeo.data.consistency.report import Finding, indices
 
 NET = 0.1  # |Σ F| / √(Σ |F|²); uncorrelated forces have 1
 TORQUE = 0.1  # |Σ r × F| / √(Σ |r|² |F|²)
+_BALANCED = 0.02  # of the same; what rounding to three decimals leaves of weak forces
 _WEAK = 1e-3  # eV/Å; below are those of minima
 
 
@@ -52,10 +53,13 @@ def balance_findings(groups: list[Frames]) -> Iterator[Finding]:
 
 
 def zero_atoms(frames: Frames) -> np.ndarray:
-    """Atoms (N,) without any force in nearly all frames in which other atoms have some."""
+    """Atoms (N,) without any force in nearly all frames in which other atoms have some.
+
+    Forces that vanish by symmetry are none of these: those of the other atoms add up to zero.
+    """
     zero = (frames.forces == 0).all(2)
     moving = ~zero.all(1)
-    if moving.sum() < 3:
+    if moving.sum() < 3 or np.median(balance(frames)[0][moving]) < _BALANCED:
         return np.zeros(len(frames.z), bool)
     return zero[moving].mean(0) > 0.9
 

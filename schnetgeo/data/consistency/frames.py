@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.geometry import completed_cell
 
 MOST = 2000  # frames that are compared
 _MOST_DISTANCES = 4e7  # between atoms of any two of them
@@ -23,8 +24,9 @@ class Frames(NamedTuple):
     pos: np.ndarray  # (n, N, 3)
     forces: np.ndarray | None  # (n, N, 3)
     energy: np.ndarray | None  # (n,)
-    cell: np.ndarray | None  # (n, 3, 3), of crystals that are periodic in all directions
-    stress: np.ndarray | None  # (n, 3, 3)
+    cell: np.ndarray | None  # (n, 3, 3), unit vectors along directions that are not periodic
+    pbc: np.ndarray  # (3,) bool
+    stress: np.ndarray | None  # (n, 3, 3), of crystals that are periodic in all directions
 
     @property
     def size(self) -> int:
@@ -63,10 +65,17 @@ def _labeled(dataset: StructureDataset) -> Tensor:
     return known
 
 
-def _kinds(dataset: StructureDataset) -> list[tuple[bool, ...]]:
+def _kinds(dataset: StructureDataset) -> list[tuple]:
+    """What frames must have in common: periods, and of slabs and wires the vectors of these."""
     if not dataset.has_property("pbc"):
-        return [(False,) * 3] * len(dataset)
-    return [tuple(pbc) for pbc in dataset.get_property("pbc").tolist()]
+        return [()] * len(dataset)
+    periods, cells = dataset.get_property("pbc"), dataset.get_property("cell").double()
+    kinds = []
+    for pbc, cell in zip(periods, cells, strict=True):
+        partly = bool(pbc.any() and not pbc.all())
+        vectors = cell[pbc].mul(1e6).round().flatten().tolist() if partly else []
+        kinds.append((*pbc.tolist(), *vectors))
+    return kinds
 
 
 def _stretches(members: np.ndarray, most: int) -> np.ndarray:
@@ -85,13 +94,17 @@ def _frames(part: StructureDataset, index: np.ndarray) -> Frames:
             return None
         return part.get_property(name).double().numpy().reshape(count, *shape)
 
-    periodic = part.has_property("pbc") and bool(part.get_property("pbc").all())
+    pbc = part.get_property("pbc")[0] if part.has_property("pbc") else torch.zeros(3).bool()
+    cell = values("cell", 3, 3) if pbc.any() else None
+    if pbc.any() and not pbc.all():  # one cell for all, whose further vectors have no meaning
+        cell = completed_cell(torch.from_numpy(cell[:1]), pbc[None]).numpy().repeat(count, 0)
     return Frames(
         index,
         part.get_property("z")[:atoms].numpy(),
         values("pos", atoms, 3),
         values("forces", atoms, 3),
         values("energy"),
-        values("cell", 3, 3) if periodic else None,
-        values("stress", 3, 3) if periodic else None,
+        cell,
+        pbc.numpy(),
+        values("stress", 3, 3) if pbc.all() else None,
     )

@@ -34,7 +34,7 @@ def nearest(frames: Frames, number: int = 2) -> np.ndarray:
         return np.take_along_axis(neighbors, order, 1)[:, :number]
     out, places = np.empty((frames.size, number), int), _fractional(frames)
     for k in range(frames.size):
-        shift, strain = _crystal_step(frames.cell, places, [k], slice(None))
+        shift, strain = _crystal_step(frames, places, [k], slice(None))
         far = _distance(shift, strain, frames.cell[[k]])
         far[k] = np.inf
         out[k] = np.argpartition(far, number - 1)[:number] if number < len(far) else far.argsort()
@@ -55,7 +55,7 @@ def steps(frames: Frames, first: np.ndarray, second: np.ndarray) -> Steps:
         shift = _centered(frames.pos[second]) @ turn - _centered(frames.pos[first])
         after, strain = frames.forces[second] @ turn, np.zeros((len(first), 3, 3))
     else:
-        shift, strain = _crystal_step(frames.cell, _fractional(frames), first, second)
+        shift, strain = _crystal_step(frames, _fractional(frames), first, second)
         after = frames.forces[second]
     squared = (shift**2).sum((1, 2))
     change = np.sqrt(((before - after) ** 2).sum((1, 2)))
@@ -66,6 +66,7 @@ def steps(frames: Frames, first: np.ndarray, second: np.ndarray) -> Steps:
         tension = 0.5 * (
             ((volume * frames.stress)[first] + (volume * frames.stress)[second]) * strain
         ).sum((1, 2))
+        tension[(strain == 0).all((1, 2))] = 0.0  # where a stress may be missing
     return Steps(
         first,
         second,
@@ -102,11 +103,11 @@ def _fractional(frames: Frames) -> np.ndarray:
 
 
 def _crystal_step(
-    cell: np.ndarray, places: np.ndarray, first: np.ndarray, second: np.ndarray | slice
+    frames: Frames, places: np.ndarray, first: np.ndarray, second: np.ndarray | slice
 ) -> tuple[np.ndarray, np.ndarray]:
     """Displacements (P, N, 3) within the mean of two cells, and strains (P, 3, 3) of these."""
-    step = places[second] - places[first]
-    step -= np.round(step)
+    cell, step = frames.cell, places[second] - places[first]
+    step -= np.round(step) * frames.pbc
     mean = 0.5 * (cell[first] + cell[second])
     shift = step @ mean
     strain = np.linalg.inv(mean) @ (cell[second] - cell[first])

@@ -11,7 +11,11 @@ from schnetgeo.data.consistency.report import Finding
 from schnetgeo.data.magnitudes import all_electron_energy, doubts
 from schnetgeo.data.packed import StructureDataset
 
-STIFFNESS = (0.5, 60.0)  # eV/Å², median between thermal frames of molecules and crystals
+# eV/Å², median between near frames: of metals and what van der Waals forces hold, of molecules, and
+# of small ones, where it may be twice the force constant of a triple bond
+STIFFNESS, OF_MOLECULES, OF_SMALL = (0.01, 60.0), (0.5, 150.0), (0.5, 600.0)
+_SMALL = 4  # atoms
+_COVALENT = (1, 6, 7, 8, 9)  # elements
 _KINDS = {"length": "positions", "force": "forces", "energy": "energy", "stress": "stress"}
 _ALL_ELECTRON, _ERROR = 1.008, 0.01  # of molecules over the estimate for free atoms, ± error
 _LIGHT = 18  # atomic number; without their cores heavier atoms have energies of any size
@@ -29,11 +33,18 @@ def size_findings(dataset: StructureDataset, test: WorkTest | None) -> Iterator[
             option = f"--{doubt.kind}-unit"
             yield Finding(_KINDS[doubt.kind], doubt.text, f"they are in another unit ({option})")
     if test is not None and "force" not in kinds:
-        yield from _stiffness(abs(float(np.median(test.pairs.stiffness))))
+        yield from _stiffness(abs(float(np.median(test.pairs.stiffness))), *_usual(dataset))
 
 
-def _stiffness(constant: float) -> Iterator[Finding]:
-    low, high = STIFFNESS
+def _usual(dataset: StructureDataset) -> tuple[float, float]:
+    """The lowest and highest force constant of such structures."""
+    elements = torch.tensor(_COVALENT)
+    if torch.isin(dataset.get_property("z"), elements).double().mean() < 0.5:
+        return STIFFNESS
+    return OF_SMALL if int(dataset.num_atoms.median()) <= _SMALL else OF_MOLECULES
+
+
+def _stiffness(constant: float, low: float, high: float) -> Iterator[Finding]:
     if low < constant < high:
         return
     if constant < low:
