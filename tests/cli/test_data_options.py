@@ -94,7 +94,9 @@ def test_qm9(capsys):
     out = capsys.readouterr().out
     assert re.search(r"^  mu +[\d.]+ Debye", out, re.M)
     assert "eV" not in out
-    line = refused(capsys, f"train --dataset QM9 --target mu --targets energy --out m {STEPS}")
+    line = refused(
+        capsys, f"train --dataset QM9 --target mu --targets energy --out m {COUNTS} {STEPS}"
+    )
     assert "QM9: target mu is in Debye, but the model predicts energies; take another" in line
 
 
