@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from schnetgeo.parser import Parser, errors_in_one_line
 
 from benchmarks.qm9 import labeled
+from schnetgeo.cli.parser import Parser, errors_in_one_line
 from schnetgeo.data import random_split
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import QM9, Demo
