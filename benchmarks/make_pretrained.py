@@ -49,14 +49,14 @@ RECIPES = {
     "gfn2-ethanol": Recipe(
         lambda files: Demo("ethanol"),
         lambda: SchNet(channels=64, num_layers=3, gamma=10.0, max_z=10),
-        TrainingConfig(max_steps=25_000, max_minutes=60, lr=3e-3),
+        TrainingConfig(max_steps=25_000, lr=3e-3),
         (1000, 50),
     ),
     "gfn2-molecules": Recipe(
         lambda files: Demo("molecules"),
         lambda: PaiNN(channels=64, num_layers=3, max_z=10),
         TrainingConfig(
-            losses=("energy:0.1", "forces"), max_steps=30_000, max_minutes=60, lr=2e-3, clip=10.0
+            losses=("energy:0.1", "forces"), max_steps=30_000, lr=2e-3, clip=10.0
         ),
         (1000, 60),
     ),
@@ -65,7 +65,7 @@ RECIPES = {
         lambda: PaiNN(channels=64, num_layers=3, max_z=10),
         TrainingConfig(
             task="energy", loss="mae", batch_size=32, lr=1e-3, ema_decay=0.999,
-            max_steps=200_000, max_minutes=75, validate_every=2000, checkpoint_every=2000,
+            max_steps=200_000, validate_every=2000, checkpoint_every=2000,
         ),
         (100_000, 1000),
     ),
@@ -76,7 +76,7 @@ RECIPES = {
         ),
         TrainingConfig(
             task="energy", loss="mae", batch_size=32, lr=1e-3, ema_decay=0.999,
-            max_steps=100_000, max_minutes=75, validate_every=2000, checkpoint_every=2000,
+            max_steps=100_000, validate_every=2000, checkpoint_every=2000,
         ),
         (18_000, 500),
     ),
@@ -89,18 +89,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("name", type=str, choices=[*RECIPES])
     parser.add_argument("--data", type=str, nargs="+", help="QM9's files at hand")
     parser.add_argument("--out", type=str, default="runs/pretrained")
-    parser.add_argument("--max_minutes", type=float | None, help="instead of the recipe's")
+    parser.add_argument("--max_steps", type=int | None, help="instead of the recipe's")
     with errors_in_one_line("benchmarks.make_pretrained"):
         options = parser.parse_args(arguments)
-        make(options.name, options.data, Path(options.out), options.max_minutes)
+        make(options.name, options.data, Path(options.out), options.max_steps)
 
 
-def make(name: str, files: list[str] | None, out: Path, max_minutes: float | None = None) -> None:
+def make(name: str, files: list[str] | None, out: Path, max_steps: int | None = None) -> None:
     """Train a model by its recipe, and note its errors in the file."""
     recipe = RECIPES[name]
     training = replace(recipe.training, progress=False)
-    if max_minutes is not None:
-        training = replace(training, max_minutes=max_minutes)
+    if max_steps is not None:
+        training = replace(training, max_steps=max_steps)
     dataset = recipe.dataset(files)
     num_train, num_val = recipe.counts
     split = random_split(len(dataset), num_train, num_val, len(dataset) - num_train - num_val)

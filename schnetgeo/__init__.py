@@ -15,6 +15,7 @@ _LATER = {
     "animate": "schnetgeo.viz",
     "datasets": "schnetgeo",
     "engine": "schnetgeo",
+    "explain": "schnetgeo",
     "export": "schnetgeo",
     "interop": "schnetgeo",
     "load_data": "schnetgeo.datasets",

@@ -26,7 +26,7 @@ TESTED = sorted(
 RANKS = (
     {"errors", "_version"}, {"units", "files", "notes", "targets", "user_code", "yaml_size"},
     {"geometry"}, {"ops"}, {"data"}, {"nn"}, {"engine"}, {"potential"}, {"testing"}, {"datasets"},
-    {"viz"}, {"interop", "export"}, {"train"}, {"simulate"}, {"cli"},
+    {"viz"}, {"interop", "explain", "export"}, {"train"}, {"simulate"}, {"cli"},
 )  # fmt: skip
 ABOVE_ALL = {"__init__", "__main__"}
 PIP_NAMES = {

@@ -100,10 +100,16 @@ class AtomisticModel(Configurable, ABC):
 
     def edge_features(self, data: Data) -> EdgeFeatures:
         """Cutoff function, basis functions and directions of the edges of a batch."""
-        vectors = edge_vectors(data).to(next(self.parameters()).dtype)
+        return self.features_of(data.edge_index, edge_vectors(data))
+
+    def features_of(
+        self, edge_index: Int[Tensor, "2 E"], vectors: Float[Tensor, "E 3"]
+    ) -> EdgeFeatures:
+        """Cutoff function, basis functions and directions of edges with these vectors in Å."""
+        vectors = vectors.to(next(self.parameters()).dtype)
         distance = distances(vectors)
         unit = vectors / torch.where(distance > 0, distance, 1).unsqueeze(-1)
-        return EdgeFeatures(data.edge_index, self.cutoff_fn(distance), self.basis(distance), unit)
+        return EdgeFeatures(edge_index, self.cutoff_fn(distance), self.basis(distance), unit)
 
     @torch.compiler.disable
     def _with_edges(self, data: Data) -> Data:

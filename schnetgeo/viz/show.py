@@ -101,6 +101,12 @@ def animate(frames, path, *, forces=False, fps=20) -> None:
         part.unlink(missing_ok=True)
 
 
+def projection(structure) -> tuple[Atoms, np.ndarray]:
+    """The atoms of a structure and where `show` draws them, (N, 2) in Å."""
+    frame = _read(structure, False, "structure")
+    return frame[0], frame[0].positions @ _view([frame])[0][:2].T
+
+
 def _read(structure, with_forces, name):
     """(atoms, energy in eV or None, forces (N, 3) in eV/Å or None), checked."""
     atoms = structure if isinstance(structure, Atoms) else _atoms(structure, name)
