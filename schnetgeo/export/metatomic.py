@@ -14,7 +14,9 @@ from schnetgeo.files import atomic_path
 from schnetgeo.potential import Potential
 
 
-def to_metatomic(potential: Potential, path: str | os.PathLike, tolerance: float = 1e-5) -> None:
+def to_metatomic(
+    potential: Potential, path: str | os.PathLike, tolerance: float = 1e-5
+) -> dict[str, str]:
     """Write a potential as a TorchScript file of metatomic, with tables of its filters.
 
     The file states units (eV, Å), elements, cutoff and type of numbers; metatomic converts units
@@ -25,6 +27,9 @@ def to_metatomic(potential: Potential, path: str | os.PathLike, tolerance: float
         potential: of the energy alone, with a model that the engine reads.
         path: conventionally ends in .pt; replaced only when the new file is whole.
         tolerance: largest relative error of the tabulated filters and their derivatives.
+
+    Returns:
+        What the file states of the model, its units and elements.
 
     Raises:
         InputError: if metatomic-torch is not installed, if the file cannot be written, and as
@@ -62,6 +67,7 @@ def to_metatomic(potential: Potential, path: str | os.PathLike, tolerance: float
     with atomic_path(Path(path), f".{os.getpid()}") as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and metatomic's format
         AtomisticModel(model, metadata, capabilities).save(str(part))
+    return of.as_text()
 
 
 @contextlib.contextmanager

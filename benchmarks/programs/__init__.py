@@ -1,0 +1,1 @@
+"""Other programs with the same model: results and time beside each other."""
