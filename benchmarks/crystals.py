@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from benchmarks.cases import Subject
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.runner import command, suite_parser
 from benchmarks.md17 import theory
-from benchmarks.suite import command, suite_parser
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser
 from schnetgeo.errors import InputError

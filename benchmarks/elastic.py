@@ -16,8 +16,9 @@ from ase.units import GPa
 from jsonargparse import Namespace
 
 import schnetgeo as sg
-from benchmarks.report import aligned, hardware, versions
-from benchmarks.suite import run_command
+from benchmarks.accuracy.runner import run_command
+from benchmarks.accuracy.table import aligned
+from benchmarks.machine import hardware, versions
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser
 from schnetgeo.data.packed import StructureDataset

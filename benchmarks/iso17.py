@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from jsonargparse import Namespace
 from torch import Tensor
 
-from benchmarks import published
-from benchmarks.cases import Subject
-from benchmarks.published import Published
-from benchmarks.suite import command, suite_parser
+from benchmarks import literature
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.runner import command, suite_parser
+from benchmarks.literature import Published
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import ISO17
 from schnetgeo.datasets.iso17 import FOLDS
@@ -57,7 +57,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
 
 
 def _published(fold: str, task: str, num_train: int) -> list[Published]:
-    return published.iso17(fold, task)
+    return literature.iso17(fold, task)
 
 
 if __name__ == "__main__":

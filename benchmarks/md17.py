@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from benchmarks import published
-from benchmarks.cases import OWN, Subject
-from benchmarks.suite import command, suite_parser
+from benchmarks import literature
+from benchmarks.accuracy.experiments import OWN, Subject
+from benchmarks.accuracy.runner import command, suite_parser
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import Demo, open_dataset
@@ -43,7 +43,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         raise InputError("demo has data of its own; leave --demo or --data away")
     if options.demo:
         name = "ethanol (GFN2-xTB)"
-        yield Subject("Demo", "molecule", name, Demo("ethanol"), published.md17)
+        yield Subject("Demo", "molecule", name, Demo("ethanol"), literature.md17)
         return
     if options.data and len(options.data) != len(options.molecules):
         raise InputError(
@@ -60,7 +60,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
                 check_molecule(data, molecule)
         else:
             data = open_dataset("MD17", root=options.root, molecule=molecule)
-        yield Subject(dataset, "molecule", molecule, data, published.md17, note=said)
+        yield Subject(dataset, "molecule", molecule, data, literature.md17, note=said)
 
 
 def theory(file: str) -> str:

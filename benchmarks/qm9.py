@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from benchmarks import published
-from benchmarks.cases import Subject
-from benchmarks.published import Published
-from benchmarks.suite import command, suite_parser
+from benchmarks import literature
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.runner import command, suite_parser
+from benchmarks.literature import Published
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.structure import Structure
@@ -106,7 +106,7 @@ def labeled(
 
 
 def _published(target: str, task: str, num_train: int) -> list[Published]:
-    return published.qm9(target)
+    return literature.qm9(target)
 
 
 if __name__ == "__main__":

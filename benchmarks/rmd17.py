@@ -8,10 +8,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from benchmarks import published
-from benchmarks.cases import Subject
+from benchmarks import literature
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.runner import command, suite_parser
 from benchmarks.md17 import theory
-from benchmarks.suite import command, suite_parser
 from schnetgeo.cli.parser import Parser
 from schnetgeo.datasets import RevisedMD17
 from schnetgeo.datasets.rmd17 import THEORY
@@ -56,7 +56,7 @@ def read_subjects(options: Namespace) -> Iterator[Subject]:
         labels = theory(file) if single else f"labels are {THEORY}"
         where = f"published split {split}" if split else "split at random"
         said = "; ".join(filter(None, (labels, where)))
-        yield Subject("RevisedMD17", "molecule", molecule, data, published.rmd17, note=said)
+        yield Subject("RevisedMD17", "molecule", molecule, data, literature.rmd17, note=said)
 
 
 if __name__ == "__main__":

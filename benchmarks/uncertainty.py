@@ -14,8 +14,9 @@ from ase.units import kB
 from jsonargparse import Namespace
 from scipy.stats import spearmanr
 
-from benchmarks.report import aligned, hardware, versions
-from benchmarks.suite import run_command
+from benchmarks.accuracy.runner import run_command
+from benchmarks.accuracy.table import aligned
+from benchmarks.machine import hardware, versions
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.cli.uncertainty import uncertainty_errors

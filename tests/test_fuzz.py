@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import schnetgeo as sg
-from benchmarks.rows import Entry, read_entries, write_entry
+from benchmarks.accuracy.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main, shell
 from schnetgeo.data import column_writer, columns
 from schnetgeo.data.packed import StructureDataset

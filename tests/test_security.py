@@ -18,9 +18,9 @@ import torch
 from ase.build import molecule
 
 import schnetgeo as sg
-from benchmarks.cases import _check_folder
-from benchmarks.contestants import contestant
-from benchmarks.rows import Entry, read_entries, write_entry
+from benchmarks.accuracy.experiments import _check_folder
+from benchmarks.accuracy.models import benchmark_model
+from benchmarks.accuracy.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import from_ase
 from schnetgeo.data import store as data_store
@@ -296,7 +296,7 @@ def test_10_only_modules_are_taken(here):
     Path("lab_layers.py").write_text(LAYERS)
     path = list(sys.path)
     gate = named_class("lab_layers.Gate")
-    assert contestant("lab_layers.Gate").classes == (gate,)
+    assert benchmark_model("lab_layers.Gate").classes == (gate,)
     import_named("lab_layers.Lost.part")
     assert sys.path == path
     for name in ("lab_layers.function", "os.system", "builtins.int", "lab_layers.sg"):

@@ -11,6 +11,7 @@ from ase import Atoms
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
+from benchmarks.accuracy.runner import run_command
 from benchmarks.physics.bonds import find_bond
 from benchmarks.physics.dynamics import drift, stability
 from benchmarks.physics.findings import Checked, markdown, missing
@@ -19,7 +20,6 @@ from benchmarks.physics.picture import draw
 from benchmarks.physics.scans import dihedral, dissociation
 from benchmarks.physics.spread import spread
 from benchmarks.physics.start import calculators, relaxed
-from benchmarks.suite import run_command
 from schnetgeo._version import __version__
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import trials
+from benchmarks.accuracy import runs
 from benchmarks.iso17 import main
 from schnetgeo.datasets import ISO17
 from schnetgeo.datasets.iso17 import mean_predictor_errors
@@ -40,7 +40,7 @@ def run(command: str, folder) -> list[dict]:
 
 def test_one_training_is_tested_on_each_fold(folder, monkeypatch):
     trainings = []
-    monkeypatch.setattr(trials, "fit", lambda *a: trainings.append(a) or fit(*a))
+    monkeypatch.setattr(runs, "fit", lambda *a: trainings.append(a) or fit(*a))
     rows = run("--models mean SchNet", folder)
     assert [(row["model"], row["fold"], row["num_test"]) for row in rows] == [
         ("mean predictor", "test_within", 5), ("mean predictor", "test_other", 7),

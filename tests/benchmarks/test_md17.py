@@ -25,7 +25,8 @@ FEW = (
 KEYS = {
     "dataset", "molecule", "model", "task", "seed", "num_train", "num_val", "num_test",
     "parameters", "steps", "stopped_by", "seconds", "compile_seconds", "hardware", "versions",
-    "energy_mae_kcal_mol", "energy_rmse_kcal_mol", "force_mae_kcal_mol_A",
+    "energy_mae_kcal_mol", "energy_rmse_kcal_mol", "energy_mae_per_atom_kcal_mol", "energy_r2",
+    "force_mae_kcal_mol_A", "force_r2",
     "force_rmse_kcal_mol_A", "published", "split", "note",
 }  # fmt: skip
 MODELS = ["mean predictor", "linear composition", "baseline", "SchNet"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.details import details
-from benchmarks.learning_curve import curves, fits, over_seeds
+from benchmarks.accuracy.details import details
+from benchmarks.accuracy.learning_curve import curves, fits, over_seeds
+from benchmarks.accuracy.page import page
 from benchmarks.md17 import main
-from benchmarks.page import page
 from schnetgeo.datasets import Demo
 from schnetgeo.potential import Prediction
 from schnetgeo.units import KCAL_MOL

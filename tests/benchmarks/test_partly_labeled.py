@@ -10,8 +10,8 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import schnetgeo as sg
-from benchmarks.contestants import composition_model, mean_predictor
-from benchmarks.details import details
+from benchmarks.accuracy.details import details
+from benchmarks.accuracy.models import composition_model, mean_predictor
 from benchmarks.md17 import main
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo

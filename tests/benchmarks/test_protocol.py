@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import schnetgeo as sg
-from benchmarks import iso17, md17, milestone1, protocol, qm9
-from benchmarks.protocol import STEPS
+from benchmarks import iso17, md17, qm9
+from benchmarks.accuracy import milestone1 as protocol
+from benchmarks.accuracy.milestone1 import STEPS
+from benchmarks.milestone1 import __main__ as milestone1
 from schnetgeo.data.split_methods import random_split
 from schnetgeo.datasets import qm9 as qm9_module
 from tests.datasets.published import iso17_database, md17_npz, qm9_files, write_tar

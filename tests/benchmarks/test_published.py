@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.published import (
+from benchmarks.literature import (
     COLUMNS,
     MARKS,
     beside,

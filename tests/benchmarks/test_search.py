@@ -17,10 +17,11 @@ from lightning import Trainer
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from benchmarks import md17, search, search_study
-from benchmarks.search import Pruning, main
-from benchmarks.search_results import objective
-from benchmarks.search_space import REPORT, SPACES, read_space
+from benchmarks import md17
+from benchmarks.search import __main__ as search
+from benchmarks.search.__main__ import Pruning, main
+from benchmarks.search.results import objective
+from benchmarks.search.space import REPORT, SPACES, read_space
 from schnetgeo.errors import InputError
 from schnetgeo.targets import ENERGY
 from tests.test_package import ROOT
@@ -128,8 +129,8 @@ def test_what_was_killed_is_tried_again(space, tmp_path, monkeypatch):
     run(space, tmp_path, "--trials 1")
     study = study_of(tmp_path)
     killed = study.ask(read_space(space).options)
-    monkeypatch.setattr(search_study, "HEARTBEAT", 1)
-    search_study._storage(f"sqlite:///{tmp_path / 'study.db'}").record_heartbeat(killed._trial_id)
+    monkeypatch.setattr(study, "HEARTBEAT", 1)
+    study._storage(f"sqlite:///{tmp_path / 'study.db'}").record_heartbeat(killed._trial_id)
     time.sleep(4)  # more than two heartbeats by a clock of whole seconds
     trials = run(space, tmp_path, "--trials 2")["all"]
     assert [trial["state"] for trial in trials] == ["complete", "fail", "complete"]
@@ -240,7 +241,7 @@ def test_a_space_that_is_none(tmp_path, capsys, text, message):
     ("options", "message"),
     [
         ("--num-val 0", "raise num_val"),
-        ("--num-train 20 30", "a search is about one case, got 2"),
+        ("--num-train 20 30", "a search is about one experiment, got 2"),
         ("--models mean", "a search trains one kind of model"),
         ("--num-train 5000", "cannot split 1200 structures"),
         ("--storage nonsense", "storage nonsense: cannot be opened"),

@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from benchmarks import contenders, speed
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import packages
 from schnetgeo.data import with_edges
 
 
@@ -16,11 +17,9 @@ def denormals():
 @pytest.fixture
 def small(monkeypatch):
     """Two small cases instead of the large ones."""
-    train = contenders.Case(
-        "train", "2 ethanols", lambda: contenders.ethanols(2), 8, 1, 8, 4.0, True
-    )
+    train = packages.Case("train", "2 ethanols", lambda: packages.ethanols(2), 8, 1, 8, 4.0, True)
     energy = train._replace(name="energy", forces=False)
-    single = train._replace(name="one", data=contenders.ethanol, train=False)
+    single = train._replace(name="one", data=packages.ethanol, train=False)
     cases = (train, energy, single)
     monkeypatch.setattr(speed, "CASES", cases)
     return cases
@@ -51,9 +50,9 @@ def test_writes_rows_and_the_table_of_a_readme(tmp_path, small, capsys):
 def test_every_contender_computes_the_same_task(small, contender):
     """A training step moves the weights, and the contenders are asked for as many numbers."""
     case = small[0]
-    data = contenders.prepare(case)
+    data = packages.prepare(case)
     try:
-        step = contenders.step(case, contender, data)
+        step = packages.step(case, contender, data)
     except ImportError:
         pytest.skip("SchNetPack is not installed")
     step()
@@ -61,7 +60,7 @@ def test_every_contender_computes_the_same_task(small, contender):
 
 
 def test_the_box_is_periodic_and_dense():
-    data = with_edges(contenders.box(8), 5.0)
+    data = with_edges(packages.box(8), 5.0)
     assert data.z.numel() == 64
     assert data.edge_index.size(1) / 64 == pytest.approx(56, abs=2)
 

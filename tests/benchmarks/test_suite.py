@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import schnetgeo as sg
-from benchmarks import published, trials
+from benchmarks import literature
+from benchmarks.accuracy import runs
 from benchmarks.md17 import main
 from schnetgeo.nn import Baseline
 from schnetgeo.train import PotentialModule, fit
@@ -36,15 +37,15 @@ def trainings(monkeypatch):
         folders.append(arguments[4])
         return fit(*arguments)
 
-    monkeypatch.setattr(trials, "fit", counted)
+    monkeypatch.setattr(runs, "fit", counted)
     return folders
 
 
 def test_sizes_and_seeds_are_cases_of_their_own(tmp_path):
     rows = run("--models mean SchNet --num-train 20 40 --seed 0 1", tmp_path)
-    cases = [(row["num_train"], row["seed"], row["model"]) for row in rows]
+    experiments = [(row["num_train"], row["seed"], row["model"]) for row in rows]
     models = ("mean predictor", "SchNet")
-    assert cases == [(n, seed, m) for n in (20, 40) for seed in (0, 1) for m in models]
+    assert experiments == [(n, seed, m) for n in (20, 40) for seed in (0, 1) for m in models]
     errors = [row["energy_mae_kcal_mol"] for row in rows if row["model"] == "SchNet"]
     assert len(set(errors)) == 4
     for size in (20, 40):
@@ -107,9 +108,9 @@ def test_a_caveat_stands_below_the_table_and_marks_its_rows(tmp_path, capsys):
 
 def test_a_finished_row_gets_the_notes_and_published_values_of_today(tmp_path, monkeypatch):
     first = run("--models SchNet --num-train 20", tmp_path)
-    monkeypatch.setattr(trials, "fit", None)
-    number = published.md17("ethanol")[0]
-    monkeypatch.setattr(published, "md17", lambda *subject: [number])
+    monkeypatch.setattr(runs, "fit", None)
+    number = literature.md17("ethanol")[0]
+    monkeypatch.setattr(literature, "md17", lambda *subject: [number])
     rows = run("--models SchNet --num-train 20 --note seen", tmp_path)
     assert rows[0]["published"] == [number.as_row()]
     assert rows[0]["note"].startswith("seen; ")

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.db import connect
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.peers import provide_removed_names
+from benchmarks.speed.peers import provide_removed_names
 from schnetgeo.datasets import ISO17, MD17, QM9, AtomsFile, RevisedMD17, from_schnetpack
 from schnetgeo.datasets import qm9 as qm9_module
 from schnetgeo.datasets import rmd17 as rmd17_module

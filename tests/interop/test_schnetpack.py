@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import schnetgeo as sg
-from benchmarks import peers
+from benchmarks.speed import peers
 from schnetgeo.interop import from_schnetpack, read, to_schnetpack
 from schnetgeo.nn import MeanReadout, SumReadout
 from tests.interop.structures import assert_equal, rattled

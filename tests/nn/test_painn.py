@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from torch_geometric.data import Batch
 
 import schnetgeo as sg
-from benchmarks import peers
+from benchmarks.speed import peers
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.nn import EdgeFeatures, GaussianBasis, MeanReadout, PolynomialCutoff
 from schnetgeo.nn.painn import PaiNNConv

@@ -3,7 +3,7 @@ import torch
 from ase.build import bulk, molecule
 from torch_geometric.data import Batch
 
-from benchmarks import peers
+from benchmarks.speed import peers
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.nn import SchNet
 from schnetgeo.potential import Potential

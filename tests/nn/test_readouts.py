@@ -10,7 +10,7 @@ from ase.data import atomic_masses
 from torch import nn
 from torch_geometric.data import Batch
 
-from benchmarks import peers
+from benchmarks.speed import peers
 from schnetgeo import InputError, PaiNN, Potential, SchNet, from_ase, load
 from schnetgeo.nn import (
     AtomReadout,

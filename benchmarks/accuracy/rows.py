@@ -17,7 +17,7 @@ _NO_EFFECT = ("devices", "threads", "progress", "checkpoint_every")
 class Entry(NamedTuple):
     """One finished row."""
 
-    place: str  # folder of the case, model and subject: a newer row replaces one at its place
+    place: str  # folder of the experiment, model and subject: a newer row replaces one at its place
     training: str  # stands for model, options and training structures
     key: str  # stands for the structures tested as well
     row: dict  # what results.json says

@@ -1,16 +1,8 @@
 """Result rows as a table, and what the numbers depend on."""
 
-import os
-import platform
 import textwrap
 
-import ase
-import lightning
-import torch
-import torch_geometric
-
-import schnetgeo
-from benchmarks.published import MEV, beside, in_columns_unit
+from benchmarks.literature import MEV, beside, in_columns_unit
 from schnetgeo.units import GIGAPASCAL
 
 _SUBJECTS = ("molecule", "target", "fold", "system")
@@ -33,26 +25,6 @@ _ERRORS = {
 }
 _OF_CRYSTALS = ("energy_mae_per_atom_kcal_mol",)  # columns for systems of any size
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def hardware() -> str:
-    """Processor, vector instructions that torch uses, number of threads and GPU."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    threads = torch.get_num_threads()
-    processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
-    return f"{processor}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}{gpu}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "schnetgeo": schnetgeo.__version__,
-        "torch": torch.__version__,
-        "torch-geometric": torch_geometric.__version__,
-        "lightning": lightning.__version__,
-        "ase": ase.__version__,
-    }
 
 
 def subject(row: dict) -> str:
@@ -145,12 +117,3 @@ def _text(value) -> str:
     if isinstance(value, float):
         return f"{value:.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from benchmarks import published
-from benchmarks.cases import Subject
+from benchmarks import literature
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.milestone1 import measured, new_folder, write_results
+from benchmarks.accuracy.milestone1_table import table
+from benchmarks.accuracy.runner import run_command
+from benchmarks.machine import hardware
 from benchmarks.md17 import theory
-from benchmarks.milestone1_figures import figures
-from benchmarks.protocol import measured, new_folder, write_results
-from benchmarks.report import hardware
-from benchmarks.suite import run_command
-from benchmarks.table5 import table
+from benchmarks.milestone1.figures import figures
 from schnetgeo.cli.data_options import add_units, read_files
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.datasets import ISO17, MD17, QM9
@@ -93,7 +93,7 @@ def _parser() -> Parser:
 
 
 def _of_the_report() -> list[str]:
-    numbers = published.milestone()
+    numbers = literature.milestone()
     return list(dict.fromkeys(n.subject for n in numbers if n.dataset == "MD17"))
 
 
@@ -130,18 +130,18 @@ def _subjects(options: Namespace) -> Iterator[Subject]:
         raise InputError(f"unknown molecule {unknown[0]!r}; known: {', '.join(MOLECULES)}")
     if options.qm9 or options.download:
         data = QM9(options.root, "U0", file=options.qm9)
-        yield Subject("QM9", "target", "U0", data, published.qm9)
+        yield Subject("QM9", "target", "U0", data, literature.qm9)
     if options.md17 or options.download:
         for molecule, file in zip(
             options.molecules, options.md17 or [None] * len(options.molecules), strict=True
         ):
             data = read_files([file], options) if file else MD17(options.root, molecule)
-            yield Subject("MD17", "molecule", molecule, data, published.md17,
+            yield Subject("MD17", "molecule", molecule, data, literature.md17,
                           note=theory(file) if file else "")  # fmt: skip
     if options.iso17 or options.download:
         data = ISO17(options.root, ["reference", "test_within"], options.iso17,
                      not options.any_counts)  # fmt: skip
-        yield Subject("ISO17", "fold", "ISO17", data, published.iso17)
+        yield Subject("ISO17", "fold", "ISO17", data, literature.iso17)
 
 
 if __name__ == "__main__":

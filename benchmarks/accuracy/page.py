@@ -8,9 +8,9 @@ from pathlib import Path
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from benchmarks.learning_curve import QUANTITIES, FitResult, curves, fits, over_seeds
-from benchmarks.published import MARKS, in_columns_unit
-from benchmarks.report import notes, subject, table
+from benchmarks.accuracy.learning_curve import QUANTITIES, FitResult, curves, fits, over_seeds
+from benchmarks.accuracy.table import notes, subject, table
+from benchmarks.literature import MARKS, in_columns_unit
 from schnetgeo.units import KCAL_MOL
 
 _STYLE = """
@@ -42,7 +42,7 @@ def page(rows: list[dict], details: list[dict], title: str) -> str:
 
     Args:
         rows: of results.json.
-        details: of each row, what `benchmarks.details` gathers.
+        details: of each row, what `accuracy/details.py` gathers.
         title: head of the page.
     """
     drawn = [k for k, d in enumerate(details) if d]

@@ -1,4 +1,4 @@
-"""One engine for all data sets: every model on every case, a row each, finished rows skipped."""
+"""Run every model in every experiment, a row each; finished rows are skipped."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,14 +7,14 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from benchmarks.cases import OWN, Case, Subject, cases
-from benchmarks.contestants import BUILT_IN, contestant
-from benchmarks.learning_curve import fits, over_seeds
-from benchmarks.page import page
-from benchmarks.protocol import protocol
-from benchmarks.report import aligned, markdown, subject
-from benchmarks.rows import Entry, read_entries, write_entry
-from benchmarks.trials import Trial, check, finished, new_trial, remarks, run
+from benchmarks.accuracy.experiments import OWN, Experiment, Subject, experiments
+from benchmarks.accuracy.learning_curve import fits, over_seeds
+from benchmarks.accuracy.milestone1 import protocol
+from benchmarks.accuracy.models import BUILT_IN, benchmark_model
+from benchmarks.accuracy.page import page
+from benchmarks.accuracy.rows import Entry, read_entries, write_entry
+from benchmarks.accuracy.runs import Run, annotations, check, execute, finished, new_run
+from benchmarks.accuracy.table import aligned, markdown, subject
 from schnetgeo._version import __version__
 from schnetgeo.cli.model_options import add_model, add_training
 from schnetgeo.cli.parser import Parser, errors_in_one_line, flag
@@ -110,13 +110,15 @@ def _note_without_effect(options: Namespace, defaults: Namespace) -> None:
     """Say which options --model a preset or a model of one's own is not built with."""
     given = [k for k, value in vars(options.model).items() if value != defaults.model[k]]
     for name in options.models:
-        lost = [f"--model.{k}".replace("_", "-") for k in given if k not in contestant(name).takes]
+        lost = [
+            f"--model.{k}".replace("_", "-") for k in given if k not in benchmark_model(name).takes
+        ]
         if lost and name not in BUILT_IN:
             note(f"{name} is built without {', '.join(lost)}, which it does not take")
 
 
 def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
-    """Train and test every model on every case, and write results.json and report.html.
+    """Train and test every model in every experiment, and write results.json and report.html.
 
     A row whose model, options and structures are those of a finished row in `options.out` is taken
     from there, with the published values and notes of today. A model that diverges is a row that
@@ -125,28 +127,28 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
     Raises:
         InputError: before the first training, for whatever would stop a later one.
     """
-    out, models = Path(options.out), [contestant(name) for name in options.models]
+    out, models = Path(options.out), [benchmark_model(name) for name in options.models]
     check_device(options.device)
-    every = list(cases(options, list(subjects)))
-    trials = [new_trial(case, model, options) for case in every for model in models]
+    every = list(experiments(options, list(subjects)))
+    runs = [new_run(experiment, model, options) for experiment in every for model in models]
     entries = read_entries(out)
     if options.overwrite:
-        begun = {(trial.case.folder, trial.model.name) for trial in trials}
+        begun = {(run.experiment.folder, run.model.name) for run in runs}
         entries = {p: e for p, e in entries.items() if tuple(p.split("|")[:2]) not in begun}
     known = {entry.training for entry in entries.values()}
-    for trial in trials:
-        if trial.key not in known:
-            check(trial, options)
+    for run in runs:
+        if run.key not in known:
+            check(run, options)
     places = []
-    for trial in trials:
-        for tested in trial.rows:
-            entry = _entry(trial, tested, options, entries)
+    for run in runs:
+        for tested in run.rows:
+            entry = _entry(run, tested, options, entries)
             places.append(entry.place)
             if is_first_process() and entry != entries.get(entry.place):
                 write_entry(out, entry)
             entries[entry.place] = entry
-        if trial.model is models[-1] and is_first_process():
-            _picture(trial.case, out / trial.case.folder)
+        if run.model is models[-1] and is_first_process():
+            _picture(run.experiment, out / run.experiment.folder)
             _report(out, [entries[p] for p in dict.fromkeys([*places, *entries])])
     if is_first_process():
         rows = [entries[place].row for place in places]
@@ -156,44 +158,44 @@ def run_suite(options: Namespace, subjects: Iterator[Subject]) -> None:
             print(aligned(header, cells) + "\n")
         for law in fits(rows):
             print(f"* {law}\n")
-        print(_closing(trials, rows, out))
+        print(_closing(runs, rows, out))
 
 
-def _closing(trials: list[Trial], rows: list[dict], out: Path) -> str:
+def _closing(runs: list[Run], rows: list[dict], out: Path) -> str:
     """What was trained, what was written, and what to do with the last model."""
     written = f"mean absolute errors, also in {out}/report.html and results.json"
-    each = [trial for trial in trials for _ in trial.rows]
+    each = [run for run in runs for _ in run.rows]
     trained = [
-        (trial, row)
-        for trial, row in zip(each, rows, strict=True)
-        if (trial.folder(out) / MODEL).exists()
+        (run, row)
+        for run, row in zip(each, rows, strict=True)
+        if (run.folder(out) / MODEL).exists()
     ]
     if not trained:
         return written
     last, row = trained[-1]
-    model = last.folder(out) / MODEL
+    model, picture = last.folder(out) / MODEL, out / last.experiment.folder / "picture.png"
     return "\n".join([
         f"trained  {row['model']}, {row['parameters']:,} parameters, on {row['num_train']:,} "
         f"structures: {row['steps']:,} steps in {row['seconds']:.0f} s, after "
         f"{row['compile_seconds']:.0f} s of compiling",
-        f"written  {out}/report.html, results.json; {model}; {out / last.case.folder}/picture.png",
+        f"written  {out}/report.html, results.json; {model}; {picture}",
         f"next     schnetgeo evaluate {model} FILE",
         f'         sg.load("{model}")(sg.from_ase(atoms)).energy    in Python, eV',
         f'         atoms.calc = sg.Calculator("{model}")    with ASE',
     ])  # fmt: skip
 
 
-def _entry(trial: Trial, tested: str, options: Namespace, entries: dict[str, Entry]) -> Entry:
+def _entry(run: Run, tested: str, options: Namespace, entries: dict[str, Entry]) -> Entry:
     """The finished row at its place or, with another name, at another; else a new one."""
-    here = entries.get(trial.place(tested))
+    here = entries.get(run.place(tested))
     for entry in filter(None, (here, *entries.values())):
-        if entry.key == trial.rows[tested]:
-            return entry._replace(row=entry.row | remarks(trial, tested))
-    return finished(trial, tested, run(trial, options, entries), Path(options.out))
+        if entry.key == run.rows[tested]:
+            return entry._replace(row=entry.row | annotations(run, tested))
+    return finished(run, tested, execute(run, options, entries), Path(options.out))
 
 
-def _picture(case: Case, folder: Path) -> None:
-    test = next(iter(case.tests.values()))
+def _picture(experiment: Experiment, folder: Path) -> None:
+    test = next(iter(experiment.tests.values()))
     if not (folder / "picture.png").exists():
         folder.mkdir(parents=True, exist_ok=True)
         forces = test.has_property("forces") and bool(test[0].forces.isfinite().all())

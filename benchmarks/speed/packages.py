@@ -10,7 +10,7 @@ from ase.build import bulk
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from benchmarks.peers import energy_and_forces, pyg_schnet, schnetpack_schnet
+from benchmarks.speed.peers import energy_and_forces, pyg_schnet, schnetpack_schnet
 from schnetgeo.data import from_ase, with_edges
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile, Demo

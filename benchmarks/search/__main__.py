@@ -16,13 +16,13 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
 
 from benchmarks import iso17, md17, qm9, rmd17
-from benchmarks.cases import Subject, cases
-from benchmarks.contestants import Contestant, contestant
-from benchmarks.search_results import objective, print_results, write_results
-from benchmarks.search_space import SPACES, Space, read_space
-from benchmarks.search_study import open_study
-from benchmarks.suite import run_command
-from benchmarks.trials import build, check_fit, new_trial, potential_of
+from benchmarks.accuracy.experiments import Subject, experiments
+from benchmarks.accuracy.models import BenchmarkModel, benchmark_model
+from benchmarks.accuracy.runner import run_command
+from benchmarks.accuracy.runs import build, check_fit, new_run, potential_of
+from benchmarks.search.results import objective, print_results, write_results
+from benchmarks.search.space import SPACES, Space, read_space
+from benchmarks.search.study import open_study
 from schnetgeo._version import __version__
 from schnetgeo.cli.parser import Parser
 from schnetgeo.cli.run_options import check_device
@@ -105,13 +105,15 @@ def _search(name: str, options: Namespace, space: Space) -> None:
     check_device(base.device)
     model, subjects = _model(base), list(module.read_subjects(base))
     for values in space.ends():  # so that a wrong value is refused before the first training
-        case = _only(list(cases(chosen(values), subjects)))
-        started = new_trial(case, model, chosen(values))
+        experiment = _only(list(experiments(chosen(values), subjects)))
+        started = new_run(experiment, model, chosen(values))
         build(started)
-    if not len(case.val):
+    if not len(experiment.val):
         raise InputError("a search compares errors on validation structures; raise num_val")
     check_fit(started, out / "trials" / "0")
-    about = _about(base, space) | {"structures": f"{case.train.fingerprint} {case.val.fingerprint}"}
+    about = _about(base, space) | {
+        "structures": f"{experiment.train.fingerprint} {experiment.val.fingerprint}"
+    }
     study = open_study(out, options.storage, options.study, space.sampler(), about)
 
     def written(study: optuna.Study, *_) -> None:
@@ -120,7 +122,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
             found = chosen(study.best_params)
             found.out = str(out / "best")
             best = parser.dump(found)
-        write_results(study, out, name, base.task, case.subject.targets[0].unit, best)
+        write_results(study, out, name, base.task, experiment.subject.targets[0].unit, best)
 
     def run(trial: Trial) -> float:
         trained = chosen(space.suggest(trial))
@@ -131,7 +133,7 @@ def _search(name: str, options: Namespace, space: Space) -> None:
         callbacks = [MaxTrialsCallback(options.trials, FINISHED), written]
         study.optimize(run, timeout=timeout, callbacks=callbacks)
     written(study)
-    print_results(study, out, name, base.task, case.subject.targets[0].unit)
+    print_results(study, out, name, base.task, experiment.subject.targets[0].unit)
 
 
 def _run(
@@ -139,18 +141,18 @@ def _run(
     study: optuna.Study,
     options: Namespace,
     subjects: list[Subject],
-    model: Contestant,
+    model: BenchmarkModel,
     folder: Path,
 ) -> float:
     """The objective of one training; what was killed politely is queued again."""
     trial.set_user_attr("process", f"{platform.node()} {os.getpid()}")
-    case = _only(list(cases(options, subjects)))
-    started = new_trial(case, model, options)
-    target, task, potential = case.subject.targets[0], options.task, potential_of(started)
+    experiment = _only(list(experiments(options, subjects)))
+    started = new_run(experiment, model, options)
+    target, task, potential = experiment.subject.targets[0], options.task, potential_of(started)
     try:
         done = fit(
-            potential, case.train, case.val, case.training, folder, overwrite=True,
-            callbacks=[Pruning(trial, target, task)],
+            potential, experiment.train, experiment.val, experiment.training, folder,
+            overwrite=True, callbacks=[Pruning(trial, target, task)],
         )  # fmt: skip
     except (KeyboardInterrupt, SystemExit):
         study.enqueue_trial(trial.params)
@@ -158,7 +160,7 @@ def _run(
         raise SystemExit(143) from None
     except Diverged:
         raise optuna.TrialPruned("diverged") from None
-    errors = evaluate(done.potential, case.val)
+    errors = evaluate(done.potential, experiment.val)
     about = {"steps": done.steps, "seconds": round(done.seconds, 3), "stopped_by": done.stopped_by}
     for metrics in errors.values():
         sizes = {"mae": metrics.mae, "rmse": metrics.rmse}
@@ -205,16 +207,16 @@ def _check_names(space: Space, options: Namespace) -> None:
             )
 
 
-def _model(options: Namespace) -> Contestant:
-    if len(options.models) != 1 or contestant(options.models[0]).closed_form:
+def _model(options: Namespace) -> BenchmarkModel:
+    if len(options.models) != 1 or benchmark_model(options.models[0]).closed_form:
         raise InputError(f"models: a search trains one kind of model, got {options.models}")
-    return contestant(options.models[0])
+    return benchmark_model(options.models[0])
 
 
 def _only(found: list):
     if len(found) != 1:
         raise InputError(
-            f"a search is about one case, got {len(found)}; give one molecule or target, one "
+            f"a search is about one experiment, got {len(found)}; give one molecule or target, one "
             "num_train and one seed"
         )
     return found[0]

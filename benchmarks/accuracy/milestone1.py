@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from jsonargparse import Namespace
 
-from benchmarks.cases import Subject
-from benchmarks.contestants import mean_predictor
-from benchmarks.published import milestone
-from benchmarks.report import hardware, versions
-from benchmarks.table5 import QUANTITIES, table
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.milestone1_table import QUANTITIES, table
+from benchmarks.accuracy.models import mean_predictor
+from benchmarks.literature import milestone
+from benchmarks.machine import hardware, versions
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.split_methods import random_split

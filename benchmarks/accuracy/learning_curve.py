@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.published import in_columns_unit
-from benchmarks.report import subject
+from benchmarks.accuracy.table import subject
+from benchmarks.literature import in_columns_unit
 
 QUANTITIES = {
     "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.cases import Subject
-from benchmarks.protocol import Result
+from benchmarks.accuracy.experiments import Subject
+from benchmarks.accuracy.milestone1 import Result
 from schnetgeo.data.distribution import distribution
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import element_counts

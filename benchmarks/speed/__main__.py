@@ -22,7 +22,8 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from benchmarks.contenders import (
+from benchmarks.machine import hardware, versions
+from benchmarks.speed.packages import (
     CASES,
     GPU_CASES,
     Case,
@@ -34,7 +35,6 @@ from benchmarks.contenders import (
     prepare,
     step,
 )
-from benchmarks.report import hardware, versions
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.data import neighbor_list
 from schnetgeo.data.loader import train_loader

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jsonargparse import Namespace
 from torch import Tensor
 
-from benchmarks.published import Published
+from benchmarks.literature import Published
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.make_split import split_warning
 from schnetgeo.data.packed import StructureDataset
@@ -38,7 +38,7 @@ class Subject(NamedTuple):
         return next((t for t in self.targets if t.name == tested), self.targets[0])
 
 
-class Case(NamedTuple):
+class Experiment(NamedTuple):
     """A subject with one split: what a model is trained and tested on."""
 
     subject: Subject
@@ -47,11 +47,11 @@ class Case(NamedTuple):
     val: StructureDataset
     tests: dict[str, StructureDataset]
     training: TrainingConfig
-    folder: str  # below --out; "" where there is one case
+    folder: str  # below --out; "" where there is one experiment
     note: str | None
 
 
-def cases(options: Namespace, subjects: list[Subject]) -> Iterator[Case]:
+def experiments(options: Namespace, subjects: list[Subject]) -> Iterator[Experiment]:
     """Every subject with every training size and seed.
 
     Raises:
@@ -83,7 +83,7 @@ def _check_folder(name: str) -> None:
 
 def _case(
     subject: Subject, number: int, options: Namespace, training: TrainingConfig, folder: str
-) -> Case:
+) -> Experiment:
     data = subject.data
     for target in subject.targets:
         if not data.has_property(target.name):
@@ -108,4 +108,4 @@ def _case(
     left_out = f"{lost} test structures have elements of no training structure" if lost else ""
     notes = (options.note, subject.note, split_warning("random", data), left_out)
     said = "; ".join(filter(None, notes)) or None
-    return Case(subject, split, train, val, known, training, folder, said)
+    return Experiment(subject, split, train, val, known, training, folder, said)

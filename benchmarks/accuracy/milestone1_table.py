@@ -1,7 +1,7 @@
 """Table 5 of the milestone report, with our numbers beside it."""
 
-from benchmarks.published import milestone
-from benchmarks.report import aligned, marked, notes, subject
+from benchmarks.accuracy.table import aligned, marked, notes, subject
+from benchmarks.literature import milestone
 
 QUANTITIES = {
     "energy": "energy loss",
@@ -15,7 +15,7 @@ def table(rows: list[dict], whole: bool = False) -> str:
     """For each task the report's loss, ours, and that of the mean energy with forces of zero.
 
     Args:
-        rows: of `benchmarks.protocol`.
+        rows: of `accuracy/milestone1.py`.
         whole: data sets of the report without a row have a line too, which says so.
     """
     lines: dict[tuple, dict[str, list[str]]] = {}

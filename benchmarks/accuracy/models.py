@@ -36,11 +36,11 @@ class ClosedForm(NamedTuple):
     parameters: int
 
 
-class Contestant(NamedTuple):
+class BenchmarkModel(NamedTuple):
     """A row of the table: either a closed form, or a model that is built and trained."""
 
     name: str
-    folder: str  # below that of the case; "" is the folder itself
+    folder: str  # below that of the experiment; "" is the folder itself
     closed_form: Callable[[StructureDataset, StructureDataset, str], ClosedForm] | None = None
     build: Callable[[dict, Targets], nn.Module] | None = None
     classes: tuple[type, ...] = ()  # what a model file needs to load
@@ -72,16 +72,16 @@ def without_forces(values: dict[str, torch.Tensor], test: StructureDataset) -> P
 
 
 BUILT_IN = {
-    "mean": Contestant("mean predictor", "mean", mean_predictor),
-    "composition": Contestant("linear composition", "composition", composition_model),
-    "baseline": Contestant("baseline", "baseline", build=lambda arguments, targets: Baseline()),
-    "SchNet": Contestant(
+    "mean": BenchmarkModel("mean predictor", "mean", mean_predictor),
+    "composition": BenchmarkModel("linear composition", "composition", composition_model),
+    "baseline": BenchmarkModel("baseline", "baseline", build=lambda arguments, targets: Baseline()),
+    "SchNet": BenchmarkModel(
         "SchNet",
         "",
         build=lambda arguments, targets: _of(SchNet, targets, arguments),
         takes=_ARGUMENTS,
     ),
-    "PaiNN": Contestant(
+    "PaiNN": BenchmarkModel(
         "PaiNN",
         "PaiNN",
         build=lambda arguments, targets: _of(PaiNN, targets, arguments),
@@ -90,7 +90,7 @@ BUILT_IN = {
 }
 
 
-def contestant(name: str) -> Contestant:
+def benchmark_model(name: str) -> BenchmarkModel:
     """What a word of --models stands for.
 
     Args:
@@ -105,7 +105,7 @@ def contestant(name: str) -> Contestant:
         return BUILT_IN[name]
     if name in SchNet.presets:
         preset = lambda arguments, targets: _of(SchNet, targets, SchNet.presets[name])  # noqa: E731
-        return Contestant(f"SchNet {name}", name, build=preset)
+        return BenchmarkModel(f"SchNet {name}", name, build=preset)
     module, _, attribute = name.rpartition(".")
     if not module:
         known = ", ".join([*BUILT_IN, *SchNet.presets])
@@ -115,7 +115,7 @@ def contestant(name: str) -> Contestant:
     except InputError as error:
         raise InputError(f"models: {error}") from None
     build = lambda arguments, targets: _own(found, name, arguments, targets)  # noqa: E731
-    return Contestant(name, name, build=build, classes=(found,), takes=_taken(found))
+    return BenchmarkModel(name, name, build=build, classes=(found,), takes=_taken(found))
 
 
 def _taken(found: type[nn.Module]) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""Search for options of models and trainings."""
