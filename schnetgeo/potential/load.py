@@ -11,6 +11,7 @@ from schnetgeo.potential.bounded import no_larger_than
 from schnetgeo.potential.last_layer import LastLayer
 from schnetgeo.potential.model_file import check_finite, decode, find_class, named, read_model
 from schnetgeo.potential.potential import Potential
+from schnetgeo.potential.pretrained import located
 from schnetgeo.targets import Target
 
 LAST_LAYER = "last_layer.factor"
@@ -25,7 +26,8 @@ def load(
     """The potential of a model file, in evaluation mode; runs no pickle.
 
     Args:
-        path: file written by `Potential.save`.
+        path: file written by `Potential.save`, or the name of a model that ships with the package,
+            such as "qm9-u0"; `pretrained_names()` lists them.
         classes: your own classes that the file names, as in `classes=[MyConv]`.
         device: where to put the model.
         allow_unseen: predict, with a note, structures with elements that no training structure
@@ -36,6 +38,7 @@ def load(
             training that diverged, for a class that is neither of this package nor in `classes`,
             and for one of `classes` that is no `torch.nn.Module`.
     """
+    path = located(path)
     header, tensors = read_model(path)
     known = named(classes)
     model_class = find_class(header["class"], known, path)

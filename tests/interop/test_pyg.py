@@ -28,6 +28,18 @@ def peer(dtype=torch.float64, **options):
     return randomize(net, seed=2).to(dtype).eval()
 
 
+def trained(net):
+    """The same after steps of Adam in float32 on energies, with its own code alone."""
+    net, data = net.float(), rattled(torch.float32)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(30):
+        error = net(data.z, data.pos, data.batch).flatten() - torch.tensor([-3.0, 2.0, 5.0])
+        optimizer.zero_grad()
+        error.square().sum().backward()
+        optimizer.step()
+    return net.eval()
+
+
 def energy_and_forces(net, data):
     pos = data.pos.clone().requires_grad_()
     energy = net(data.z, pos, data.batch)
@@ -46,6 +58,12 @@ def test_file_equals_source(tmp_path, name):
     net, data = peer(**VARIANTS[name]), rattled(torch.float64)
     torch.save(net, tmp_path / "model.pt")
     assert_equal(read(tmp_path / "model.pt", "eV"), *energy_and_forces(net, data), data)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_trained_weights_equal_source(dtype):
+    net, data = trained(peer()).to(dtype), rattled(dtype)
+    assert_equal(from_pyg(net, "eV"), *energy_and_forces(net, data), data)
 
 
 def test_state_dict_equals_source(tmp_path):

@@ -36,6 +36,20 @@ def peer(kind="SchNet", basis=None, cutoff=None, mode="sum", post=(), seed=1, **
     return randomize(net, seed=seed).eval()
 
 
+def trained(net):
+    """The same after steps of Adam in float32 on energies and forces."""
+    data = rattled(torch.float32, CUTOFF)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    net.train()
+    for _ in range(20):
+        energy, forces = peers.energy_and_forces(net, data)
+        loss = (energy - torch.tensor([-3.0, 2.0, 5.0])).square().sum() + forces.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return net.eval()
+
+
 def offsets(extensive=True):
     module = transform.AddOffsets(
         "energy", add_mean=True, add_atomrefs=True, is_extensive=extensive
@@ -70,6 +84,13 @@ def assert_equals_peer(potential, net, dtype):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_object_equals_source(name, dtype):
     net = VARIANTS[name]().to(dtype)
+    assert_equals_peer(from_schnetpack(net, "eV"), net, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", ["SchNet", "PaiNN"])
+def test_trained_weights_equal_source(kind, dtype):
+    net = trained(peer(kind)).to(dtype)
     assert_equals_peer(from_schnetpack(net, "eV"), net, dtype)
 
 
