@@ -96,11 +96,17 @@ def _what(content: object) -> str:
 def _tensorflow_prefix(path: Path) -> str | None:
     """Path of a TensorFlow checkpoint without .index; `None` where there is none."""
     if path.is_dir():
-        indices = sorted(path.glob("*.index"))
-        if len(indices) != 1:
-            names = ", ".join(p.name for p in indices) or "none"
-            raise InputError(f"{path}: must hold one .index, got {names}; name one")
-        path = indices[0]
+        best = path / "validation"
+        indices = [*(best if best.is_dir() else path).glob("*.index")]
+        if not indices:
+            raise InputError(f"{path}: a folder without .index is no checkpoint; name a file in it")
+        path = max(indices, key=_step)
     if path.suffix == ".index":
         return str(path).removesuffix(".index")
     return str(path) if not path.is_file() and Path(f"{path}.index").is_file() else None
+
+
+def _step(index: Path) -> int:
+    """Steps of training, which the name of a checkpoint ends in."""
+    last = index.stem.rpartition("-")[2]
+    return int(last) if last.isdecimal() else -1

@@ -6,6 +6,7 @@ from torch import Tensor
 from schnetgeo.errors import InputError
 from schnetgeo.interop.build import Source, count, renamed
 from schnetgeo.interop.schnetpack import activation
+from schnetgeo.interop.tensorflow import ALL_PAIRS
 from schnetgeo.interop.tree import Node
 from schnetgeo.nn import (
     CosineCutoff,
@@ -50,11 +51,12 @@ def source_of(node: Node) -> Source:
     representation, output = node["representation"], node["output_modules.0"]
     smearing = node["representation.distance_expansion"]
     interaction = node["representation.interactions.0"]
-    cutoff = interaction["cutoff_network"]
+    cutoff = interaction["cfconv"].children.get("cutoff_network")
+    kind = "HardCutoff" if cutoff is None else cutoff.name
     for holds, what in (
         (representation.name == "SchNet", f"representation {representation.name}"),
         (not smearing.attribute("centered"), "centered Gaussians"),
-        (cutoff.name in _CUTOFFS, f"cutoff_network {cutoff.name}"),
+        (kind in _CUTOFFS, f"cutoff_network {kind}"),
         (not interaction["cfconv"].attribute("normalize_filter"), "normalize_filter"),
         (output.name in ("Atomwise", "DipoleMoment"), f"output module {output.name}"),
         (not representation.attribute("charged"), "charged"),
@@ -71,8 +73,8 @@ def source_of(node: Node) -> Source:
         num_layers=count(weights, r"interactions\.(\d+)\."),
         num_basis=basis.num_basis,
         basis=basis,
-        cutoff=float(_stored(cutoff, "cutoff", tensors)),
-        cutoff_fn=_CUTOFFS[cutoff.name],
+        cutoff=ALL_PAIRS if cutoff is None else float(_stored(cutoff, "cutoff", tensors)),
+        cutoff_fn=_CUTOFFS[kind],
         activation=activation(interaction["cfconv.f2out"]),
         readout_activation=activation(output["out_net.1.out_net.0"]),
         readout=_readout(output),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,8 +50,9 @@ class StandIn:
     def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
             state = {**(state[0] or {}), **state[1]}
-        if isinstance(state, dict):
-            self.__dict__.update({k: v for k, v in state.items() if isinstance(k, str)})
+        if not isinstance(state, dict):
+            state = {"state": state}
+        self.__dict__.update({k: v for k, v in state.items() if isinstance(k, str)})
 
 
 def read_inert(path: str | os.PathLike) -> object:
@@ -74,6 +76,27 @@ def read_inert(path: str | os.PathLike) -> object:
         raise InputError(
             f"{path}: no checkpoint that can be read ({type(error).__name__}: {error}); give a "
             "whole file of torch.save"
+        ) from None
+
+
+def read_inert_array(path: str | os.PathLike) -> list:
+    """Objects of an array of objects in an .npy file, which is a pickle, as `read_inert` has them.
+
+    Raises:
+        InputError: for another file.
+    """
+
+    def none(*rest) -> Tensor:
+        raise ValueError("a storage in an array")
+
+    try:
+        with Path(path).open("rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            return list(vars(_Unpickler(file, none).load())["state"][-1])
+    except Exception as error:  # a damaged pickle fails in any way
+        raise InputError(
+            f"{path}: no array of objects ({type(error).__name__}: {error}); get a fresh copy"
         ) from None
 
 

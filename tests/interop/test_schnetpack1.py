@@ -67,7 +67,7 @@ def model(cutoff="CosineCutoff", output="Atomwise", average=False):
     blocks = []
     for _ in range(2):
         filters = nn.Sequential(dense(K, F_, True), dense(F_, F_))
-        network = module(cutoff, cutoff=torch.FloatTensor([CUTOFF]))
+        network = cutoff and module(cutoff, cutoff=torch.FloatTensor([CUTOFF]))
         conv = module(
             "CFConv", in2f=dense(F_, F_, bias=False), f2out=dense(F_, F_, True),
             filter_network=filters, cutoff_network=network, normalize_filter=False,
@@ -113,7 +113,7 @@ def energies(net, data, pos):
     smearing = net.representation.distance_expansion
     e = torch.exp(-0.5 / smearing.width**2 * (r[..., None] - smearing.offsets) ** 2)
     network = net.representation.interactions[0].cutoff_network
-    f = (r < network.cutoff) * pair
+    f = pair * 1.0 if network is None else (r < network.cutoff) * pair
     if type(network).__name__ == "CosineCutoff":
         f = f * 0.5 * (torch.cos(r * math.pi / network.cutoff) + 1)
     x = w["representation.embedding.weight"][z]
@@ -133,7 +133,7 @@ def save(net, path, package, legacy):
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("average", [False, True])
-@pytest.mark.parametrize("cutoff", ["CosineCutoff", "HardCutoff"])
+@pytest.mark.parametrize("cutoff", ["CosineCutoff", "HardCutoff", None])
 def test_equals_formulas(tmp_path, package, cutoff, average, legacy):
     torch.manual_seed(0)
     net, data = model(cutoff, average=average), rattled(torch.float64)

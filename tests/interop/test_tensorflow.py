@@ -1,5 +1,6 @@
 """Checkpoints of 2018, written here byte for byte, against an independent NumPy pass."""
 
+import argparse
 import contextlib
 import json
 import struct
@@ -85,12 +86,12 @@ def checkpoint(shared=False, seed=0):
         if bias:
             tensors[f"{name}/b"] = normal(n_out)
 
-    for n in range(1 if shared else T):
-        dense(f"interaction_{n}/SchNetFilter/Dense", K, F)
-        dense(f"interaction_{n}/SchNetFilter/Dense_1", F, F)
-        dense(f"interaction_{n}/CFConv/in2fac", F, F, bias=False)
-        dense(f"interaction_{n}/CFConv/fac2out", F, F)
-        dense(f"interaction_{n}/Dense", F, F)
+    for scope in ["interaction"] if shared else [f"interaction_{n}" for n in range(T)]:
+        dense(f"{scope}/SchNetFilter/Dense", K, F)
+        dense(f"{scope}/SchNetFilter/Dense_1", F, F)
+        dense(f"{scope}/CFConv/in2fac", F, F, bias=False)
+        dense(f"{scope}/CFConv/fac2out", F, F)
+        dense(f"{scope}/Dense", F, F)
     dense("Dense", F, F // 2)
     dense("Dense_1", F // 2, 1)
     statistics = {"mean_per_atom": [-4.2], "std_per_atom": 1.3}
@@ -108,7 +109,7 @@ def energy(tensors, args, z, pos):
     other = (1 - np.eye(len(z)))[..., None]
     x = w["atom_embedding/embeddings/W"][z]
     for n in range(T):
-        p = f"interaction_{0 if args.get('shared_interactions') else n}"
+        p = "interaction" if args.get("shared_interactions") else f"interaction_{n}"
         W = ssp(dense(ssp(dense(e, f"{p}/SchNetFilter/Dense")), f"{p}/SchNetFilter/Dense_1"))
         y = (W * other * dense(x, f"{p}/CFConv/in2fac")).sum(1)
         x = x + dense(ssp(dense(y, f"{p}/CFConv/fac2out")), f"{p}/Dense")
@@ -141,20 +142,42 @@ def test_equals_numpy(tmp_path, options):
             assert abs(slope - float(prediction.forces[k, 1])) < 1e-6 * max(1, abs(slope))
 
 
-def test_a_folder_and_an_index_are_found(tmp_path):
+def test_a_folder_of_a_training_is_found(tmp_path):
+    """Its arguments are a pickled namespace, its names end in :0, its best model is the latest."""
     folder = tmp_path / "validation"
     folder.mkdir()
-    write_bundle(folder / "chkpt-500", checkpoint())
-    (tmp_path / "args.json").write_text(json.dumps(ARGS))  # in the folder above
+    for seed, step in enumerate((5000, 10000, 7000)):
+        tensors = {f"{name}:0": value for name, value in checkpoint(seed=seed).items()}
+        write_bundle(folder / f"best_model-{step}", tensors)
+    np.save(tmp_path / "args.npy", argparse.Namespace(**ARGS))
     data = rattled(torch.float32)
-    paths = folder, folder / "chkpt-500.index", folder / "chkpt-500"
+    paths = folder, folder / "best_model-10000.index", folder / "best_model-10000", tmp_path
     energies = [read(path, "eV")(data).energy for path in paths]
-    assert torch.equal(energies[0], energies[1])
-    assert torch.equal(energies[0], energies[2])
-    (tmp_path / "args.json").unlink()
-    with pytest.raises(sg.InputError, match="no args.json beside it"):
+    assert all(torch.equal(energies[0], energy) for energy in energies[1:])
+    assert not torch.equal(energies[0], read(folder / "best_model-5000", "eV")(data).energy)
+    tensors = {f"SchNet/{name}": value for name, value in checkpoint(seed=1).items()}
+    write_bundle(tmp_path / "chkpoints-10000", tensors | {"beta1_power": np.float64(0.1)})
+    assert torch.equal(read(tmp_path / "chkpoints-10000", "eV")(data).energy, energies[0])
+    (tmp_path / "args.npy").unlink()
+    with pytest.raises(sg.InputError, match="no args.npy beside it"):
         read(folder, "eV")
-    from_tensorflow(folder / "chkpt-500", "eV", arguments=ARGS)
+    from_tensorflow(folder / "best_model-5000", "eV", arguments=ARGS)
+
+
+def test_arguments_run_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "marker"), "w")
+
+    write_bundle(tmp_path / "a", checkpoint())
+    for content in (Evil(), argparse.Namespace(**ARGS, evil=Evil())):
+        np.save(tmp_path / "args.npy", np.array([content], dtype=object), allow_pickle=True)
+        with contextlib.suppress(sg.InputError):
+            read(tmp_path / "a", "eV")
+        assert not (tmp_path / "marker").exists()
+    (tmp_path / "args.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    with pytest.raises(sg.InputError, match="no array of objects"):
+        read(tmp_path / "a", "eV")
 
 
 @pytest.mark.parametrize("block_size", [1, 3, 1000])
