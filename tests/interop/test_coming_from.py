@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import peers
+from benchmarks.speed import peers
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming_from.md"
 
