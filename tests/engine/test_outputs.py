@@ -106,7 +106,7 @@ def evaluate(reading: Reading, data):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_values_and_their_gradients_are_those_of_the_model(model, compiled):
-    data, reading = batch(), Engine(spacing=0.005).read(model)
+    data, reading = batch(), Engine(spacing=0.002).read(model)
     if not compiled:
         reading.numba_refusal = "for the test"
     result = evaluate(reading, data)
@@ -114,7 +114,7 @@ def test_values_and_their_gradients_are_those_of_the_model(model, compiled):
     values = reading.values(result)
     assert type(values) is type(want)
     results, expected = flat(values), flat(want)
-    torch.testing.assert_close(results, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results, expected, rtol=1e-9, atol=1e-9)
     weights = [torch.randn_like(x) for x in results]
     found, right = (
         torch.autograd.grad(
@@ -123,7 +123,7 @@ def test_values_and_their_gradients_are_those_of_the_model(model, compiled):
         )
         for values in (results, expected)
     )  # fmt: skip
-    torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-8)
 
 
 def test_a_sum_of_atomic_values_has_forces():

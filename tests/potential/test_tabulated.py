@@ -35,6 +35,8 @@ VARIANTS = {
     "gelu": dict(readout_activation=nn.GELU),
 }
 NAMES = [*MODELS, *SchNet.presets, *VARIANTS]
+# without a cutoff function the filters are as large at the cutoff, where most edges are
+_FACTOR = dict(paper2017=6, jcp2018=6)
 
 
 def model_of(name="SchNet", **changes):
@@ -91,7 +93,7 @@ def test_holds_the_tolerance(name):
     for tolerance in (1e-4, 1e-7):
         fast_tables = fast.tabulate(tolerance)
         assert fast_tables.error <= tolerance
-        assert_within(fast_tables(data, stress=True), expected, 10 * tolerance)
+        assert_within(fast_tables(data, stress=True), expected, _FACTOR.get(name, 1) * tolerance)
 
 
 @pytest.mark.parametrize("name", TABULATED)
@@ -100,7 +102,7 @@ def test_holds_the_tolerance(name):
 def test_molecules_crystals_and_batches(name, atoms):
     """Cells smaller than the cutoff and atoms without neighbors among them."""
     data = batch_of(*atoms) if len(atoms) > 1 else from_ase(atoms[0])
-    assert_within(TABULATED[name](data), EXACT[name](data), 1e-6, floor=1.0)
+    assert_within(TABULATED[name](data), EXACT[name](data), 1e-7, floor=1.0)
 
 
 @pytest.mark.parametrize("name", TABULATED)
@@ -140,7 +142,7 @@ def test_several_threads_equal_one(monkeypatch, size):
     molecules = [random_cluster(np.random.default_rng(k), size // 9) for k in range(9)]
     batches = batch_of(*molecules), from_ase(random_cluster(np.random.default_rng(0), size))
     monkeypatch.setattr(blocks, "_WORK_OF_THREAD", 1)  # so that small batches are shared too
-    for fast, rounding in (*[(f, 1e-12) for f in TABULATED.values()], (FLOAT, 1e-5)):
+    for fast, rounding in (*[(f, 1e-13) for f in TABULATED.values()], (FLOAT, 1e-5)):
         for data in batches:
             monkeypatch.setattr(tabulated.threads, "num_threads", lambda: 3)
             many, again = fast(data), fast(data)
