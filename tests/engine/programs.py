@@ -18,7 +18,8 @@ from tests.engine.reference import values_on_knots
 ELEMENTS = 4
 CUTOFF = 3.0
 SPACING = 0.4
-CHANNELS = st.integers(1, 5)
+CHANNELS = st.one_of(st.integers(1, 5), st.sampled_from([8, 17]))
+SIZES = st.tuples(st.integers(1, 7), st.integers(0, 12))  # numbers of atoms, and of pairs of edges
 Shape = tuple[int, ...]
 
 

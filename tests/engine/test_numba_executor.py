@@ -11,7 +11,7 @@ from schnetgeo.engine.numba.blocks import Blocks
 from schnetgeo.engine.numba.energy import Flattened, refusal
 from schnetgeo.engine.numba.structures import Measured, Structures
 from tests.engine import operations
-from tests.engine.programs import Case, expected, random_case, random_models
+from tests.engine.programs import SIZES, Case, expected, random_case, random_models
 
 MODELS = operations.models()
 a_hundred = settings(max_examples=100, deadline=None, derandomize=True)
@@ -96,9 +96,9 @@ def may_run(model) -> bool:
 
 
 @a_hundred
-@given(random_models().filter(may_run), st.integers(0, 99), st.booleans())
-def test_random_programs_equal_autograd(model, seed, gradients):
-    assert_agrees(random_case(model, seed), gradients)
+@given(random_models().filter(may_run), st.integers(0, 99), SIZES, st.booleans())
+def test_random_programs_equal_autograd(model, seed, sizes, gradients):
+    assert_agrees(random_case(model, seed, *sizes), gradients)
 
 
 @pytest.mark.parametrize("name", MODELS)
