@@ -117,6 +117,8 @@ def check_targets(targets: Sequence[Target]) -> None:
         InputError: for what is no target, a name twice, an energy that is not the first
             or not in eV, and derivatives of the energy.
     """
+    if isinstance(targets, Target | str):
+        raise InputError(f"targets must be a list of targets, got {targets!s:.60}; give [target]")
     if not targets:
         raise InputError("targets must name at least one, such as schnetgeo.targets.ENERGY")
     for target in targets:

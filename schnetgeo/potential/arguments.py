@@ -23,8 +23,9 @@ def make_outputs(
 ) -> list[Output]:
     """One output for each target of a model; the arguments are those of `Potential`."""
     readouts = readouts_of(model)
-    targets = default_targets(model) if targets is None else list(targets)
+    targets = default_targets(model) if targets is None else targets
     check_targets(targets)
+    _check_names(model, targets)
     if readouts is None:
         readouts = [None] * len(targets)
     if len(readouts) != len(targets):
@@ -52,6 +53,19 @@ def make_outputs(
     references, scales = references.reshape(number, model.max_z), scales.reshape(number)
     parts = zip(targets, readouts, scales, references, strict=True)
     return [Output(*part, dtype) for part in parts]
+
+
+def _check_names(model: nn.Module, targets: Sequence[Target]) -> None:
+    """Raise `InputError` where heads are named after other targets, or in another order."""
+    readout = getattr(model, "readout", None)
+    names = [target.name for target in targets]
+    if isinstance(readout, Heads) and len(names) == len(readout.heads):
+        heads = list(readout.heads)
+        if names != heads:
+            raise InputError(
+                f"targets must be those of the model's heads, {', '.join(heads)}, in this order, "
+                f"got {', '.join(names)}; name the heads after the targets"
+            )
 
 
 def readouts_of(model: nn.Module) -> list[Readout] | None:

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from schnetgeo.data.copies import geometry_hashes
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
+from schnetgeo.notes import note
 from schnetgeo.potential.features import FEATURES, unscaled_force_std, with_features
 from schnetgeo.potential.last_layer import LastLayer
 from schnetgeo.potential.posterior import fit_posterior
 from schnetgeo.potential.potential import Potential
+from schnetgeo.train.checks import check_not_empty
 from schnetgeo.train.predict import evaluation_mode
 
 _MAX_FORCES = 200  # structures whose forces calibrate those of all
@@ -42,6 +45,7 @@ def calibrate(
     """
     check_energies(train, "train")
     check_energies(val, "val")
+    _note_copies(train, val)
     featured = with_features(potential)
     with evaluation_mode(potential), evaluation_mode(featured):
         seen, _ = _features(featured, train, batch_size)
@@ -58,8 +62,20 @@ def calibrate(
 
 def check_energies(dataset: StructureDataset, name: str) -> None:
     """Raise `InputError` unless a data set has energies."""
+    check_not_empty(name, dataset)
     if not dataset.has_property("energy"):
         raise InputError(f"{name} has no energies, of which the uncertainty is; add them")
+
+
+def _note_copies(train: StructureDataset, val: StructureDataset) -> None:
+    """Say so where structures to validate with are among those of the training."""
+    seen = {*geometry_hashes(train)}
+    number = sum(mark in seen for mark in geometry_hashes(val))
+    if number:
+        note(
+            f"{val.name}: {number:,} of {len(val):,} structures in val are copies of trained ones, "
+            "whose errors are too small to tell those of others; give structures not trained on"
+        )
 
 
 def _features(

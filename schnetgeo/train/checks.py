@@ -11,6 +11,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import Structure, mask_name
 from schnetgeo.errors import InputError
+from schnetgeo.notes import note
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.rebuilt import check_rebuilds
 from schnetgeo.targets import DERIVATIVES, ENERGY, Target
@@ -65,6 +66,22 @@ def check_potential_trains(potential: Potential, val: StructureDataset, coverage
     coverage.check_dataset(val)
 
 
+def note_untrained(potential: Potential, training: TrainingConfig) -> None:
+    """Say which heads of a potential no loss looks at."""
+    objective = training.objective(potential.targets + DERIVATIVES * potential.has_energy)
+    if objective.has_function:
+        return
+    losses = {loss.target for loss in objective.losses if loss.weight}
+    if losses & {target.name for target in DERIVATIVES}:
+        losses.add(ENERGY.name)
+    names = [target.name for target in potential.targets if target.name not in losses]
+    if names:
+        note(
+            f"no loss is on {', '.join(names)}, of which the model stays as it is; add one "
+            "(--losses), or leave that out of the targets"
+        )
+
+
 def check_stores(*parts: StructureDataset) -> None:
     """Raise `InputError` unless the stores that these are parts of are as they were written."""
     stores = {
@@ -89,7 +106,10 @@ def check_set(name: str, part: StructureDataset) -> None:
 
 
 def check_target(part: StructureDataset, targets: Sequence[Target]) -> None:
-    """Raise `InputError` for a model of energies and QM9 with a target that is none."""
+    """Raise `InputError` for labels of another shape, and for energies of QM9 that are none."""
+    for target in targets:
+        if part.has_property(target.name):
+            check_shape(part, target)
     unit = getattr(part, "unit", "eV")
     if unit != "eV" and ENERGY.name in (target.name for target in targets):
         name = part.target
@@ -97,6 +117,21 @@ def check_target(part: StructureDataset, targets: Sequence[Target]) -> None:
             f"{part.name}: target {name} is in {unit}, but the model predicts energies; take "
             f"another target, or a model of this one: --targets {name}, or readout_for and "
             f"new_potential(model, train, targets=[known_target({name!r})])"
+        )
+
+
+def check_shape(part: StructureDataset, target: Target) -> None:
+    """Raise `InputError` unless labels are numbers of the shape that a target has."""
+    values = part.packed[target.name]
+    per = "atom" if part.is_per_atom(target.name) else "structure"
+    if not torch.is_tensor(values) or values.dtype == torch.bool:
+        kind = values.dtype if torch.is_tensor(values) else type(values).__name__
+        raise InputError(f"{part.name}: {target.name} must be numbers, got {kind}; convert it")
+    if (per, tuple(values.shape[1:])) != (target.per, target.shape):
+        raise InputError(
+            f"{part.name}: {target.name} must have shape {target.shape} for each {target.per}, got "
+            f"{tuple(values.shape[1:])} for each {per}; reshape the labels, or define a Target of "
+            "this shape"
         )
 
 

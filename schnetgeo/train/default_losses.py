@@ -6,6 +6,7 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.statistics import reference_weights
 from schnetgeo.potential.potential import Potential
 from schnetgeo.targets import ENERGY
+from schnetgeo.train.checks import check_label, check_target
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.loss import Loss, mae, mse
 from schnetgeo.train.tasks import task_losses
@@ -29,6 +30,10 @@ def with_default_losses(
     """
     if training.losses or [target.name for target in potential.targets] == [ENERGY.name]:
         return training
+    check_target(train, potential.targets)
+    for target in potential.targets:
+        if train.has_property(target.name):
+            check_label(train, target.name)
     some = train.transformed()[:: max(1, len(train) // _MOST)]
     losses: list[Loss] = []
     if potential.has_energy:

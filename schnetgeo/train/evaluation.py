@@ -7,7 +7,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.targets import DERIVATIVES, ENERGY, FORCES, STRESS, Target
-from schnetgeo.train.checks import check_label, check_not_empty
+from schnetgeo.train.checks import check_label, check_not_empty, check_shape
 from schnetgeo.train.error_table import error_table
 from schnetgeo.train.metrics import Metrics, metrics_of
 from schnetgeo.train.objective import predicted_targets
@@ -42,8 +42,10 @@ def evaluate(potential: Potential, dataset: StructureDataset, batch_size: int = 
     dataset = dataset.transformed()
     targets = predicted_targets(potential)
     labeled = [target.name for target in targets if dataset.has_property(target.name)]
-    for name in labeled:
-        check_label(dataset, name)
+    for target in targets:
+        if target.name in labeled:
+            check_shape(dataset, target)
+            check_label(dataset, target.name)
     if not labeled:
         names = " nor ".join(target.name for target in targets)
         raise InputError(f"{dataset.name}: has neither {names} to compare with")

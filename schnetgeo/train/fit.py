@@ -31,6 +31,7 @@ from schnetgeo.train.checks import (
     check_start,
     check_stores,
     check_target,
+    note_untrained,
 )
 from schnetgeo.train.configuration import TrainingConfig
 from schnetgeo.train.default_losses import with_default_losses
@@ -187,6 +188,7 @@ def fit(
     targets = predicted_targets(potential)
     check_start(train, val, training, out, resume, overwrite, targets)
     check_stores(train, val)
+    note_untrained(potential, training)
     coverage = covered(potential, train)
     check_potential_trains(potential, val, coverage)
     begun = run_identity(potential, training, train, val)

@@ -39,6 +39,11 @@ class Objective:
         self.losses = tuple(map(as_loss, losses))
         if not self.losses:
             raise InputError("losses must not be empty; give one, such as Loss('energy')")
+        if not any(loss.weight for loss in self.losses):
+            raise InputError(
+                f"losses {' '.join(map(str, self.losses))} all have the weight 0, so that nothing "
+                "is trained; give one a weight above 0"
+            )
         known = self._predicted = {target.name: target for target in targets}
         names = [loss.target for loss in self.losses if isinstance(loss, Loss)]
         for name in names:
@@ -51,7 +56,7 @@ class Objective:
         for loss in self.losses:
             if isinstance(loss, Loss):
                 _check_weighting(loss, self.targets[loss.target])
-        self._has_function = any(isinstance(loss, FunctionLoss) for loss in self.losses)
+        self.has_function = any(isinstance(loss, FunctionLoss) for loss in self.losses)
 
     def __call__(self, prediction: Prediction, batch: Batch) -> Tensor:
         return self.mean(self.sums(prediction, batch))
@@ -64,7 +69,7 @@ class Objective:
     def _needs(self, derivative: str, batch: Batch) -> bool:
         if derivative == "forces" and derivative in self.targets:  # no GPU is waited for
             return True
-        looked_at = self._predicted if self._has_function else self.targets
+        looked_at = self._predicted if self.has_function else self.targets
         return derivative in looked_at and has_label(batch, derivative)
 
     def sums(self, prediction: Prediction, batch: Batch) -> list[Sum]:

@@ -11,6 +11,7 @@ import schnetgeo as sg
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import DipoleReadout, Heads, MeanReadout, SumReadout
+from schnetgeo.notes import DataNote
 from schnetgeo.potential.ensemble import Ensemble
 from schnetgeo.potential.features import with_features
 from schnetgeo.potential.uncertainty import Uncertainty, select
@@ -156,6 +157,14 @@ def test_unknown_words_and_other_readouts_are_refused(batch):
         calibrate(potential, frames(0, 60), frames(60, 90))
     with pytest.raises(InputError, match="val has 5 labeled structures, too few"):
         calibrate(sg.Potential(sg.SchNet(**SIZES)), frames(0, 60), frames(60, 65))
+
+
+def test_what_it_is_calibrated_with_is_looked_at():
+    potential = sg.Potential(sg.SchNet(**SIZES)).eval()
+    with pytest.raises(InputError, match="train has no structure; give some"):
+        calibrate(potential, frames(0, 0), frames(60, 90))
+    with pytest.warns(DataNote, match="10 of 30 structures in val are copies of trained ones"):
+        calibrate(potential, frames(0, 60), frames(50, 80))
 
 
 def _dipole() -> sg.Target:

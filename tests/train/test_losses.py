@@ -163,6 +163,7 @@ def mse_times(factor, difference):
     ("losses", "message"),
     [
         ([], "losses must not be empty"),
+        (["energy:0", "forces:0"], "losses energy:0 forces:0 all have the weight 0, so that noth"),
         (["mu"], "a loss is on mu, which the model does not predict; it predicts energy, forces"),
         (["stress/atom"], "per atom, which does not grow with the number of atoms"),
         (["energy:0.1:l2"], "unknown error 'l2'; known: mse, mae, huber=DELTA"),

@@ -149,3 +149,60 @@ def test_default_losses_begin_alike():
     assert dipole.weight == pytest.approx(float(forces / dipoles), rel=0.05)
     named = TrainingConfig(max_steps=1, losses=["dipole"])
     assert with_default_losses(named, potential, train) is named
+
+
+GAP = known_target("gap")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.ones(20, 1), r"gap must have shape \(\) for each structure, got \(1,\) for each st"),
+        (torch.ones(180), r"gap must have shape \(\) for each structure, got \(\) for each atom; "),
+        (torch.ones(20, dtype=torch.bool), "gap must be numbers, got torch.bool; convert it"),
+        (torch.full((20,), torch.nan), "structure 0: its gap is not finite; correct it, or set ga"),
+    ],
+)
+def test_labels_of_another_shape_or_kind(values, message, tmp_path):
+    packed, sizes = Demo("ethanol")[:20].materialize()
+    packed.gap = values
+    dataset = StructureDataset(packed, sizes)
+    model = sg.SchNet(channels=8, num_layers=1, num_basis=8, readout=readout_for(GAP))
+    training = TrainingConfig(max_steps=1, device="cpu", progress=False)
+    with pytest.raises(InputError, match=message):
+        fit(new_potential(model, dataset, targets=[GAP]), dataset, dataset, training, tmp_path)
+    with pytest.raises(InputError, match=message):
+        fit(sg.Potential(model, targets=[GAP]), dataset, dataset, training, tmp_path)
+    with pytest.raises(InputError, match=message):
+        evaluate(sg.Potential(model, targets=[GAP]).eval(), dataset)
+
+
+def test_heads_are_named_after_their_targets():
+    names = known_target("homo"), GAP
+    model = sg.SchNet(channels=8, num_layers=1, readout=readout_for(*names))
+    for targets in (names[::-1], (GAP, known_target("lumo"))):
+        with pytest.raises(InputError, match="those of the model's heads, homo, gap, in this ord"):
+            sg.Potential(model, targets=targets)
+    assert sg.Potential(model).targets == names
+
+
+@pytest.mark.parametrize("targets", [GAP, "gap"])
+def test_targets_are_a_list(targets):
+    model = sg.SchNet(channels=8, num_layers=1, readout=readout_for(GAP))
+    with pytest.raises(InputError, match=r"targets must be a list of targets, got gap.*\[target\]"):
+        sg.Potential(model, targets=targets)
+
+
+def test_heads_without_a_loss_are_named(files, capsys):
+    start = f"train --data own.extxyz {LABELS} --targets energy dipole charges {SMALL}"
+    cases = (
+        ("dipole", "energy, charges"),
+        ("forces dipole", "charges"),
+        ("energy dipole charges:0", "charges"),
+        ("energy dipole charges", None),
+    )
+    for number, (losses, names) in enumerate(cases):
+        run(f"{start} --losses {losses} --out run{number}")
+        said = capsys.readouterr().err
+        assert ("no loss is on" in said) == (names is not None)
+        assert f"no loss is on {names}, of which the model stays as it is" in said or not names
