@@ -1,5 +1,7 @@
 # make demo      set up, train SchNet on the data that ship with the package, show a table and a picture
 # make test      set up the rest and run all tests
+# make test-fast run those that take no longer than a moment
+# make docs      run the pages of docs/ and make a web site of them
 # make compiled  add torch-cluster and torch-scatter, which `make test` does too
 # All keep their environment in .venv and install only what is missing there.
 
@@ -8,7 +10,7 @@ TORCH ?= torch==2.13.0
 export PYTHON TORCH
 BIN = .venv/bin
 
-.PHONY: demo test compiled lint format wheel clean
+.PHONY: demo test test-fast docs compiled lint format wheel clean
 
 demo:
 	@bash .ci/environment demo
@@ -18,6 +20,15 @@ demo:
 test: compiled
 	@bash .ci/environment test
 	$(BIN)/python -m pytest
+
+test-fast:
+	@bash .ci/environment test
+	$(BIN)/python -m pytest -m "not (slow or gpu or browser)"
+
+docs:
+	@bash .ci/environment docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 compiled:
 	@bash .ci/environment compiled
@@ -37,4 +48,4 @@ wheel:
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist *.egg-info runs
+	rm -rf .venv build dist *.egg-info runs docs/_build docs/api docs/guide

@@ -14,7 +14,10 @@ from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 from schnetgeo.train import TrainingConfig, evaluate, fit
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 @pytest.fixture

@@ -266,13 +266,5 @@ def test_public_names_exist():
         schnetgeo.nonsense  # noqa: B018
 
 
-def test_readme_code_runs(tmp_path):
-    readme = ROOT / "README.md"
-    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(), re.S) if readme.exists() else []
-    if not blocks:
-        pytest.skip("README.md has no Python code")
-    python("-c", "\n".join(blocks), cwd=tmp_path)
-
-
 def test_dir_lists_what_is_imported_late():
     assert set(schnetgeo.__all__) <= set(dir(schnetgeo))

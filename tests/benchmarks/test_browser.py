@@ -24,6 +24,9 @@ OPTIONS = (
 PIXELS = "return document.getElementById(arguments[0]).toDataURL()"
 
 
+pytestmark = pytest.mark.browser
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A window without a screen, of a profile of its own."""

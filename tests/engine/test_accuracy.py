@@ -216,7 +216,7 @@ def test_errors_fall_under_refinement(name, system):
     expected, energies, forces = exact(potential)(data), [], []
     for spacing in (0.043, 0.0215, 0.01075):
         prediction = Potential(potential.model, scale=1.3, spacing=spacing)(data)
-        energies.append(float((prediction.energy - expected.energy).abs().max()))
+        energies.append((prediction.energy - expected.energy).abs().max().item())
         forces.append(float((prediction.forces - expected.forces).norm()))
     assert energies[0] / energies[2] > 60  # 256 but for the chance of signs
     assert 40 < forces[0] / forces[2] < 200  # 64 but for the chance of places

@@ -1,0 +1,35 @@
+"""What sphinx-gallery does before each page: one style of figures, an empty folder for files."""
+
+import shutil
+from pathlib import Path
+
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from sphinx_gallery.scrapers import figure_rst
+
+STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.figsize": (6.4, 3.6),
+    "font.size": 11,
+    "legend.frameon": False,
+}
+
+
+def reset(gallery_conf: dict, page: str) -> None:
+    """Called by sphinx-gallery with its configuration and the name of a page."""
+    rcParams.update(STYLE)
+    shutil.rmtree(Path(__file__).parent / "pages" / "runs", ignore_errors=True)
+
+
+def last_figure(block, block_vars: dict, gallery_conf: dict) -> str:
+    """The figure that a block ends with, such as `sg.show(atoms)`, which pyplot does not know."""
+    figure = block_vars["example_globals"].get("___")
+    if not isinstance(figure, Figure) or figure.get_label() == "on the page":
+        return ""
+    figure.set_label("on the page")
+    path = next(block_vars["image_path_iterator"])
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    return figure_rst([path], gallery_conf["src_dir"])

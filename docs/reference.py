@@ -1,0 +1,70 @@
+"""Writes the reference: a page for each package with `__all__`, from its docstrings."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import schnetgeo
+
+MODULES = ("schnetgeo.units", "schnetgeo.targets", "schnetgeo.errors")  # which are no packages
+
+
+def write(folder: Path) -> None:
+    """Write a page for each public package, and one for the short names in `schnetgeo`."""
+    folder.mkdir(exist_ok=True)
+    homes = {}
+    for name in sorted({*packages(), *MODULES}):
+        module = importlib.import_module(name)
+        names = sorted(public_names(module))
+        homes |= {id(getattr(module, n)): f"{name}.{n}" for n in names}
+        _write(folder / f"{name}.rst", page(module, names))
+    _write(folder / "schnetgeo.rst", short_names(homes))
+
+
+def packages() -> list[str]:
+    """Public packages of schnetgeo that state their names."""
+    found = [
+        f"schnetgeo.{module.name}"
+        for module in pkgutil.iter_modules(schnetgeo.__path__)
+        if module.ispkg and not module.name.startswith("_")
+    ]
+    return [name for name in found if hasattr(importlib.import_module(name), "__all__")]
+
+
+def public_names(module) -> list[str]:
+    """The classes and functions that are documented on the page of a module."""
+    names = getattr(module, "__all__", None)
+    if names is None:  # of a module: what it defines itself
+        here = module.__name__
+        names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == here]
+    return [n for n in names if not n.startswith("_") and callable(getattr(module, n))]
+
+
+def page(module, names: list[str]) -> str:
+    """The page of a module: its docstring, then each class and function."""
+    lines = [module.__name__, "=" * len(module.__name__), ""]
+    lines += [f".. automodule:: {module.__name__}", "   :no-members:", ""]
+    lines += [f".. currentmodule:: {module.__name__}", ""]
+    for name in names:
+        is_class = isinstance(getattr(module, name), type)
+        lines += [f".. autoclass:: {name}", "   :members:"] if is_class else []
+        lines += [] if is_class else [f".. autofunction:: {name}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def short_names(homes: dict[int, str]) -> str:
+    """The page of `schnetgeo` itself: where each of its names is explained."""
+    lines = ["schnetgeo", "=========", "", "``import schnetgeo as sg`` gives these names:", ""]
+    for name in sorted(schnetgeo.__all__, key=str.lower):
+        value = getattr(schnetgeo, name)
+        if id(value) in homes:
+            lines.append(f"* ``sg.{name}``: :py:obj:`{homes[id(value)]}`")
+        elif type(value).__name__ == "module":
+            lines.append(f"* ``sg.{name}``: :py:mod:`{value.__name__}`")
+    return "\n".join([*lines, ""])
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:  # else sphinx reads it again
+        path.write_text(text)
