@@ -85,7 +85,7 @@ print(check_data(AtomsFile("runs/wrong.extxyz")))
 # ----------------
 #
 # Neighboring frames of a trajectory are alike. A random split then tests the model on what it has
-# nearly seen; blocks in time do not (:doc:`numbers` shows how much that matters):
+# nearly seen; blocks in time do not (:doc:`what_numbers_mean` shows how much that matters):
 
 split = block_split(len(dataset), num_train=800, num_val=50, num_test=200)
 train, val, test = (dataset[part] for part in split)

@@ -39,13 +39,13 @@ def molecules(names, dataset):
     for row in (row for name in names for row in rows[name] if row["model"] in ("SchNet", "PaiNN")):
         molecule, has_energies = row["molecule"], row["task"] != "forces"
         table.append({
-            "molecule": molecule,
+            "molecule": molecule.replace("_", " "),
             "model": row["model"],
             "frames": row["num_train"],
             "minutes": f"{row['seconds'] / 60:.0f}",
             "energy": f"{row['energy_mae_kcal_mol']:.3f}" if has_energies else "",
             "forces": f"{row['force_mae_kcal_mol_A']:.2f}",
-            "energy, 2017": known.get((molecule, "energy"), ""),
+            "energy, 2017": known.get((molecule, "energy"), "") if has_energies else "",
             "forces, 2017": known.get((molecule, "forces"), ""),
         })  # fmt: skip
     return pd.DataFrame(table).set_index("molecule").sort_index(kind="stable")
@@ -114,18 +114,19 @@ def in_unit(row):
 
 table = {}
 for row in rows["qm9_targets"]:
-    if row["task"] == row["target"] and row.get("readout") != "Heads":
+    if row["readout"] != "Heads":  # one model for each target; the first row has the usual readout
         error, unit = in_unit(row)
         line = table.setdefault(row["target"], {"unit": unit})
         line.setdefault(row["model"], f"{error:.3g}")
         for paper in row["published"]:
-            if paper["model"] in ("SchNet", "PaiNN"):
+            if paper["model"] in ("SchNet", "PaiNN") and paper["unit"] == unit:
                 line.setdefault(f"{paper['model']}, published", f"{paper['value']:g}")
 seconds = max(row["seconds"] for row in rows["qm9_targets"] if row["task"] == "mu")
 size = rows["qm9_targets"][0]["num_train"]
 print(f"{size:,} training molecules and {seconds:.0f} seconds for each of ours, on one core;")
-print("published: about 110,000 molecules and hours on a GPU")
-pd.DataFrame(table).T.fillna("")
+print("published are those of about 110,000 molecules")
+columns = ["unit", "SchNet", "PaiNN", "SchNet, published", "PaiNN, published"]
+pd.DataFrame(table).T.reindex(columns=columns).fillna("")
 
 # %%
 # So these rows show that readouts and units are right, not what the models can do.
@@ -143,9 +144,9 @@ iso17 = [row for part in rows.values() if isinstance(part, list) for row in part
          if row.get("dataset") == "ISO17" and row["model"] in ("SchNet", "PaiNN")]  # fmt: skip
 print(f"{len(iso17)} trainings of ISO17 are in the results so far; published are, as MAE:")
 published = literature.query("dataset == 'ISO17' and quantity in ('energy', 'forces')")
-published.set_index("subject")[["model", "quantity", "value", "unit"]]
+published.set_index("subject")[["model", "labels", "quantity", "value", "unit"]].fillna("")
 
 # %%
 # ``--protocol milestone1`` of these commands trains the fully connected network of the milestone
 # report; ``python -m benchmarks.milestone1`` says why its numbers are no targets.
-# :doc:`numbers` tells what an error means.
+# :doc:`what_numbers_mean` tells what an error means.

@@ -43,8 +43,8 @@ def network_at(r):
         return network(model.basis(r))[:, :1]
 
 
-h, r = 0.25, torch.linspace(0.5, 4.0, 400)
-knots = h * torch.arange(-2, 24)
+h, r = 0.1, torch.linspace(0.8, 2.4, 400)
+knots = h * torch.arange(-2, 30)
 c = bspline.coefficients(network_at(knots))
 u = r / h
 k = u.floor().long()
@@ -53,7 +53,7 @@ spline = (bspline.weights(u - k)[..., None] * c[k[:, None] + torch.arange(4)]).s
 figure, ax = plt.subplots()
 ax.plot(r, network_at(r), color="C0", label="network on 400 distances")
 ax.plot(r, spline, "--", color="C3", label=f"splines of knots {h} Å apart")
-inside = (knots >= 0.5) & (knots <= 4.0)
+inside = (knots > 0.79) & (knots < 2.41)
 ax.plot(knots[inside], network_at(knots)[inside], "o", color="black", markersize=4, label="knots")
 ax.set(xlabel="distance, Å", ylabel="W(r), one channel")
 ax.legend(fontsize=9)
