@@ -97,7 +97,7 @@ def test_loss_is_the_mean_over_the_labels_that_are_there():
     forces = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
     objective = Objective(task_losses("energy_and_forces", rho=1.0))
     loss = objective(Prediction(energy, forces, None), batch)
-    assert float(loss) == pytest.approx((1 + 9) / 2 + 3 * 0.25)
+    assert loss.item() == pytest.approx((1 + 9) / 2 + 3 * 0.25)
     loss.backward()
     assert energy.grad.tolist() == [1.0, 3.0, 0.0]
     assert not forces.grad[2:].any()

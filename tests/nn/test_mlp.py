@@ -50,7 +50,7 @@ def test_dense_starts_with_glorot_uniform_weights_and_no_bias():
     layer = dense(300, 64)
     bound = math.sqrt(6 / (300 + 64))
     assert layer.weight.abs().max() <= bound
-    assert float(layer.weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
     assert not layer.bias.any()
     assert dense(3, 4, bias=False).bias is None
 
