@@ -8,7 +8,6 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(DOCS))
 
-import gallery  # noqa: E402
 import reference  # noqa: E402
 
 from schnetgeo import __version__  # noqa: E402
@@ -27,7 +26,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_parser",
 ]
-exclude_patterns = ["_build", "pages", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "pages", "**/sg_execution_times.rst", "guide/backreferences"]
 default_role = "literal"  # docstrings write `name` as Markdown does
 
 html_theme = "furo"
@@ -51,9 +50,10 @@ python_use_unqualified_type_names = True
 sphinx_gallery_conf = {
     "examples_dirs": "pages",
     "gallery_dirs": "guide",
+    "backreferences_dir": "guide/backreferences",
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
-    "image_scrapers": ("matplotlib", gallery.last_figure),
+    "image_scrapers": ("matplotlib", "gallery.last_figure"),
     "image_srcset": ["2x"],
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": ("matplotlib", "gallery.reset"),
@@ -65,3 +65,8 @@ sphinx_gallery_conf = {
     "copyfile_regex": r"index\.rst",
     "capture_repr": ("_repr_html_",),
 }
+
+
+def setup(app):
+    """Read docstrings before napoleon does."""
+    app.connect("autodoc-process-docstring", reference.as_restructured_text, priority=400)

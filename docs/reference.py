@@ -65,6 +65,21 @@ def short_names(homes: dict[int, str]) -> str:
     return "\n".join([*lines, ""])
 
 
+def as_restructured_text(app, what, name, value, options, lines: list[str]) -> None:
+    """Called by autodoc with a docstring: examples and tables become blocks, |x| stays |x|."""
+    result, literal = [], False
+    for before, line in zip(["", *lines], lines, strict=False):
+        begins = line.startswith("    ") and not before or line.startswith("| ")
+        if begins and not literal:
+            result += ["", "::", ""]
+        goes_on = not line or line.startswith(("    ", "| "))
+        if literal and not goes_on:
+            result.append("")
+        literal = begins or (literal and goes_on)
+        result.append(f"    {line}" if literal else line.replace("|", "\\|"))
+    lines[:] = result
+
+
 def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:  # else sphinx reads it again
         path.write_text(text)

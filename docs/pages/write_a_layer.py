@@ -105,8 +105,8 @@ ax.set(xlabel="mean absolute error of forces, meV/Å")
 plt.show()
 
 # %%
-# One seed and seconds of training prove nothing: :doc:`what_numbers_mean` says what does. The benchmarks take
-# a class by its dotted path, and put it beside SchNet, PaiNN and published values:
+# One seed and seconds of training prove nothing: :doc:`what_numbers_mean` says what does. The
+# benchmarks take a class by its dotted path, and put it beside SchNet, PaiNN and published values:
 #
 # .. code-block:: sh
 #
