@@ -48,4 +48,4 @@ wheel:
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist *.egg-info runs docs/_build docs/api docs/guide
+	rm -rf .venv build dist *.egg-info runs docs/_build docs/api docs/guide docs/project

@@ -13,6 +13,7 @@ import reference  # noqa: E402
 from schnetgeo import __version__  # noqa: E402
 
 reference.write(DOCS / "api")
+reference.copy_texts(DOCS / "project")
 
 project = "schnetgeo"
 version = release = __version__
@@ -68,5 +69,6 @@ sphinx_gallery_conf = {
 
 
 def setup(app):
-    """Read docstrings before napoleon does."""
+    """Read docstrings before napoleon does, and links before the parser."""
+    app.connect("source-read", reference.link_texts)
     app.connect("autodoc-process-docstring", reference.as_restructured_text, priority=400)

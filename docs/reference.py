@@ -1,4 +1,4 @@
-"""Writes the reference: a page for each package with `__all__`, from its docstrings."""
+"""Writes pages that exist elsewhere: docstrings of each package, and texts of the repository."""
 
 import importlib
 import pkgutil
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import schnetgeo
 
+ROOT = Path(__file__).parents[1]
+TEXTS = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 MODULES = ("schnetgeo.units", "schnetgeo.targets", "schnetgeo.errors")  # which are no packages
 
 
@@ -19,6 +21,19 @@ def write(folder: Path) -> None:
         homes |= {id(getattr(module, n)): f"{name}.{n}" for n in names}
         _write(folder / f"{name}.rst", page(module, names))
     _write(folder / "schnetgeo.rst", short_names(homes))
+
+
+def copy_texts(folder: Path) -> None:
+    """Copy the texts that stand beside README.md, and are pages too."""
+    folder.mkdir(exist_ok=True)
+    for name in TEXTS:
+        _write(folder / name, (ROOT / name).read_text())
+
+
+def link_texts(app, docname: str, source: list[str]) -> None:
+    """Called by sphinx with each page: links to these texts lead to their copies."""
+    for name in TEXTS:
+        source[0] = source[0].replace(f"](../{name}", f"](project/{name}")
 
 
 def packages() -> list[str]:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "pages").glob("*.py"))
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SHOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *PAGES]
+RUN_ELSEWHERE = {"coming_from.md"}  # tests/interop compares what its two columns give
 PROGRAMS = {"data": {"info", "download", "stats", "convert", "check"}}
 
 
@@ -52,7 +53,10 @@ def options_of(*command: str) -> set[str]:
     return set(re.findall(r"--[\w.-]+", done.stdout))
 
 
-@pytest.mark.parametrize("path", [p for p in TEXTS if blocks(p.read_text(), "python")], ids=name)
+WITH_CODE = [p for p in TEXTS if blocks(p.read_text(), "python") and p.name not in RUN_ELSEWHERE]
+
+
+@pytest.mark.parametrize("path", WITH_CODE, ids=name)
 @pytest.mark.slow
 def test_python_of_a_text_runs(path, tmp_path):
     """All blocks of a text in their order, as a reader would paste them."""
