@@ -24,6 +24,17 @@ from schnetgeo.nn.usual_readouts import readout_for
 from schnetgeo.targets import ENERGY, known_target
 from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 
+_GFN2 = {
+    "license": "MIT, its data CC0 1.0",
+    "method": "GFN2-xTB, Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652 (2019)",
+}
+_QM9 = {
+    "license": "MIT, its data CC0 1.0",
+    "method": "B3LYP/6-31G(2df,p), Ramakrishnan, Dral, Rupp, von Lilienfeld, Sci. Data 1, 140022 "
+    "(2014)",
+    "domain": "molecules of H, C, N and O with up to nine heavy atoms at their minima; forces away "
+    "from minima were not trained",
+}
 PROPERTIES = tuple(map(known_target, ("mu", "alpha", "homo", "lumo", "gap")))
 
 
@@ -35,6 +46,7 @@ class Recipe:
     model: Callable[[], AtomisticModel]
     training: TrainingConfig
     counts: tuple[int, int]  # structures to train on, and to choose the weights
+    card: dict[str, str]  # data, license and domain
 
 
 def _properties(files: list[str] | None) -> StructureDataset:
@@ -51,6 +63,8 @@ RECIPES = {
         lambda: SchNet(channels=64, num_layers=3, gamma=10.0, max_z=10),
         TrainingConfig(max_steps=25_000, lr=3e-3),
         (1000, 50),
+        {**_GFN2, "data": "Demo ethanol: 1,200 frames at 500 K",
+         "domain": "ethanol near its minima, up to 500 K; no reactions, no other molecule"},
     ),
     "gfn2-molecules": Recipe(
         lambda files: Demo("molecules"),
@@ -59,6 +73,9 @@ RECIPES = {
             losses=("energy:0.1", "forces"), max_steps=30_000, lr=2e-3, clip=10.0
         ),
         (1000, 60),
+        {**_GFN2, "data": "Demo molecules: 62 species of H, C, N and O, 20 frames each at 500 K",
+         "domain": "these 62 closed-shell molecules of 2 to 16 atoms, up to 500 K; like ones with "
+         "larger errors; one molecule at a time, no reactions"},
     ),
     "qm9-u0": Recipe(
         _energies,
@@ -68,6 +85,7 @@ RECIPES = {
             max_steps=200_000, validate_every=2000, checkpoint_every=2000,
         ),
         (100_000, 1000),
+        {**_QM9, "data": "QM9 without fluorine, 108,744 molecules, U0"},
     ),
     "qm9-properties": Recipe(
         _properties,
@@ -79,6 +97,7 @@ RECIPES = {
             max_steps=100_000, validate_every=2000, checkpoint_every=2000,
         ),
         (18_000, 500),
+        {**_QM9, "data": "QM9 without fluorine, 20,724 molecules"},
     ),
 }  # fmt: skip
 
@@ -113,9 +132,8 @@ def make(name: str, files: list[str] | None, out: Path, max_steps: int | None = 
     errors = evaluate(result.potential, test)
     print(f"{result.steps} steps, {result.seconds:.0f} s; errors on {len(test)}\n{errors}")
     row = {"structures": len(test), **errors.as_row()}
-    result.potential.save(
-        out / name / "model.safetensors", steps=result.steps, split=split.digest, test=row
-    )
+    notes = {"steps": result.steps, "split": split.digest, "test": row, "card": recipe.card}
+    result.potential.save(out / name / "model.safetensors", **notes)
 
 
 if __name__ == "__main__":

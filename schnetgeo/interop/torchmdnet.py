@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from schnetgeo.interop.tree import Node, is_module
 from schnetgeo.nn import (
     ExpNormalBasis,
     MeanReadout,
+    NeighborSchNet,
     SchNet,
     ShiftedSoftplus,
     ShiftedSumReadout,
@@ -31,6 +33,10 @@ from schnetgeo.potential import Potential
 _RULES = (
     (r"^(representation_model|output_model)\.", ""),
     (r"^(interactions\.\d+)\.conv\.(net|cutoff)\b.*", ""),  # net is the same as mlp
+    (r"^neighbor_embedding\.cutoff\..*", ""),
+    (r"^neighbor_embedding\.embedding\.", "neighbor_embedding."),
+    (r"^neighbor_embedding\.distance_proj\.", "neighbor_conv.filter."),
+    (r"^neighbor_embedding\.combine\.", "combine."),
     (r"^distance(_expansion)?\..*", ""),
     (r"^(prior_model\.|mean$|std$).*", ""),
     (r"^(interactions\.\d+)\.lin\.", r"\1.lin3."),
@@ -40,8 +46,7 @@ _RULES = (
     (r"^output_network\.(layers\.)?2\.", "readout.lin2."),
 )
 _OPTIONS = (
-    "num_rbf", "rbf_type", "activation", "neighbor_embedding", "cutoff_lower", "cutoff_upper",
-    "aggr",
+    "rbf_type", "activation", "cutoff_lower", "cutoff_upper", "aggr",
 )  # fmt: skip
 
 
@@ -57,7 +62,7 @@ def from_torchmdnet(
         target: name of what it predicts.
 
     Raises:
-        InputError: for other models, such as with neighbor embedding, and without a unit.
+        InputError: for other models, such as its transformer, and without a unit.
     """
     source = source_of(Node(model)) if is_module(model) else source_of_checkpoint(model)
     return source.potential(Meaning(unit, target))
@@ -69,7 +74,6 @@ def source_of(node: Node) -> Source:
     if representation.name != "TorchMD_GN":
         raise InputError(f"TorchMD-Net's {representation.name} has no counterpart; TorchMD_GN has")
     options = {name: representation.attribute(name) for name in _OPTIONS}
-    options["neighbor_embedding"] = "neighbor_embedding" in representation.children
     output = node["output_model"]
     options["output_model"] = output.name
     options["reduce_op"] = output.attribute("reduce_op", "sum")
@@ -103,7 +107,6 @@ def _source(tensors: dict[str, Tensor], options: Mapping, shift: float) -> Sourc
     reduce, priors = options.get("reduce_op", "sum"), set(map(str, options["prior_model"]))
     for holds, what in (
         (options.get("rbf_type") in (None, "gauss", "expnorm"), f"rbf {options.get('rbf_type')}"),
-        (not options.get("neighbor_embedding"), "neighbor_embedding=True"),
         (not options.get("cutoff_lower"), "cutoff_lower other than 0"),
         (options.get("aggr", "add") == "add", f"aggr={options.get('aggr')!r}"),
         (options.get("output_model") in ("Scalar", None), f"{options.get('output_model')}"),
@@ -127,11 +130,18 @@ def _source(tensors: dict[str, Tensor], options: Mapping, shift: float) -> Sourc
     if reduce == "mean":
         readout, references = MeanReadout, references + mean
     else:  # the mean is that of structures, not of atoms
-        readout = ShiftedSumReadout if mean else SumReadout
-    model = SchNet(
-        channels=max(weights["interactions.0.lin1.weight"].shape),
+        readout = partial(ShiftedSumReadout, shift=mean / std) if mean else SumReadout
+    architecture, channels = SchNet, max(weights["interactions.0.lin1.weight"].shape)
+    if "neighbor_embedding.weight" in weights:
+        architecture = NeighborSchNet
+        if channels > weights["embedding.weight"].size(1):
+            raise InputError(
+                "TorchMD-Net: more num_filters than channels beside neighbor_embedding have no "
+                "counterpart"
+            )
+    model = architecture(
+        channels=channels,
         num_layers=num_layers,
-        num_basis=basis.num_basis,
         basis=basis,
         cutoff=cutoff,
         activation=act,
@@ -139,8 +149,6 @@ def _source(tensors: dict[str, Tensor], options: Mapping, shift: float) -> Sourc
         readout_channels=len(weights["readout.lin1.weight"]),
         max_z=len(weights["embedding.weight"]),
     )
-    if readout is ShiftedSumReadout:
-        weights["readout.shift"] = torch.tensor(mean / std, dtype=torch.float64)
     weights |= {f"basis.{name}": value for name, value in basis.named_buffers()}
     dtype = weights["embedding.weight"].dtype
     return Source(model, weights, references, std, dtype, {"source": "TorchMD-Net"})

@@ -16,6 +16,7 @@ from schnetgeo.nn.heads import Heads
 from schnetgeo.nn.interaction import Interaction
 from schnetgeo.nn.mlp import ShiftedSoftplus, num_parameters
 from schnetgeo.nn.model import AtomisticModel, EdgeFeatures
+from schnetgeo.nn.neighbor_embedding import NeighborSchNet
 from schnetgeo.nn.painn import PaiNN, PaiNNConv
 from schnetgeo.nn.polarizability import PolarizabilityReadout
 from schnetgeo.nn.readout import (
@@ -53,6 +54,7 @@ __all__ = [
     "MassCenteredDipoleNormReadout",
     "MeanReadout",
     "MollifierCutoff",
+    "NeighborSchNet",
     "PaiNN",
     "PaiNNConv",
     "PolynomialCutoff",

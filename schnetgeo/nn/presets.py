@@ -18,6 +18,8 @@ SCHNET = {
         channels=128, num_layers=6, num_basis=20, cutoff=5.0, readout_activation=nn.SiLU
     ),
     "pyg": dict(channels=128, num_layers=6, num_basis=50, cutoff=10.0),
+    # TorchMD_GN of gauss, ssp and no neighbor embedding; its default is expnorm, silu and
+    # NeighborSchNet
     "torchmd_gn": dict(channels=128, num_layers=6, num_basis=50, cutoff=5.0),
 }
 PAINN = {"painn2021": dict(channels=128, num_layers=3, num_basis=20, cutoff=5.0)}

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -137,11 +136,15 @@ class MeanReadout(SumReadout):
 class ShiftedSumReadout(SumReadout):
     """Σ_i y_i + s with one number s for each structure: energies of TorchMD-Net.
 
-    Energies of two structures far apart then do not add up; new models do without s. `shift` is a
-    float64 buffer and keeps its digits under `.float()`.
-    """
+    Energies of two structures far apart then do not add up; new models do without s.
 
-    shift: Tensor
+    Args:
+        channels: F, features per atom.
+        hidden_channels: width of the hidden layer.
+        activation: class of the activation between the two layers.
+        zero_init: start from y = 0.
+        shift: s, in units of the potential's scale.
+    """
 
     def __init__(
         self,
@@ -149,15 +152,10 @@ class ShiftedSumReadout(SumReadout):
         hidden_channels: int,
         activation: Callable[[], nn.Module],
         zero_init: bool = False,
+        shift: float = 0.0,
     ):
         super().__init__(channels, hidden_channels, activation, zero_init)
-        self.register_buffer("shift", torch.zeros((), dtype=torch.float64))
-
-    def _apply(self, fn, recurse=True):
-        shift = self.shift
-        super()._apply(fn, recurse)
-        self.shift = shift.to(self.shift.device)
-        return self
+        self.shift = shift
 
     def reduce(self, values: Float[Tensor, "N"], data: Data) -> Float[Tensor, "B"]:
         return super().reduce(values, data).double() + self.shift

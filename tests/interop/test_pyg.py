@@ -108,10 +108,10 @@ def test_saved_and_loaded_with_its_centers(tmp_path):
     assert torch.equal(loaded(data).forces, potential(data).forces)
 
 
-def test_engine_runs_it_fast():
-    potential = from_pyg(peer(), "eV")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_engine_runs_it_fast(dtype):
+    potential, data = from_pyg(peer(dtype), "eV"), rattled(dtype)
     assert potential.reading() is not None
-    data = rattled(torch.float64)
     spline = potential(data).forces
     potential.filters = "exact"
     assert (potential(data).forces - spline).abs().max() < 1e-4 * spline.abs().max()

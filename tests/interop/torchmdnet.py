@@ -29,8 +29,16 @@ def module(name: str, **content) -> nn.Module:
     return result
 
 
-def graph_network(rbf: str, activation: str, cutoff: float, reduce: str = "sum", F=16, K=12, T=2):
+def graph_network(
+    rbf: str, activation: str, cutoff: float, reduce: str = "sum", F=16, K=12, T=2, neighbors=False
+):
     """A model with random weights."""
+    embedding = None
+    if neighbors:
+        embedding = module(
+            "NeighborEmbedding", embedding=nn.Embedding(100, F), distance_proj=nn.Linear(K, F),
+            combine=nn.Linear(2 * F, F),
+        )  # fmt: skip
     act = module("ShiftedSoftplus", shift=float(torch.tensor(2.0).log()))
     act = act if activation == "ssp" else nn.SiLU()
     interactions = []
@@ -41,7 +49,7 @@ def graph_network(rbf: str, activation: str, cutoff: float, reduce: str = "sum",
         interactions.append(block)
     representation = module(
         "TorchMD_GN", embedding=nn.Embedding(100, F), distance_expansion=_basis(rbf, cutoff, K),
-        interactions=nn.ModuleList(interactions), neighbor_embedding=None, rbf_type=rbf,
+        interactions=nn.ModuleList(interactions), neighbor_embedding=embedding, rbf_type=rbf,
         cutoff_lower=0.0, cutoff_upper=cutoff, aggr="add",
     )  # fmt: skip
     layers = nn.Sequential(nn.Linear(F, F // 2), act, nn.Linear(F // 2, 1))
@@ -82,6 +90,11 @@ def energy(net: nn.Module, z, pos, batch):
     if type(act) is not nn.SiLU:
         act = lambda x, s=act.shift: F.softplus(x) - s  # noqa: E731
     x = w["representation_model.embedding.weight"][z]
+    if model.neighbor_embedding is not None:
+        p = "representation_model.neighbor_embedding."
+        W = F.linear(e, w[p + "distance_proj.weight"], w[p + "distance_proj.bias"]) * f[..., None]
+        near = (W * w[p + "embedding.weight"][z]).sum(1)
+        x = F.linear(torch.cat([x, near], 1), w[p + "combine.weight"], w[p + "combine.bias"])
     for n in range(len(model.interactions)):
         p = f"representation_model.interactions.{n}."
         hidden = act(F.linear(e, w[p + "mlp.0.weight"], w[p + "mlp.0.bias"]))

@@ -69,8 +69,9 @@ def _hooks_or_compiled(model: nn.Module) -> str | None:
     return None
 
 
-def _mixed_tensors(model: nn.Module) -> str | None:
-    tensors = (*model.parameters(), *model.buffers())
+def _mixed_tensors(model: AtomisticModel) -> str | None:
+    tables = {id(t) for t in model.basis.buffers()}  # which knots evaluate in float64
+    tensors = (t for t in (*model.parameters(), *model.buffers()) if id(t) not in tables)
     kinds = {(t.dtype, t.device) for t in tensors if t.is_floating_point()}
     if len(kinds) == 1:
         return None
