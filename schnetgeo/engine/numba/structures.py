@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from schnetgeo.data.edges import reverse_edges
 from schnetgeo.data.graph import sort_edges
 from schnetgeo.engine.numba.blocks import Blocks, is_block_diagonal, partition, useful_threads
-from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.geometry import num_structures
 from schnetgeo.ops import threads
 from schnetgeo.ops.compiled_edges import first_edges
 from schnetgeo.ops.jit import allocating, inner
@@ -68,10 +68,11 @@ def _numbers(tensor: Tensor) -> np.ndarray:
 
 def _pointers(data: Data) -> Tensor | None:
     """First atom of each structure; `None` where atoms of one are apart."""
-    ptr = data.get("ptr")
+    ptr, batch = data.get("ptr"), data.get("batch")
     if ptr is not None:
         return ptr
-    batch = batch_index(data)
+    if batch is None:
+        return torch.tensor([0, data.z.numel()])
     if bool((batch.diff() < 0).any()):
         return None
     counts = torch.bincount(batch, minlength=num_structures(data))
