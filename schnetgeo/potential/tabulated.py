@@ -3,6 +3,7 @@
 import copy
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -17,6 +18,7 @@ from schnetgeo.engine.numba.tabulated import TabulatedEnergy
 from schnetgeo.engine.program import ModelProgram
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
+from schnetgeo.nn.readout import SumReadout
 from schnetgeo.potential.prediction import Prediction, cell_volumes
 from schnetgeo.targets import ENERGY
 
@@ -78,6 +80,7 @@ class TabulatedPotential:
         self._energy_scale = EnergyScale(float(potential.scale), references)
         self._grid = Grid(self.spacing, float(self.model.cutoff))
         self._dtype = potential.scale.numpy().dtype
+        self._is_sum = type(self.model.readout).atom_weights is SumReadout.atom_weights
         self._energy = TabulatedEnergy(program, parameters, tables.coefficients)
 
     @property
@@ -87,6 +90,26 @@ class TabulatedPotential:
 
     def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU."""
+        measured = self._measured(data) if _is_complete(data, self.model.cutoff) else None
+        if measured is None:
+            data, measured = self._checked(data)
+        elif self.trained_on is not None:
+            self.trained_on.check(data)
+        volumes = cell_volumes(data) if stress else None
+        energy, derivatives = self._energy.predict(
+            measured, self._atom_weights(data), self._energy_scale, self._grid, forces, stress
+        )
+        force, virial = map(torch.from_numpy, derivatives)
+        if stress:
+            virial = (virial / volumes).to(force.dtype)
+        energy = torch.from_numpy(energy)
+        return Prediction(energy, force if forces else None, virial if stress else None)
+
+    def _measured(self, data: Data) -> Measured | None:
+        return measured_structures(data, self.model.max_z, self._dtype, alone=True)
+
+    def _checked(self, data: Data) -> tuple[Data, Measured]:
+        """With edges, or an `InputError` that says what is wrong."""
         check_input(data, self.model.max_z)
         if self.trained_on is not None:
             self.trained_on.check(data)
@@ -94,24 +117,36 @@ class TabulatedPotential:
         data = with_edges(data, self.model.cutoff, longer=True)
         if not (is_listed or self.trained_on is None):
             self.trained_on.check_distances(data)
-        volumes = cell_volumes(data) if stress else None
-        weights = self.model.readout.atom_weights(batch_index(data), num_structures(data))
-        energy, derivatives = self._energy.predict(
-            self._measured(data), weights.detach().numpy(), self._energy_scale, self._grid,
-            forces, stress,
-        )  # fmt: skip
-        force, virial = map(torch.from_numpy, derivatives)
-        if stress:
-            virial = (virial / volumes).to(force.dtype)
-        energy = torch.from_numpy(energy)
-        return Prediction(energy, force if forces else None, virial if stress else None)
-
-    def _measured(self, data: Data) -> Measured:
-        measured = measured_structures(data, self.model.max_z, self._dtype, alone=True)
+        measured = self._measured(data)
         if measured is None:
             raise InputError(
                 f"edge_index must lie in 0 … {data.z.numel() - 1} and in one structure, and "
                 "edge_reverse must point from each edge j → i to the edge i → j; give every edge "
                 "its reverse"
             )
-        return measured
+        return data, measured
+
+    def _atom_weights(self, data: Data) -> np.ndarray:
+        """What each atom counts in the energy (N,)."""
+        if self._is_sum:
+            return np.ones(data.z.numel(), self._dtype)
+        weights = self.model.readout.atom_weights(batch_index(data), num_structures(data))
+        return weights.detach().numpy()
+
+
+def _is_complete(data: object, cutoff: float) -> bool:
+    """Whether atoms have edges that reach far enough, as in a step of dynamics.
+
+    Compiled code then looks at all numbers, and what it does not take is checked one by one.
+    """
+    if not isinstance(data, Data):
+        return False
+    fields = data.to_dict()
+    z, pos, reach = fields.get("z"), fields.get("pos"), fields.get("edge_cutoff")
+    if not all(map(torch.is_tensor, (z, pos, reach, fields.get("edge_index")))):
+        return False
+    if z.dtype not in (torch.int64, torch.int32) or pos.shape != (*z.shape, 3):
+        return False
+    if not pos.is_floating_point() or z.device.type != "cpu" or not reach.numel():
+        return False
+    return float(reach.min()) >= cutoff

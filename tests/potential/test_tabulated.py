@@ -436,3 +436,31 @@ def test_results_have_the_types_of_those_of_the_potential(dtype):
     data = from_ase(bulk("Si"))
     wanted, result = potential(data, stress=True), potential.tabulate(1e-3)(data, stress=True)
     assert [value.dtype for value in result] == [value.dtype for value in wanted]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("z", lambda z: z * 0, r"z\[0\] = 0 is not an atomic number"),
+        ("z", lambda z: z + 200, "is not an atomic number"),
+        ("z", lambda z: z.double(), "one integer per atom"),
+        ("pos", lambda pos: pos[:-1], "pos must have shape"),
+        ("pos", lambda pos: pos.long(), "floating-point"),
+        ("pos", lambda pos: pos.index_fill(0, torch.tensor(3), np.nan), r"pos\[3, 0\] is nan"),
+        ("pos", lambda pos: pos.index_fill(0, torch.tensor(3), np.inf), r"pos\[3, 0\] is inf"),
+        ("edge_cutoff", lambda reach: reach - 2, "were built for a cutoff"),
+        ("edge_cutoff", lambda reach: reach * np.nan, "were built for a cutoff"),
+    ],
+)  # fmt: skip
+def test_wrong_input_with_edges_is_named(field, value, message):
+    data = with_edges(from_ase(rattled("CH3CH2OH")), 5.0)
+    data[field] = value(data[field])
+    with pytest.raises(InputError, match=message):
+        TABULATED["SchNet"](data)
+
+
+def test_a_position_without_edges_must_be_finite():
+    data = with_edges(from_ase(Atoms("CO", [[0, 0, 0], [0, 0, 50]])), 5.0)
+    data.pos[1, 2] = np.nan
+    with pytest.raises(InputError, match=r"pos\[1, 2\] is nan"):
+        TABULATED["SchNet"](data)

@@ -36,12 +36,12 @@ def useful_threads(atoms: int, edges: int, threads: int) -> int:
 def is_block_diagonal(z, ptr, source, row_pointers, reverse, max_z):
     """Whether structures follow each other, edges stay in them, and each pair has two edges.
 
-    And whether all atomic numbers lie below `max_z`.
+    And whether all atomic numbers lie in 1 … `max_z` − 1.
     """
     if ptr.shape[0] < 2 or ptr[0] != 0 or ptr[-1] != z.shape[0]:
         return False
     for i in range(z.shape[0]):
-        if not 0 <= z[i] < max_z:
+        if not 0 < z[i] < max_z:
             return False
     for b in range(ptr.shape[0] - 1):  # all of them first: the way to the last may lead outside
         if ptr[b + 1] < ptr[b]:

@@ -3,14 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from schnetgeo.data.edges import reverse_edges
 from schnetgeo.data.graph import sort_edges
 from schnetgeo.engine.numba.blocks import Blocks, is_block_diagonal, partition, useful_threads
-from schnetgeo.geometry import num_structures
 from schnetgeo.ops import threads
 from schnetgeo.ops.compiled_edges import first_edges
 from schnetgeo.ops.jit import allocating, inner
@@ -34,8 +32,9 @@ class Structures(NamedTuple):
     @classmethod
     def of(cls, data: Data) -> "Structures | None":
         """Those of data on the CPU with edges; `None` for others than `measure` takes."""
-        z, edge_index, shift = data.z, data.edge_index, data.get("edge_shift")
-        reverse, ptr, cell = data.get("edge_reverse"), _pointers(data), data.get("cell")
+        fields = data.to_dict()  # at once: PyG looks for each in several places
+        z, edge_index, shift = fields["z"], fields["edge_index"], fields.get("edge_shift")
+        reverse, cell, ptr = fields.get("edge_reverse"), fields.get("cell"), _pointers(fields)
         if ptr is None:
             return None
         if reverse is None:
@@ -43,19 +42,19 @@ class Structures(NamedTuple):
             reverse = reverse_edges(edge_index, shifts, z.numel())
         if shift is not None and cell is None and not shift.any():
             shift = None
-        if reverse.dim() != 1 or not (shift is None or _fit(shift, cell, edge_index, ptr)):
+        if reverse.dim() != 1 or not (shift is None or _fit(shift, cell, edge_index, len(ptr) - 1)):
             return None
         return cls(
-            _integers(z), _numbers(data.pos), _integers(ptr), *_integers(edge_index),
+            _integers(z), _numbers(fields["pos"]), ptr, *_integers(edge_index),
             _integers(reverse), _NO_SHIFT if shift is None else _integers(shift),
             _NO_CELL if shift is None else _numbers(cell),
         )  # fmt: skip
 
 
-def _fit(shift: Tensor, cell: Tensor | None, edge_index: Tensor, ptr: Tensor) -> bool:
+def _fit(shift: Tensor, cell: Tensor | None, edge_index: Tensor, count: int) -> bool:
     if cell is None or shift.shape != (edge_index.size(1), 3):
         return False
-    return cell.shape == (ptr.numel() - 1, 3, 3)
+    return cell.shape == (count, 3, 3)
 
 
 def _integers(tensor: Tensor) -> np.ndarray:
@@ -66,17 +65,17 @@ def _numbers(tensor: Tensor) -> np.ndarray:
     return tensor.detach().double().contiguous().numpy()
 
 
-def _pointers(data: Data) -> Tensor | None:
+def _pointers(fields: dict) -> np.ndarray | None:
     """First atom of each structure; `None` where atoms of one are apart."""
-    ptr, batch = data.get("ptr"), data.get("batch")
+    ptr, batch = fields.get("ptr"), fields.get("batch")
     if ptr is not None:
-        return ptr
+        return _integers(ptr)
     if batch is None:
-        return torch.tensor([0, data.z.numel()])
-    if bool((batch.diff() < 0).any()):
+        return np.array([0, fields["z"].numel()])
+    batch = _integers(batch)
+    if (np.diff(batch) < 0).any():
         return None
-    counts = torch.bincount(batch, minlength=num_structures(data))
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    return np.concatenate([[0], np.bincount(batch).cumsum()])
 
 
 class Measured(NamedTuple):
@@ -106,10 +105,10 @@ def measure(
     """Lengths and directions of edges, and blocks of structures that threads share.
 
     `None` where edges are not sorted by target, lack their reverse, or lead to other structures,
-    and where `ptr` does not cut the atoms.
+    where `ptr` does not cut the atoms, and where positions are not finite.
 
     Args:
-        structures: of which nothing is taken for granted, but that positions are finite.
+        structures: of which nothing is taken for granted.
         max_z: atomic numbers must lie below.
         dtype: of the lengths.
         alone: let one thread take structures that several cannot share, such as a large crystal,
@@ -133,6 +132,9 @@ def _measure(structures, max_z, num_threads, alone, distance, unit):
     max_atoms = 0
     if start[0] >= 0 and not is_block_diagonal(z, ptr, source, start, reverse, max_z):
         start[0] = -1
+    for x in structures.pos.ravel():
+        if not np.isfinite(x):
+            start[0] = -1
     if start[0] >= 0:
         first, tasks, max_atoms = partition(ptr, start, num_threads)
         if first[0] < 0 and alone:

@@ -64,10 +64,12 @@ class TabulatedEnergy:
             forces, stress: whether forces and ∂E/∂strain are wanted.
         """
         code, dtype, count = self._code.atoms, self._model.flat.dtype, len(measured.distance)
-        interval, weights = np.empty(count, np.int64), memory.empty((2, count, 4), dtype)
+        width, tasks = code.tape_with_adjoints, measured.blocks.tasks
+        size = width * len(atom_weights)
+        space = memory.empty((size + 8 * count,), dtype)
+        tape, weights = space[:size], space[size:].reshape(2, count, 4)
+        interval = np.empty(count, np.int64)
         batch = Batch.of(measured, atom_weights, interval, *weights)
-        width, tasks = code.tape_with_adjoints, batch.blocks.tasks
-        tape = memory.empty((width * len(batch.z),), dtype)
         results = Results.empty(self._code, batch, dtype)
         energy = np.empty(len(results.energy))
         derivatives = Derivatives.zeros(batch.blocks, dtype, forces, stress)
