@@ -41,6 +41,11 @@ def read(path: str | os.PathLike, unit: str | None = None, target: str = "energy
         return _potential(content, unit, target)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except Exception as error:  # parts of any type may stand where the package has its own
+        raise InputError(
+            f"{path}: not as its package writes it ({type(error).__name__}: {error}); get a fresh "
+            "copy"
+        ) from error
 
 
 def _potential(content: object, unit: str | None, target: str) -> Potential:

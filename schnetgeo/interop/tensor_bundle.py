@@ -37,7 +37,7 @@ def read_bundle(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no index of a TensorFlow checkpoint; get a fresh copy")
     try:
         return dict(_tensors(prefix, index))
-    except (IndexError, KeyError, ValueError, struct.error) as error:
+    except (IndexError, KeyError, ValueError, TypeError, struct.error) as error:
         raise InputError(f"{path}: damaged ({error}); get a fresh copy") from None
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from schnetgeo.errors import InputError
 from schnetgeo.interop.unpickler import StandIn
 
-_DEEPEST = 30
+_DEEPEST, _MOST = 30, 10_000
 
 
 class Node:
@@ -61,16 +61,27 @@ class Node:
             node = children[part]
         return node
 
-    def tensors(self, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-        """Names and values of all parameters and buffers, as in a state dict."""
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values of all parameters and buffers, as in a state dict.
+
+        Raises:
+            InputError: for more modules than a model has, as where one contains itself.
+        """
+        for number, node in enumerate(self._modules_within()):
+            if number > _MOST:
+                raise InputError(f"has more than {_MOST:,} modules; it is none of these models")
+            for kind in ("_parameters", "_buffers"):
+                for name, value in (node.attribute(kind) or {}).items():
+                    if isinstance(value, Tensor):
+                        yield f"{node.path}.{name}".lstrip("."), value
+
+    def _modules_within(self, depth: int = 0) -> Iterator["Node"]:
+        """Itself and all below, parents first."""
         if depth > _DEEPEST:
             raise InputError(f"{self.path}: modules are nested more than {_DEEPEST} deep")
-        for kind in ("_parameters", "_buffers"):
-            for name, value in (self.attribute(kind) or {}).items():
-                if isinstance(value, Tensor):
-                    yield f"{self.path}.{name}".lstrip("."), value
+        yield self
         for child in self.children.values():
-            yield from child.tensors(depth + 1)
+            yield from child._modules_within(depth + 1)
 
 
 def is_module(value: object) -> bool:

@@ -11,7 +11,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def read_inert(path: str | os.PathLike) -> object:
     try:
         with path.open("rb") as file:
             if zipfile.is_zipfile(file):
-                return _read_zip(file)
+                return _read_zip(file, path.stat().st_size)
             file.seek(0)
             return _read_legacy(file, path.stat().st_size)
     except InputError:
@@ -100,13 +100,29 @@ def read_inert_array(path: str | os.PathLike) -> list:
         ) from None
 
 
-class _Unpickler(pickle.Unpickler):
-    """Calls nothing but its own methods, constructors of containers, and stand-ins."""
+class _Unpickler(pickle._Unpickler):
+    """Calls nothing but its own methods, constructors of containers, and stand-ins.
+
+    It is Python's own, written in Python: the one in C cannot be told what may have a state. The
+    state of a tensor would let a few bytes ask for any memory.
+    """
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, storage: Callable[..., Tensor]):
         super().__init__(file, encoding="utf-8")
         self._storage = storage
         self._stand_ins: dict[tuple[str, str], type[StandIn]] = {}
+
+    def load_build(self):
+        """Give a stand-in its state; that of a dictionary, such as `_metadata`, is left out."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], StandIn):
+            self.stack[-1].__setstate__(state)
+        elif not isinstance(self.stack[-1], dict):
+            raise ValueError("a state for an object that has none")
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> object:
         """What a name in the file stands for."""
@@ -139,11 +155,11 @@ class _Unpickler(pickle.Unpickler):
             return self._storage(*pid[1:])
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
             return pid[1]
-        raise ValueError(f"unknown reference {pid!r:.60}")
+        raise ValueError("a reference that is no storage")
 
     def _tensor(self, storage, offset, size, stride, *rest) -> Tensor:
         if not isinstance(storage, Tensor) or torch.Size(size).numel() > storage.numel():
-            raise ValueError(f"a tensor of shape {size!r:.60} is larger than its numbers")
+            raise ValueError("a tensor that is larger than its numbers")
         return storage.as_strided(size, stride, offset)
 
     def _parameter(self, data, *rest) -> Tensor:
@@ -155,7 +171,7 @@ class _Unpickler(pickle.Unpickler):
         return cls()
 
 
-def _read_zip(file: BinaryIO) -> object:
+def _read_zip(file: BinaryIO, file_size: int) -> object:
     with zipfile.ZipFile(file) as archive:
         sizes = {info.filename: info for info in archive.infolist()}
         names = [name for name in sizes if name.endswith("data.pkl")]
@@ -171,7 +187,10 @@ def _read_zip(file: BinaryIO) -> object:
 
         def storage(dtype, key, location, numel, *rest) -> Tensor:
             if key not in storages:
-                storages[key] = _numbers(archive.read(f"{folder}data/{key}"), dtype)
+                content = archive.read(f"{folder}data/{key}")
+                if _size_of(storages) + len(content) > file_size:  # members lie over each other
+                    raise ValueError("its members are larger than the file")
+                storages[key] = _numbers(content, dtype)
             return storages[key]
 
         with archive.open(names[0]) as content:
@@ -191,8 +210,7 @@ def _read_legacy(file: BinaryIO, file_size: int) -> object:
 
     def storage(dtype, key, location, numel, view=None, *rest) -> Tensor:
         if key not in storages:
-            total = sum(t.numel() * t.element_size() for t in storages.values())
-            if not 0 <= numel * dtype.itemsize <= file_size - total:
+            if not 0 <= numel * dtype.itemsize <= file_size - _size_of(storages):
                 raise ValueError(f"{numel} numbers are more than the file holds")
             storages[key] = torch.empty(numel, dtype=dtype)
         if view is None:
@@ -207,6 +225,11 @@ def _read_legacy(file: BinaryIO, file_size: int) -> object:
         values = _numbers(file.read(numel * target.element_size()), target.dtype)
         target.copy_(values)  # which fails for another number
     return content
+
+
+def _size_of(storages: dict[str, Tensor]) -> int:
+    """Bytes of all of them."""
+    return sum(t.numel() * t.element_size() for t in storages.values())
 
 
 def _numbers(content: bytes, dtype: torch.dtype) -> Tensor:

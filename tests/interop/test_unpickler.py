@@ -9,6 +9,7 @@ import zipfile
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn.models import SchNet
 
 import schnetgeo as sg
 from schnetgeo.interop import read
@@ -196,3 +197,80 @@ def test_unknown_content_is_named(tmp_path, content, message):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(sg.InputError, match=message):
         read(tmp_path / "a.pt", "eV")
+
+
+class Stated:
+    """Its pickle makes a tensor and then gives it a state, as `torch.Tensor` takes one."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        rebuilt = torch._utils._rebuild_parameter
+        return rebuilt, (torch.ones(2), False, collections.OrderedDict()), self.state
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_state_makes_no_tensor_larger(tmp_path, legacy):
+    state = (torch.ones(2).untyped_storage(), 0, (10**12,), (1,))
+    for content in (Stated((torch.ones(2), *state[1:])), Stated((torch.ones(2),) * 5)):
+        path = tmp_path / "evil.pt"
+        torch.save({"w": content}, path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(sg.InputError, match="a state for an object that has none"):
+            read_inert(path)
+
+
+def overlapping(payload: bytes) -> bytes:
+    """A zip archive of data.pkl and members 0 and 1, the first of which contains the second."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        floats = torch._utils._rebuild_tensor_v2
+        content = io.BytesIO()
+        pickler = pickle.Pickler(content, 2)
+        pickler.persistent_id = lambda x: x if isinstance(x, tuple) and x[0] == "storage" else None
+        numel, rest = len(payload), (False, None)
+        tensors = [
+            Evil(floats, ("storage", torch.ByteStorage, key, "cpu", numel), 0, (1,), (1,), *rest)
+            for key in "01"
+        ]
+        pickler.dump(tensors)
+        archive.writestr("a/data.pkl", content.getvalue())
+        inner = io.BytesIO()
+        with zipfile.ZipFile(inner, "w") as second:
+            second.writestr("a/data/1", payload)
+        local = inner.getvalue()[: second.start_dir]
+        archive.writestr("a/data/0", local)
+        info = archive.getinfo("a/data/0")
+        begin = info.header_offset + 30 + len(info.filename)
+        twin = second.getinfo("a/data/1")
+        twin.header_offset = begin
+        archive.filelist.append(twin)
+        archive.NameToInfo[twin.filename] = twin
+    return whole.getvalue()
+
+
+def test_members_that_lie_over_each_other_are_no_larger_than_the_file(tmp_path):
+    path = tmp_path / "evil.pt"
+    path.write_bytes(overlapping(b"\0" * 2**16))
+    with pytest.raises(sg.InputError, match="larger than the file|[Oo]verlap"):
+        read_inert(path)
+
+
+def test_modules_in_modules_are_counted(tmp_path):
+    """Twenty-five levels of two references to one module would be 2²⁵ modules."""
+    top = nn.Linear(1, 1)
+    for _ in range(25):
+        pair = nn.Module()
+        pair.a = pair.b = top
+        top = pair
+    torch.save(top, tmp_path / "evil.pt")
+    with pytest.raises(sg.InputError, match="more than 10,000 modules"):
+        list(Node(read_inert(tmp_path / "evil.pt")).tensors())
+
+
+def test_parts_of_other_types_are_one_line(tmp_path):
+    net = SchNet(hidden_channels=4, num_filters=4, num_interactions=1, num_gaussians=4)
+    vars(net)["_buffers"] = 5
+    torch.save(net, tmp_path / "odd.pt")
+    with pytest.raises(sg.InputError, match=r"odd\.pt: not as its package writes it"):
+        read(tmp_path / "odd.pt", "eV")
