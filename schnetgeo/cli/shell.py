@@ -1,7 +1,18 @@
 """All commands under one name."""
 
 from schnetgeo._version import __version__
-from schnetgeo.cli import calibrate, convert, data, doctor, evaluate, explain, select, show, train
+from schnetgeo.cli import (
+    calibrate,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    select,
+    show,
+    train,
+)
 from schnetgeo.cli.model_options import scan_architecture
 from schnetgeo.cli.parser import Parser, errors_in_one_line
 from schnetgeo.nn import AtomisticModel, SchNet
@@ -14,6 +25,7 @@ COMMANDS = {
     "calibrate": (calibrate, "let a model say how sure it is"),
     "select": (select, "pick the structures that models are least sure of"),
     "convert": (convert, "read a model of another package"),
+    "export": (export, "write a model for other programs"),
     "explain": (explain, "what a model makes of a molecule"),
     "show": (show, "draw a structure, film a trajectory"),
     "doctor": (doctor, "versions, devices, backends, remedies"),
