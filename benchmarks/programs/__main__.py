@@ -4,7 +4,6 @@
 """
 
 import json
-import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,10 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 import schnetgeo as sg
+from benchmarks.accuracy.runner import run_command
+from benchmarks.machine import hardware, versions
 from benchmarks.programs import engines, runs
 from benchmarks.programs.structures import structures, untrained
-from benchmarks.suite import run_command
 from schnetgeo._version import __version__
 from schnetgeo.cli.parser import Parser
 from schnetgeo.errors import InputError
@@ -104,7 +104,7 @@ def _rows(name: str, potential: Potential, precision: str, options: Namespace) -
         for program in options.programs:
             for key, each in atoms.items():
                 row = {"model": name, "bits": int(precision), "program": program, "structure": key}
-                row |= {"steps": options.steps, "processor": platform.processor()}
+                row |= {"steps": options.steps, "hardware": hardware(), "versions": versions()}
                 row |= _measured(program, each, files, missing, options.steps, *expected[key])
                 rows.append(row)
                 print(_line(row))
