@@ -43,7 +43,7 @@ def untrained(model: AtomisticModel) -> Potential:
     """A potential with random weights, none of them 0, in float64."""
     generator = torch.Generator().manual_seed(0)
     for weights in model.double().parameters():
-        if weights.dim() > 1 or not weights.any():
+        if not weights.any():
             noise = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
             weights.data += 0.1 * noise
     references = torch.zeros(model.max_z, dtype=torch.float64)
