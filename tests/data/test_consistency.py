@@ -295,6 +295,18 @@ def test_splits_that_cut_a_trajectory_at_random():
     assert check_data(dataset, block_split(1000, 600, 100)).findings == []
 
 
+PUBLISHED = {"md17_ethanol": MOLECULES, "rmd17_aspirin": MOLECULES, "si_crystal": CRYSTALS}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(name, fault) for name, faults in PUBLISHED.items() for fault in faults]
+)
+def test_faults_of_published_labels(name, fault):
+    plant, cause = PUBLISHED[name][fault]
+    report = check_data(planted(AtomsFile(shared(f"{name}.npz")), plant))
+    assert any(cause in finding.cause for finding in report.findings), str(report)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_published_labels_have_no_faults(name):
     assert check_data(AtomsFile(shared(f"{name}.npz"))).findings == []
