@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "pages").glob("*.py"))
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SHOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *PAGES]
-RUN_ELSEWHERE = {"coming_from.md"}  # tests/interop compares what its two columns give
+# tests/interop compares what the two columns give, tests/export runs the blocks one by one
+RUN_ELSEWHERE = {"coming_from.md", "programs.md"}
 PROGRAMS = {"data": {"info", "download", "stats", "convert", "check"}}
 
 
