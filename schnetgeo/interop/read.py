@@ -1,8 +1,10 @@
 """A model file of another package, whichever it is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import torch
 
 from schnetgeo.errors import InputError
 from schnetgeo.interop import pyg, schnetpack, schnetpack1, torchmdnet
@@ -11,7 +13,9 @@ from schnetgeo.interop.tensorflow import from_tensorflow
 from schnetgeo.interop.tree import Node, class_of, is_module, is_state_dict
 from schnetgeo.interop.unpickler import read_inert
 from schnetgeo.potential import Potential
+from schnetgeo.potential.bounded import no_larger_than
 
+_LARGEST_BUNDLE = 2**28  # numbers of a TensorFlow checkpoint
 KNOWN = (
     "SchNet of PyTorch Geometric, SchNet and PaiNN of SchNetPack 0.3 to 2.x, graph networks of "
     "TorchMD-Net, and SchNet's TensorFlow checkpoints"
@@ -35,17 +39,25 @@ def read(path: str | os.PathLike, unit: str | None = None, target: str = "energy
     """
     prefix = _tensorflow_prefix(Path(path))
     if prefix is not None:
-        return from_tensorflow(prefix, unit, target)
+        return _bounded(path, lambda: from_tensorflow(prefix, unit, target))
     content = read_inert(path)
+    return _bounded(path, lambda: _potential(content, unit, target))
+
+
+def _bounded(path: str | os.PathLike, build: Callable[[], Potential]) -> Potential:
+    """What a function builds from a file: no larger than that, and faults said in one line."""
+    size = Path(path).stat().st_size if Path(path).is_file() else _LARGEST_BUNDLE
     try:
-        return _potential(content, unit, target)
+        with no_larger_than({"file": torch.empty(size, device="meta")}, path):
+            return build()
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # parts of any type may stand where the package has its own
+        told = str(error).startswith(f"{path}")
+        raise (error if told else InputError(f"{path}: {error}")) from None
+    except Exception as error:  # values of other kinds than the package writes fail in any way
         raise InputError(
             f"{path}: not as its package writes it ({type(error).__name__}: {error}); get a fresh "
             "copy"
-        ) from error
+        ) from None
 
 
 def _potential(content: object, unit: str | None, target: str) -> Potential:

@@ -15,6 +15,7 @@ import schnetgeo as sg
 from schnetgeo.interop import read
 from schnetgeo.interop.tree import Node, class_of
 from schnetgeo.interop.unpickler import StandIn, read_inert
+from tests.interop.test_pyg import peer
 
 
 class Evil:
@@ -274,3 +275,26 @@ def test_parts_of_other_types_are_one_line(tmp_path):
     torch.save(net, tmp_path / "odd.pt")
     with pytest.raises(sg.InputError, match=r"odd\.pt: not as its package writes it"):
         read(tmp_path / "odd.pt", "eV")
+
+
+def test_values_of_other_kinds_are_one_line(tmp_path):
+    """Attributes that its package would not write, each alone."""
+    for place, name, value in (
+        ("", "cutoff", "far"), ("", "scale", "x"), ("", "_modules", 3),
+        ("distance_expansion", "coeff", None), ("distance_expansion", "_buffers", {"offset": 1}),
+        ("embedding", "_parameters", {"weight": torch.ones(10**6)}), ("act", "shift", ()),
+    ):  # fmt: skip
+        net = peer()
+        vars(net.get_submodule(place))[name] = value
+        torch.save(net, tmp_path / "a.pt")
+        with pytest.raises(sg.InputError, match="a.pt: "):
+            sg.interop.read(tmp_path / "a.pt", "eV")
+
+
+def test_a_model_is_no_larger_than_its_file(tmp_path):
+    state = peer().state_dict()
+    state["embedding.weight"] = torch.ones(20_000, 1)
+    state["interactions.0.conv.lin1.weight"] = torch.ones(1, 20_000)
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(sg.InputError, match="far larger than"):
+        read(tmp_path / "a.pt", "eV")
