@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.errors import InputError
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.potential.uncertainty import Uncertainty
+from schnetgeo.targets import Target
 
 
 class Ensemble(nn.Module):
@@ -36,6 +39,26 @@ class Ensemble(nn.Module):
         super().__init__()
         _check(potentials)
         self.potentials = nn.ModuleList(potentials)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is predicted, as by each member."""
+        return self.potentials[0].targets
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the energy, and with it forces and stress, is predicted."""
+        return self.potentials[0].has_energy
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """That of the first member, whose type and device are those of all."""
+        return self.potentials[0].scale
+
+    @property
+    def trained_on(self) -> Coverage | None:
+        """What the first member was trained on, the same elements as the others."""
+        return self.potentials[0].trained_on
 
     def forward(
         self, data: Data, *, forces: bool | None = None, stress: bool = False

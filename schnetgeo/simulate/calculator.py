@@ -18,7 +18,7 @@ from schnetgeo.data.atoms import geometry
 from schnetgeo.data.graph import with_edges
 from schnetgeo.data.structure import Structure
 from schnetgeo.errors import InputError
-from schnetgeo.potential import Potential, load
+from schnetgeo.potential import Ensemble, Potential, load
 
 if TYPE_CHECKING:
     from schnetgeo.potential.tabulated import TabulatedPotential
@@ -66,6 +66,10 @@ class Calculator(calculator.Calculator):
         source = "Python object"
         if isinstance(potential, str | os.PathLike):
             source, potential = os.fspath(potential), load(potential, classes)
+        if isinstance(potential, Ensemble):
+            raise InputError(
+                "potential is an ensemble, but a calculator runs one model; give one of its members"
+            )
         if isinstance(potential, nn.Module) and not isinstance(potential, Potential):
             raise InputError(
                 f"potential must be a model file, a Potential or a tabulated one, got the model "

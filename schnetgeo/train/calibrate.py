@@ -56,7 +56,9 @@ def calibrate(
         layer = LastLayer(seen.size(1)).to(potential.scale.device)
         layer.factor.copy_(posterior.factor)
         if val.has_property("forces"):
-            layer.force_scale.copy_(_force_scale(potential, val[:_MAX_FORCES], layer.factor))
+            layer.force_scale.copy_(
+                _force_scale(potential, val[:: -(-len(val) // _MAX_FORCES)], layer.factor)
+            )
     potential.last_layer = layer
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
+from schnetgeo.potential.ensemble import Ensemble
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.targets import DERIVATIVES, ENERGY, FORCES, STRESS, Target
@@ -31,7 +32,9 @@ class Evaluation(dict[str, Metrics]):
         return {k: v for metrics in self.values() for k, v in metrics.as_row().items()}
 
 
-def evaluate(potential: Potential, dataset: StructureDataset, batch_size: int = 100) -> Evaluation:
+def evaluate(
+    potential: Potential | Ensemble, dataset: StructureDataset, batch_size: int = 100
+) -> Evaluation:
     """Errors against the labels that the data set has.
 
     Raises:

@@ -9,6 +9,7 @@ from torch_geometric.data import Batch
 
 from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.potential.ensemble import Ensemble
 from schnetgeo.potential.potential import Potential
 from schnetgeo.potential.prediction import Prediction
 from schnetgeo.targets import STRESS
@@ -16,7 +17,7 @@ from schnetgeo.train.checks import check_not_empty
 
 
 def predict(
-    potential: Potential,
+    potential: Potential | Ensemble,
     dataset: StructureDataset,
     batch_size: int = 100,
     forces: bool | None = None,
@@ -48,7 +49,7 @@ def predict(
 
 
 def _predict_batch(
-    potential: Potential, batch: Batch, forces: bool | None, stress: bool
+    potential: Potential | Ensemble, batch: Batch, forces: bool | None, stress: bool
 ) -> Prediction:
     cell = batch.get("cell")
     if not stress or (cell is not None and bool(torch.linalg.det(cell).any())):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import schnetgeo as sg
+from schnetgeo.data.coverage import Coverage
 from schnetgeo.datasets import Demo
 from schnetgeo.errors import InputError
 from schnetgeo.nn import DipoleReadout, Heads, MeanReadout, SumReadout
@@ -15,7 +16,7 @@ from schnetgeo.notes import DataNote
 from schnetgeo.potential.ensemble import Ensemble
 from schnetgeo.potential.features import with_features
 from schnetgeo.potential.uncertainty import Uncertainty, select
-from schnetgeo.train import TrainingConfig, calibrate, fit
+from schnetgeo.train import TrainingConfig, calibrate, evaluate, fit
 
 SIZES = dict(channels=8, num_layers=1, num_basis=8, cutoff=4.0)
 
@@ -184,6 +185,22 @@ def test_an_ensemble_is_mean_and_standard_deviation(batch):
     difference = (energies[:, 0] - energies[:, 1]).std(ddof=1)
     distance = float((spread.points[0] - spread.points[1]).norm())
     assert distance == pytest.approx(difference)
+
+
+def test_an_ensemble_is_evaluated_as_its_members_are():
+    dataset = frames(90, 100)
+    ensemble = Ensemble([calibrated(seed) for seed in (0, 1)])
+    assert ensemble.targets == ensemble.potentials[0].targets
+    errors = evaluate(ensemble, dataset)
+    prediction = ensemble(dataset.batch(range(10)))
+    mae = (prediction.energy - dataset.get_property("energy")).abs().mean()
+    assert errors["energy"].mae == pytest.approx(float(mae))
+    assert errors["forces"].mae < max(
+        evaluate(member, dataset)["forces"].mae for member in ensemble.potentials
+    )
+    ensemble.potentials[0].trained_on = Coverage.of(frames(0, 1)[[]])
+    with pytest.raises(InputError, match="of which this model was trained on no structure"):
+        evaluate(ensemble, dataset)
 
 
 def test_ensembles_of_different_things_are_refused():
