@@ -10,6 +10,7 @@ from benchmarks.programs.structures import structures
 WITHOUT_COMPILER = [name for name in PROGRAMS if name != "pt2"]  # which tests/export compares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", ["64", "32"])
 def test_all_programs_agree(bits, tmp_path, capsys):
     arguments = ["--steps", "3", "--precision", bits, "--out", str(tmp_path)]

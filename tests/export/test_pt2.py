@@ -54,6 +54,7 @@ def package_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_compiled_package_equals_the_model(package_file):
     package = torch._inductor.aoti_load_package(str(package_file))
     assert_equals_the_model(package, potential_of().eval())
@@ -67,6 +68,7 @@ def test_the_compiled_package_equals_the_model(package_file):
     assert stated["dtype"] == "float64"
 
 
+@pytest.mark.slow
 def test_the_package_runs_without_python(package_file, tmp_path):
     """The C++ of docs/programs.md: energy and a force of two atoms of hydrogen."""
     source = re.search(r"```cpp\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
@@ -90,6 +92,17 @@ def test_the_package_runs_without_python(package_file, tmp_path):
     expected = package(torch.tensor([1, 1]), edges, vectors)
     assert energy == pytest.approx(float(expected[0].sum()), abs=1e-9)
     assert force == pytest.approx(float(expected[1][0, 0]), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page(package_file, monkeypatch):
+    monkeypatch.chdir(package_file.parent)
+    code = re.search(r"```python\n(package = .*?)```", PAGE.read_text(), re.DOTALL)[1]
+    z, edge_index, vectors = inputs_of(rattled("H2O"))
+    names = {"torch": torch, "z": z, "edge_index": edge_index, "vectors": vectors}
+    exec(code, names)
+    assert names["forces"].shape == (3, 3)
+    assert names["energies"].shape == (3,)
 
 
 def test_another_ending_is_refused(tmp_path):
