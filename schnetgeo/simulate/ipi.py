@@ -18,7 +18,7 @@ def run_client(
     """Serve the i-PI at a socket until it stops; so do other programs that speak its protocol.
 
     Args:
-        potential: model file, `Potential`, tabulated one, or `Calculator`.
+        potential: model file, `Potential`, tabulated one or `Calculator`, as `step.as_calculator`.
         atoms: elements in the order of i-PI, and `pbc`.
         host, port: of a TCP socket.
         unixsocket: name of a UNIX socket instead, as i-PI's `address`.

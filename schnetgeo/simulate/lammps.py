@@ -57,7 +57,7 @@ def attach(
 
     Args:
         lmp: with box and atoms, on one process, in units metal or real.
-        potential: model file, `Potential`, tabulated one, or `Calculator`.
+        potential: model file, `Potential`, tabulated one or `Calculator`, as `step.as_calculator`.
         elements: symbol of each atom type, in their order.
         fix: name of the fix that is added.
 

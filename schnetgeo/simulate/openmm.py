@@ -26,7 +26,7 @@ def force(potential: Runnable, topology: "Topology") -> "PythonForce":
     It is periodic where the topology has box vectors, which barostats may change.
 
     Args:
-        potential: model file, `Potential`, tabulated one, or `Calculator`.
+        potential: model file, `Potential`, tabulated one or `Calculator`, as `step.as_calculator`.
         topology: with the element of each particle.
 
     Raises:

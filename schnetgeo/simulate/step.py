@@ -1,5 +1,6 @@
 """One evaluation of a potential as programs of molecular dynamics ask for it."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Union
@@ -13,13 +14,16 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from schnetgeo.data.structure import Structure
 from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
-from schnetgeo.potential import Ensemble, Potential
+from schnetgeo.potential import Ensemble, Potential, load
 from schnetgeo.simulate.calculator import Calculator
 
 if TYPE_CHECKING:
     from schnetgeo.potential.tabulated import TabulatedPotential
 
 Runnable = Union[str, os.PathLike, Potential, "TabulatedPotential", Calculator]  # noqa: UP007
+
+
+TOLERANCE = 1e-5  # relative error of tabulated filters
 
 
 class Result(NamedTuple):
@@ -62,7 +66,10 @@ class Step:
 
 
 def as_calculator(potential: Runnable) -> Calculator:
-    """The calculator of a potential, or itself.
+    """A calculator as it is, or that of a potential.
+
+    On the CPU the filters of a file or `Potential` are tabulated to a relative error of 1e-5, where
+    the engine reads the model: give a calculator for anything else.
 
     Raises:
         InputError: as `Calculator`, and for an ensemble.
@@ -71,7 +78,14 @@ def as_calculator(potential: Runnable) -> Calculator:
         raise InputError(
             "potential is an ensemble, but other programs run one model; give one of its members"
         )
-    return potential if isinstance(potential, Calculator) else Calculator(potential)
+    if isinstance(potential, Calculator):
+        return potential
+    if isinstance(potential, str | os.PathLike):
+        potential = load(potential)
+    if isinstance(potential, Potential) and potential.scale.device.type == "cpu":
+        with contextlib.suppress(InputError):  # autograd runs the model, or `Calculator` says why
+            potential = potential.tabulate(TOLERANCE)
+    return Calculator(potential)
 
 
 def check_known(potential: "Potential | TabulatedPotential", numbers: np.ndarray) -> None:

@@ -68,7 +68,7 @@ def test_equals_the_calculator(name, units):
     lmp, elements, prism = instance(atoms, units)
     lammps.attach(lmp, potential, elements)
     lmp.command("run 0")
-    atoms.calc = sg.Calculator(potential)
+    atoms.calc = sg.Calculator(potential.tabulate())
     energy = conversion("eV", "eV" if units == "metal" else "kcal/mol")
     assert lmp.get_thermo("pe") == pytest.approx(energy * atoms.get_potential_energy(), abs=1e-9)
     assert abs(forces_of(lmp, prism) - energy * atoms.get_forces()).max() < 1e-9
@@ -104,7 +104,7 @@ def test_a_changing_box():
     lmp.commands_string("run 0\nchange_box all x scale 1.05 y scale 0.97 remap\nrun 0")
     cell = atoms.cell.array @ np.diag([1.05, 0.97, 1.0])
     atoms.set_cell(cell, scale_atoms=True)
-    atoms.calc = sg.Calculator(potential)
+    atoms.calc = sg.Calculator(potential.tabulate())
     assert lmp.get_thermo("pe") == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
     lmp.close()
 
@@ -133,7 +133,7 @@ def test_an_error_in_a_step_leaves_no_number(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda error: said.append(str(error.exc_value)))
     lmp, elements, _ = instance(in_box("H2O"))
     potential = potential_of().eval()
-    lammps.attach(lmp, potential, elements)
+    lammps.attach(lmp, sg.Calculator(potential), elements)
     lmp.command("run 0")
     potential.trained_on = covered(potential_of(), 1).trained_on
     lmp.command("run 0")
