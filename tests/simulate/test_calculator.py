@@ -246,6 +246,11 @@ def test_a_model_alone_is_refused():
         sg.Calculator(sg.SchNet(channels=4, num_layers=1))
 
 
+def test_an_ensemble_is_refused():
+    with pytest.raises(sg.InputError, match="is an ensemble, but a calculator runs one model"):
+        sg.Calculator(sg.Ensemble([potential(), potential()]))
+
+
 def test_another_skin_counts_and_is_written(built):
     atoms = molecule("H2O")
     atoms.calc = sg.Calculator(potential(), skin=0.2)
