@@ -117,6 +117,9 @@ FUNCTIONS = {
     "in place": lambda self, x: self.lin(x).mul_(2).add_(x),
     "shared layer": lambda self, x: self.lin(self.lin(self.lin(x))),
     "addition with alpha": lambda self, x: torch.add(x, x * x, alpha=0.5),
+    "checked sizes": lambda self, x: (
+        x if x.size(0) == self.lin(x).shape[0] and x.shape == x.clone().shape else None
+    ),
     "sizes": lambda self, x: x / x.shape[-1] if x.dim() == 2 and len(x.shape) == 2 else None,
 }
 
@@ -361,6 +364,16 @@ def test_other_threads_compute_meanwhile():
         others = [pool.submit(layer, x) for _ in range(200)]
         assert all(isinstance(lower(model), Lowered) for _ in range(3))
     assert all(torch.equal(other.result(), layer(x)) for other in others)
+
+
+def test_numbers_of_atoms_and_of_edges_are_not_compared():
+    """They are equal for two atoms."""
+
+    class Comparing(nn.Module):
+        def forward(self, x, edges):
+            return x if x.size(0) == edges.edge_attr.size(0) else 2 * x
+
+    assert "branches on the number of atoms or edges" in lower(Model(Comparing())).reason
 
 
 def test_a_branch_on_the_number_of_edges_is_refused():

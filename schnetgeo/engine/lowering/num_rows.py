@@ -9,13 +9,24 @@ from schnetgeo.engine.lowering.values import NotLowered
 class NumRows(int):
     """A number of atoms or edges, or what +, −, ×, // and % make of it.
 
-    It may be the size of a tensor, and it may equal another one, as where shapes are checked. All
-    else that Python can do with an integer, such as to compare it with a constant, would make a
-    program for that number of atoms alone.
+    It may be the size of a tensor, and it may equal another one of atoms, or of edges, as where
+    shapes are checked. All else that Python can do with an integer, such as to compare it with a
+    constant, would make a program for that number of atoms alone.
+
+    Args:
+        number: itself.
+        rows: the number of atoms or edges that it follows from.
     """
 
+    rows: int
+
+    def __new__(cls, number: int, rows: int) -> Self:
+        self = super().__new__(cls, number)
+        self.rows = rows
+        return self
+
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int) and not isinstance(other, NumRows):
+        if isinstance(other, int) and (type(other) is not NumRows or other.rows != self.rows):
             self._refuse()
         return int.__eq__(self, other)
 
@@ -31,7 +42,7 @@ def _arithmetic(name: str) -> Callable[[NumRows, object], object]:
 
     def method(self: NumRows, other: object) -> Self | object:
         result = operation(self, other)
-        return NumRows(result) if isinstance(result, int) else result
+        return NumRows(result, self.rows) if isinstance(result, int) else result
 
     return method
 

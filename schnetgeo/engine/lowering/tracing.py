@@ -107,15 +107,16 @@ class Tracing(TorchFunctionMode):
         answer, axes = function(*args, **kwargs), self._axes(args[0])
         if function is Tensor.__len__ and axes[:1] == "r":  # Python makes a plain number of it
             raise NotLowered("takes len() of atoms or edges; write x.size(0)")
+        if "r" not in axes:
+            return answer
+        rows = args[0].shape[axes.index("r")]
         if isinstance(answer, torch.Size):
-            sizes = zip(answer, axes or answer, strict=True)
-            return torch.Size([NumRows(n) if axis == "r" else n for n, axis in sizes])
-        if function in COUNTS and "r" in axes:
-            return NumRows(answer)
-        if function is Tensor.size and axes:
+            sizes = zip(answer, axes, strict=True)
+            return torch.Size([NumRows(n, rows) if axis == "r" else n for n, axis in sizes])
+        if function is Tensor.size:
             dim = args[1] if len(args) > 1 else kwargs["dim"]
-            return NumRows(answer) if axes[dim] == "r" else answer
-        return answer
+            return NumRows(answer, rows) if axes[dim] == "r" else answer
+        return NumRows(answer, rows) if function in COUNTS else answer
 
     def _axes(self, x: object) -> str:
         """The meaning of the dimensions of a symbol; nothing where it is not known."""
