@@ -19,9 +19,8 @@ RETIRED = {
     "said", "shares", "slope_arrays", "take_shifted", "takes_basis", "tangent_arrays",
     "with_slope",
 }  # fmt: skip
-# participles and pronouns, which say nothing of what was found; grows by a folder when it is clean
+# participles and pronouns, which say nothing of what was found
 PARTICIPLES = {"built", "found", "given", "kept", "moved", "own", "whole"}
-CLEAN = ("nn", "potential", "testing")
 
 
 def names(path: Path) -> set[str]:
@@ -33,8 +32,7 @@ def names(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_retired_words_are_not_back(path):
-    banned = RETIRED | (PARTICIPLES if path.relative_to(PACKAGE).parts[0] in CLEAN else set())
-    assert not names(path) & banned
+    assert not names(path) & (RETIRED | PARTICIPLES)
 
 
 def test_words_in_texts_are_free(tmp_path):

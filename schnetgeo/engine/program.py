@@ -218,7 +218,7 @@ def has_tangent(program: Program, energy: int | None) -> tuple[bool, ...]:
     for operation in program.operations:
         convolves = isinstance(operation, FilterConv)
         moves[operation.out] = convolves or any(moves[r] for r in inputs(operation))
-    return tuple(moved and register in counts for register, moved in enumerate(moves))
+    return tuple(moves[register] and register in counts for register in range(len(moves)))
 
 
 def is_directed(operations: Iterable[Operation]) -> bool:

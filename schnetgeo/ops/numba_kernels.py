@@ -193,11 +193,11 @@ def spline_conv_grad_table_tangent(
                     d0, d1, d2, d3 = dweights[e, 0], dweights[e, 1], dweights[e, 2], dweights[e, 3]
                     for f in range(x.shape[1]):
                         product = x[j, f] * y[i, f] + dx[j, f] * dy[i, f]
-                        moved = x[j, f] * dy[i, f]
-                        s0[f] += w0 * product + d0 * moved
-                        s1[f] += w1 * product + d1 * moved
-                        s2[f] += w2 * product + d2 * moved
-                        s3[f] += w3 * product + d3 * moved
+                        cross = x[j, f] * dy[i, f]
+                        s0[f] += w0 * product + d0 * cross
+                        s1[f] += w1 * product + d1 * cross
+                        s2[f] += w2 * product + d2 * cross
+                        s3[f] += w3 * product + d3 * cross
                 for q in range(4):
                     out[k + q] += sums[q]
 

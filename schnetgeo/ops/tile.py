@@ -116,8 +116,8 @@ def _moved(builder: ir.IRBuilder, address, *steps):
 
 def _vector(builder: ir.IRBuilder, address, index: int, vector: ir.VectorType):
     """A pointer to one of the vectors that begin at an address."""
-    moved = _moved(builder, address, ir.Constant(ir.IntType(64), index * _BYTES))
-    return builder.bitcast(moved, vector.as_pointer())
+    start = _moved(builder, address, ir.Constant(ir.IntType(64), index * _BYTES))
+    return builder.bitcast(start, vector.as_pointer())
 
 
 def _everywhere(builder: ir.IRBuilder, value, vector: ir.VectorType):

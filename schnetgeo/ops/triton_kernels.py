@@ -202,12 +202,12 @@ def spline_conv_grad_table(
             product = x_j * _rows(y, i, f, channels, mask)
             if TANGENT:
                 dy_i = _rows(dy, i, f, channels, mask)
-                moved = x_j * dy_i
+                cross = x_j * dy_i
                 product += _rows(dx, j, f, channels, mask) * dy_i
-                s0 += _weight(dweights, e, 0, real) * moved
-                s1 += _weight(dweights, e, 1, real) * moved
-                s2 += _weight(dweights, e, 2, real) * moved
-                s3 += _weight(dweights, e, 3, real) * moved
+                s0 += _weight(dweights, e, 0, real) * cross
+                s1 += _weight(dweights, e, 1, real) * cross
+                s2 += _weight(dweights, e, 2, real) * cross
+                s3 += _weight(dweights, e, 3, real) * cross
             s0 += _weight(weights, e, 0, real) * product
             s1 += _weight(weights, e, 1, real) * product
             s2 += _weight(weights, e, 2, real) * product

@@ -131,8 +131,8 @@ class CudaGraph:
             self._backward.replay()
             gradients = self._gradients.clone()
         shapes = [p for p, trained in zip(self._parameters, self._trained, strict=True) if trained]
-        found = iter(_unflatten_dense_tensors(gradients, shapes))
-        return [next(found) if trained else None for trained in self._trained]
+        parts = iter(_unflatten_dense_tensors(gradients, shapes))
+        return [next(parts) if trained else None for trained in self._trained]
 
     def _capture(self) -> None:
         self._run_forward()
@@ -185,7 +185,7 @@ def _results(result: Result) -> tuple[Tensor | None, ...]:
     return result.radial, result.angular, *result.values
 
 
-def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+def _agree(result: Tensor, expected: Tensor, tolerance: float) -> bool:
     finite = expected.isfinite()  # what is no number is no measure
-    error, size = (torch.where(finite, t, 0).norm() for t in (found - expected, expected))
+    error, size = (torch.where(finite, t, 0).norm() for t in (result - expected, expected))
     return bool(error <= tolerance * size)

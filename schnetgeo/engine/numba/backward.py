@@ -221,8 +221,8 @@ def _linear_gradient(model, op, inputs, with_tangents, tape, workspace, n, gradi
     if op.y >= 0:
         y = model.registers[op.y]
         target = vectors_of(workspace, y.gradient, y, n)
-        whole = vectors_of(workspace, register.gradient, register, n)
-        add_scaled(whole, tape.dtype.type(1), target)
+        vectors = vectors_of(workspace, register.gradient, register, n)
+        add_scaled(vectors, tape.dtype.type(1), target)
     if inputs.shape[0] and op.x == 0:
         _inputs_gradient(gradient, inputs, workspace, out)
         return

@@ -104,8 +104,8 @@ def _vector_bar(batch, force_bar, virial_bar, b, i, e, factor):
         z += factor * (force_bar[i, 2] - force_bar[j, 2])
     if virial_bar.shape[0]:
         for d in range(3):
-            moved = factor * r * unit[d]
-            x += virial_bar[b, 0, d] * moved
-            y += virial_bar[b, 1, d] * moved
-            z += virial_bar[b, 2, d] * moved
+            component = factor * r * unit[d]
+            x += virial_bar[b, 0, d] * component
+            y += virial_bar[b, 1, d] * component
+            z += virial_bar[b, 2, d] * component
     return x, y, z

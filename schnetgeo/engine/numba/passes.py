@@ -100,23 +100,23 @@ def forward_blocks(
     for block in range(first, last):
         atoms = ptr[starts[block]], ptr[starts[block + 1]]
         n = atoms[1] - atoms[0]
-        own = tape[atoms[0] * width : atoms[1] * width]
-        forward_block(model, batch.edges, batch.z, inputs, own, atoms)
-        copy_results(model, outputs, own, atoms, batch.z.shape[0], results.values)
+        block_tape = tape[atoms[0] * width : atoms[1] * width]
+        forward_block(model, batch.edges, batch.z, inputs, block_tape, atoms)
+        copy_results(model, outputs, block_tape, atoms, batch.z.shape[0], results.values)
         if energy_register < 0:
             continue
         register = model.registers[energy_register]
-        y = numbers_of(own, register.value, register, n)
+        y = numbers_of(block_tape, register.value, register, n)
         for b in range(starts[block], starts[block + 1]):
             total = tape.dtype.type(0)
             for i in range(ptr[b], ptr[b + 1]):
                 total += batch.atom_weights[i] * y[i - atoms[0]]
             results.energy[b] = total
         if gradients and register.moves:
-            adjoint = numbers_of(own, register.adjoint, register, n)
+            adjoint = numbers_of(block_tape, register.adjoint, register, n)
             for i in range(n):
                 adjoint[i] = batch.atom_weights[atoms[0] + i]
-            transpose_block(model, batch.edges, own, atoms, results.radial, results.angular)
+            transpose_block(model, batch.edges, block_tape, atoms, results.radial, results.angular)
 
 
 @standalone
@@ -159,7 +159,7 @@ def gradient_blocks(
     for block in range(first, last):
         atoms = ptr[starts[block]], ptr[starts[block + 1]]
         n = atoms[1] - atoms[0]
-        own = tape[atoms[0] * width : atoms[1] * width]
+        block_tape = tape[atoms[0] * width : atoms[1] * width]
         _set_gradients(model, outputs, values_bar, atoms, batch.z.shape[0], workspace)
         with_tangents = False
         if energy_register >= 0:
@@ -170,8 +170,8 @@ def gradient_blocks(
                 for i in range(ptr[b], ptr[b + 1]):
                     gradient[i - atoms[0]] += batch.atom_weights[i] * energy_bar[b]
         if with_tangents:
-            tangent_block(model, batch.edges, tangents, own, workspace, atoms)
+            tangent_block(model, batch.edges, tangents, block_tape, workspace, atoms)
         gradient_block(
-            model, batch.edges, batch.z, inputs, tangents, with_tangents, own, workspace, atoms,
-            gradients,
+            model, batch.edges, batch.z, inputs, tangents, with_tangents, block_tape, workspace,
+            atoms, gradients,
         )  # fmt: skip

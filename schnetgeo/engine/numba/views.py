@@ -20,8 +20,8 @@ def view(typing, memory, start, shape):
         size = context.get_abi_sizeof(context.get_data_type(memory.dtype))
         first = context.cast(builder, arguments[1], signature.args[1], types.intp)
         lengths = [
-            context.cast(builder, value, given, types.intp)
-            for value, given in zip(
+            context.cast(builder, value, integer, types.intp)
+            for value, integer in zip(
                 cgutils.unpack_tuple(builder, arguments[2]), signature.args[2], strict=True
             )
         ]

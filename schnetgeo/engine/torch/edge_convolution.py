@@ -94,9 +94,9 @@ class EdgeConvolution:
         scalar = self._knots.derivatives * radial.unsqueeze(1)
         self._tangents = {None: self._kernels.as_array(scalar)}
         for axis in range(3 if angular is not None else 0):
-            moved = scalar * self._knots.unit[:, axis : axis + 1]
-            moved.addcmul_(self._knots.weights, angular[:, axis : axis + 1])
-            self._tangents[axis] = self._kernels.as_array(moved)
+            tangent = scalar * self._knots.unit[:, axis : axis + 1]
+            tangent.addcmul_(self._knots.weights, angular[:, axis : axis + 1])
+            self._tangents[axis] = self._kernels.as_array(tangent)
 
     def add_table_gradient(self, x: Tensor, y: Tensor, filter: int, axis: int | None) -> None:
         """Add ∂/∂c of Σ_i ⟨y_i, Σ_j w_e x_j⟩."""
