@@ -110,7 +110,7 @@ def test_both_executors_agree(name, atoms):
     by_torch = copy.deepcopy(compiled)
     by_torch.reading().numba_refusal = "a test"
     found, expected = (training_step(p, data) for p in (compiled, by_torch))
-    assert_same_training(found, expected, 1e-11, 10)
+    assert_same_training(found, expected, 1e-12)
 
 
 @pytest.mark.parametrize("name", MODELS)
