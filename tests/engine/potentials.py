@@ -146,12 +146,12 @@ def assert_near(found: Tensor, expected: Tensor, tolerance: float, name: str = "
     )
 
 
-def assert_same_training(found: tuple, expected: tuple, tolerance: float, slack: float = 1.0):
-    """Of two training steps: results within `tolerance`, gradients within `slack` times that."""
+def assert_same_training(found: tuple, expected: tuple, tolerance: float) -> None:
+    """Results and gradients of two training steps."""
     for k, (one, other) in enumerate(zip(found[0], expected[0], strict=True)):
         assert_near(one, other, tolerance, f"result {k}")
     for name, gradient in expected[1].items():
         if gradient is None:
             gradient = torch.zeros_like(found[1][name])
         assert found[1][name] is not None, name
-        assert_near(found[1][name], gradient, slack * tolerance, name)
+        assert_near(found[1][name], gradient, tolerance, name)

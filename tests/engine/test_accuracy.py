@@ -123,7 +123,7 @@ def test_float32(name, executor, monkeypatch):
     assert found[0][0].dtype == torch.float64
     assert {value.dtype for value in found[0][1:]} == {torch.float32}
     assert {gradient.dtype for gradient in found[1].values()} == {torch.float32}
-    assert_same_training(found, expected, 5e-5, 4)
+    assert_same_training(found, expected, 5e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)

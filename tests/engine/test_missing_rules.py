@@ -30,7 +30,7 @@ def test_absent_from_compiled_code(absent, monkeypatch):
     explanation = explain(potential, data)
     assert explanation.executor == "torch"
     assert explanation.reason == f"compiled code has no rule for {name}"
-    assert_same_training(step(potential, data), expected, 1e-12, 10)
+    assert_same_training(step(potential, data), expected, 1e-12)
 
 
 @pytest.mark.parametrize("absent", ABSENT, ids=["operation", "function"])
