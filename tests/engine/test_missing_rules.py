@@ -5,11 +5,11 @@ from typing import get_args
 import pytest
 import torch
 
-from schnetgeo.engine import explain
+from schnetgeo.engine import explain, plain
 from schnetgeo.engine import program as p
 from schnetgeo.engine.numba import energy
 from schnetgeo.engine.torch import executor
-from tests.engine import operations
+from tests.engine import operations, reference
 from tests.engine.potentials import assert_same_training, exact, methanol, potential_of
 from tests.engine.potentials import training_step as step
 
@@ -50,6 +50,7 @@ def test_each_operation_and_function_has_rules_and_a_test():
     all_of_them = {*get_args(p.Operation), *p.Function}
     assert all_of_them == {*executor.RULES, *executor.FORMULAS}
     assert all_of_them == {*energy.OPERATIONS, *energy.FUNCTIONS}
+    assert {*p.Function} == {*plain.FUNCTIONS} == {*reference.FUNCTIONS}
     tested = [op for model in operations.models().values() for op in model.program.atoms.operations]
     functions = {op.function for op in tested if isinstance(op, p.Activation)}
     assert all_of_them == {*map(type, tested), *functions}
