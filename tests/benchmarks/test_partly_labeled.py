@@ -73,6 +73,7 @@ def test_test_structures_without_any_energy(data):
     assert "energy" not in details(predicted, test, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "protocol", ["", "--protocol milestone1", "--protocol milestone1 --normalize"]
 )

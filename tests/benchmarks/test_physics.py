@@ -123,6 +123,7 @@ def test_drift_is_the_slope_that_was_put_in():
     np.testing.assert_allclose(found.curve.x[-1], 400 * STEP_FS / 1000)
 
 
+@pytest.mark.slow
 def test_conserved_energy_does_not_drift_and_a_curl_does():
     conserved = drift(dimer(morse()), 4000)
     assert abs(value(conserved, "slope")) < 0.1
@@ -148,6 +149,7 @@ def test_positions_that_are_lost_are_said_to_be():
     assert "positions were lost" in said(found)
 
 
+@pytest.mark.slow
 def test_a_strong_bond_lasts_and_a_weak_one_breaks():
     strong = stability(dimer(morse(depth=8.0)), 500, max_ps=1.0)
     assert value(strong, "time at 500 K") == 1.0
@@ -345,6 +347,7 @@ FEW = ["--steps", "40", "--max-ps", "0.02", "--out"]
 CHECKS = {"relaxation", "drift", "stability", "cutoff", "extensivity", "dissociation", "dihedral"}
 
 
+@pytest.mark.slow
 def test_one_command_makes_table_file_and_picture(models, tmp_path, capsys):
     main([*models, *FEW, str(tmp_path / "out")])
     rows = json.loads((tmp_path / "out" / "physics.json").read_text())

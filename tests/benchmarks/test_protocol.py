@@ -128,6 +128,7 @@ def test_iso17_in_ev_from_the_reference_fold(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_whole_page(tmp_path, capsys):
     folder = write_iso17(tmp_path / "iso17")
     for name in ("a", "b"):

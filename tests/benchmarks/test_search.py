@@ -93,6 +93,7 @@ def test_defaults_of_the_report_hold_unless_others_are_given():
     assert options.model.cutoff_fn.__name__ == "StepCutoff"
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_smallest_and_trains_with_it(space, tmp_path, capsys):
     found = run(space, tmp_path / "out", "--trials 3")
     assert found["trials"] == {"complete": 3}
@@ -117,6 +118,7 @@ def test_a_search_finds_the_smallest_and_trains_with_it(space, tmp_path, capsys)
     assert first == again  # the same training, bit for bit
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was(space, tmp_path):
     first = run(space, tmp_path, "--trials 2")["all"]
     assert run(space, tmp_path, "--trials 2")["all"] == first
@@ -125,6 +127,7 @@ def test_a_search_goes_on_where_it_was(space, tmp_path):
     assert len(more) == 3
 
 
+@pytest.mark.slow
 def test_what_was_killed_is_tried_again(space, tmp_path, monkeypatch):
     run(space, tmp_path, "--trials 1")
     study = study_of(tmp_path)
@@ -137,6 +140,7 @@ def test_what_was_killed_is_tried_again(space, tmp_path, monkeypatch):
     assert all(trials[2][key] == value for key, value in killed.params.items())
 
 
+@pytest.mark.slow
 def test_a_search_that_the_queue_ends_queues_its_trial(space, tmp_path):
     command = [sys.executable, "-m", "benchmarks.search", *FEW.split(), "--space", space]
     command += ["--max-steps", "1000000", "--out", str(tmp_path), "--trials", "1"]
@@ -152,6 +156,7 @@ def test_a_search_that_the_queue_ends_queues_its_trial(space, tmp_path):
     assert states == [TrialState.FAIL, TrialState.WAITING]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["study.db", "shared.journal"])
 def test_two_processes_share_a_study(space, tmp_path, storage):
     command = [sys.executable, "-m", "benchmarks.search", *FEW.split(), "--space", space]

@@ -25,6 +25,7 @@ def small(monkeypatch):
     return cases
 
 
+@pytest.mark.slow
 def test_writes_rows_and_the_table_of_a_readme(tmp_path, small, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")

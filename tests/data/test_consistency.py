@@ -298,6 +298,7 @@ def test_splits_that_cut_a_trajectory_at_random():
 PUBLISHED = {"md17_ethanol": MOLECULES, "rmd17_aspirin": MOLECULES, "si_crystal": CRYSTALS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault"), [(name, fault) for name, faults in PUBLISHED.items() for fault in faults]
 )
@@ -307,11 +308,13 @@ def test_faults_of_published_labels(name, fault):
     assert any(cause in finding.cause for finding in report.findings), str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_published_labels_have_no_faults(name):
     assert check_data(AtomsFile(shared(f"{name}.npz"))).findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENERGIES)
 def test_published_energies_have_no_faults(name):
     file, key = shared(f"{name}.npz"), "E" if name == "qm7" else "U0"

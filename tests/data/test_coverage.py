@@ -60,6 +60,7 @@ def test_independent_rows_span_all(counts):
     assert torch.linalg.matrix_rank(both) == len(rows)
 
 
+@pytest.mark.slow
 @given(counts_)
 def test_json_says_all_of_a_coverage(counts):
     z = [1, 6, 8, 17]

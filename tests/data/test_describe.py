@@ -47,6 +47,7 @@ def test_fields():
     assert "ptr" not in found
 
 
+@pytest.mark.slow
 def test_one_normal():
     numbers = np.random.default_rng(0).normal(-4000.0, 0.25, 20_000)
     found = distribution(with_energies(numbers[:3000]), "energy")
@@ -58,6 +59,7 @@ def test_one_normal():
     assert found.bic_gain < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [((-2.0, 0.5, 0.3), (1.0, 0.8, 0.7)), ((0.0, 0.4, 0.6), (0.0, 2.0, 0.4))],
@@ -115,6 +117,7 @@ def test_cells_tell_crystals_apart():
     assert geometry_summary(StructureDataset.from_list([data, other])).exact_copies == 0
 
 
+@pytest.mark.slow
 def test_published_duplicates_of_qm9():
     """Among 83 groups in 128,744 molecules are about 59 of those within a random 108,744."""
     units = dict(energy_unit="Hartree", length_unit="Angstrom")

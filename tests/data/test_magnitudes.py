@@ -80,6 +80,7 @@ def test_elements_in_their_usual_crystals():
     assert not any(doubted.values()), doubted
 
 
+@pytest.mark.slow
 def test_bonds_tell_angstrom():
     """No data set in another unit looks as if it were in Å."""
     files = ("ni_crystal", "si_crystal", "qm7x_sample")

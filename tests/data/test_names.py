@@ -16,6 +16,7 @@ BAD = ("../x", "/etc/x", "a/b", "a\\b", "a.b", "", ".", "..", "a\x1b[2J", "a b",
 TAKEN = ("self", "keys", "to_dict", "num_nodes", "stores", "batch")
 
 
+@pytest.mark.slow
 @given(st.text())
 @example("n" * 101)
 def test_only_names_that_are_plain(name):

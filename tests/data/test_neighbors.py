@@ -106,6 +106,7 @@ def test_an_atom_can_leave_a_slab(backend):
     assert_same(edges, neighbor_list(from_ase(slab()), 2.5, backend))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
     [
@@ -118,6 +119,7 @@ def test_long_and_thin_cells_do_not_kill_the_interpreter(backend, cell):
     assert_same(neighbor_list(from_ase(atoms), 5.0, backend), ase_edges(atoms, 5.0))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(atoms=crystals() | crystals(pbc=(True, True, True)))
 def test_edges_of_random_crystals_are_those_of_ase(backend, atoms):
@@ -247,6 +249,7 @@ def big_box():
     return atoms, ase_edges(atoms, 4.0)
 
 
+@pytest.mark.slow
 def test_ten_thousand_atoms(backend, big_box):
     atoms, expected = big_box
     data = from_ase(atoms)

@@ -280,6 +280,7 @@ def test_batches_own_their_memory():
     assert torch.equal(dataset[0].pos, before)
 
 
+@pytest.mark.slow
 def test_attributes_have_one_order_in_every_process():
     code = """
 from ase.build import bulk

@@ -252,6 +252,7 @@ def test_offsets_are_checked_whatever_the_sum_says(tmp_path, shift):
         OnDiskDataset(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_workers_open_it_themselves(tmp_path):
     store = write_on_disk(tmp_path / "a", [packed()])[[4, 0, 3, 1]]
     assert len(pickle.dumps(store)) < 4000
@@ -295,6 +296,7 @@ print(own_memory() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory is in use")
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_epochs_of_what_is_on_disk_need_no_memory(tmp_path, on_disk):
@@ -385,6 +387,7 @@ def other_types(dataset):
     return out
 
 
+@pytest.mark.slow
 @given(order=st.permutations(range(5)), size=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
 def test_parts_that_differ_are_brought_together_as_in_memory(order, size, tmp_path_factory):
@@ -489,6 +492,7 @@ def test_full_disk(tmp_path, monkeypatch, where):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_really_full_disk(tmp_path):
     """A file size limit is the full disk that needs no administrator."""
     code = (
@@ -514,6 +518,7 @@ def start(path, *more) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 def test_killed_while_writing(tmp_path):
     process = start(tmp_path / "a")
     process.send_signal(signal.SIGKILL)
@@ -524,6 +529,7 @@ def test_killed_while_writing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_killed_while_appending(tmp_path):
     from schnetgeo.datasets import Demo
 
@@ -541,6 +547,7 @@ def test_killed_while_appending(tmp_path):
     assert_same(both[150:], more)
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     process = start(tmp_path / "a")
     with pytest.raises(InputError, match="a: another process is writing it; wait until that is"):
@@ -556,6 +563,7 @@ def _build(path):
     return OnDiskDataset(path).with_edges(CUTOFF, on_disk=True).batch([0, 3]).edge_index
 
 
+@pytest.mark.slow
 def test_processes_that_need_the_same_edges(tmp_path):
     dataset = packed()
     write_on_disk(tmp_path / "a", [dataset])

@@ -107,6 +107,7 @@ def test_atoms_have_their_own_places(pack, gap):
     refused(pack(broken, 7), f"file.xyz, structure 7: {message}")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(rng=generators(), atoms=clusters(6) | crystals(6), far=st.booleans())
 def test_two_in_one_place_are_found_wherever_they_are(rng, atoms, far):

@@ -152,6 +152,7 @@ def write_extxyz(path, atoms_list):
     path.write_text("\n".join([*lines, ""]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write_to", [write_database, write_extxyz])
 def test_round_trip_is_exact(tmp_path, write_to):
     molecules = list(QM9(file=shared("qm9_all_properties.npz"))[:50])

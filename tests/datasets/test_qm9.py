@@ -252,6 +252,7 @@ def test_atom_references():
         atom_references("mu")
 
 
+@pytest.mark.slow
 def test_composition_model_and_atomization_energies():
     parts = [shared(f"qm9_u0_part{k}.npz") for k in (1, 2, 3)]
     dataset = QM9(file=parts)

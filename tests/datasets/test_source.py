@@ -216,6 +216,7 @@ def _fetch(url, folder):
     fetch(File("data.bin", url), folder)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_downloads(tmp_path):
     with serve({"/a": slow}) as server:
         processes = [

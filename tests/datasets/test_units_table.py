@@ -268,6 +268,7 @@ def table():
     return HEAD + "\n".join(lines) + "\n"
 
 
+@pytest.mark.slow
 def test_page_is_current():
     assert PAGE.read_text() == table(), "python -m tests.datasets.test_units_table writes it anew"
 

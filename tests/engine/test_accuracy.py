@@ -93,6 +93,7 @@ def test_other_models(name, executor, what, monkeypatch):
     assert_equals_exact(fine(name), crystals_and_atoms(), **what)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @few_examples
 @given(atoms=st.lists(st.one_of(clusters(8), crystals(3)), min_size=1, max_size=4))
@@ -113,6 +114,7 @@ def test_both_executors_agree(name, atoms):
     assert_same_training(found, expected, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_float32(name, executor, monkeypatch):

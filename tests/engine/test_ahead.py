@@ -44,6 +44,7 @@ def test_kernels_ahead_are_those_of_a_training_step(architecture, dtype):
         assert symbols._addresses[symbol.name].value, symbol.function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["SchNet", "PaiNN"])
 def test_what_a_model_calls_is_expected_and_some_other_functions_are_not(architecture):
     command = [sys.executable, "-c", SURPRISES, architecture]

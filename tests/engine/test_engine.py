@@ -754,6 +754,7 @@ def test_a_child_of_fork_computes_the_same(name):
     os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", ["SchNet", "Gate"])
 def test_torch_compile(name):

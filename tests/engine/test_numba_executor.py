@@ -95,6 +95,7 @@ def may_run(model) -> bool:
     return refusal(model.program, nn.Identity()) is None
 
 
+@pytest.mark.slow
 @a_hundred
 @given(random_models().filter(may_run), st.integers(0, 99), SIZES, st.booleans())
 def test_random_programs_equal_autograd(model, seed, sizes, gradients):

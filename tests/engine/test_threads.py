@@ -238,6 +238,7 @@ def test_images_without_their_reverse_are_refused():
         potential_of()(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SchNet", "PaiNN"])
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("forces", [True, False])

@@ -47,6 +47,7 @@ def assert_agrees(case: Case, gradients: bool = True):
         )
 
 
+@pytest.mark.slow
 @a_hundred
 @given(random_models(), st.integers(0, 99), SIZES, st.booleans())
 def test_random_programs_equal_autograd(model, seed, sizes, gradients):

@@ -61,6 +61,7 @@ def test_equals_schnetpack(pair, training):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10 * float(theirs.abs().max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(atoms=clusters(7) | crystals(3))
 def test_vector_features_turn_with_the_structure(atoms):
@@ -110,6 +111,7 @@ def test_messages_against_a_loop_over_edges():
         torch.testing.assert_close(found, (scalars, out), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, dict(basis=GaussianBasis(6, 4.0)), dict(cutoff_fn=partial(PolynomialCutoff, exponent=5)),

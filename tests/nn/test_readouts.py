@@ -145,6 +145,7 @@ def test_turns_as_it_should(model, name):
     assert statuses["extensive"] == ("passed" if "lar" in name or name == "dipole" else "skipped")
 
 
+@pytest.mark.slow
 def test_several_heads_turn_as_they_should():
     targets = [known_target(name) for name in ("energy", "dipole", "charges", "polarizability")]
     readout = readout_for(*targets, has_vectors=True)

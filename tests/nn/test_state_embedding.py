@@ -74,6 +74,7 @@ def test_a_calculator_reads_them():
     assert atoms.get_potential_energy() == neutral
 
 
+@pytest.mark.slow
 def test_it_trains(tmp_path):
     structures = [of_state(charge=c) for c in (-1, 0, 1)] * 4
     for k, data in enumerate(structures):

@@ -92,6 +92,7 @@ def test_edges_of_atoms_that_are_not_there(shift, message):
         ops.edges_from_index(RING + shift, BACK, 2)
 
 
+@pytest.mark.slow
 def test_importing_the_kernels_leaves_the_number_of_threads():
     program = (
         "import torch; torch.set_num_threads(1); from schnetgeo.ops import numba_backend, jit; "

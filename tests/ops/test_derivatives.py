@@ -58,6 +58,7 @@ def by_hand(case):
     return total
 
 
+@pytest.mark.slow
 @DTYPES
 @pytest.mark.parametrize("name", FUNCTIONS)
 @settings(max_examples=15, deadline=None)
@@ -116,6 +117,7 @@ def test_the_same_bits_again(name):
         assert torch.equal(run(numba_backend, name, case), first)
 
 
+@pytest.mark.slow
 def test_the_same_bits_for_any_number_of_threads():
     subprocess.run([sys.executable, "-m", "tests.ops.same_bits"], check=True, timeout=600)
 

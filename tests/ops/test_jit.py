@@ -57,6 +57,7 @@ print(len(results), same(results))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pool", "loader"])
 def test_children_of_fork_compute_the_bits_of_one_thread(kind):
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}

@@ -69,6 +69,7 @@ def change(home, line):
     file.write_text(text.replace(LINE, line))
 
 
+@pytest.mark.slow
 def test_the_next_process_compiles_nothing(home):
     total, hits, said = run(home)
     assert (total, hits) == (9.0, 0)
@@ -76,6 +77,7 @@ def test_the_next_process_compiles_nothing(home):
     assert run(home) == (9.0, 1, "")
 
 
+@pytest.mark.slow
 def test_what_two_kernels_contain_is_loaded_for_each(home):
     """The second, compiled when its part was there already, is right in a process of its own."""
     text = PROGRAM.replace("@serial\ndef outer", "@serial\ndef inner")
@@ -104,12 +106,14 @@ for name in sys.argv[1:]:
         assert (done.returncode, done.stdout) == (0, printed)
 
 
+@pytest.mark.slow
 def test_a_changed_kernel_changes_what_calls_it(home):
     run(home)
     change(home, "            out[i, f] = 2 * x[f]\n")
     assert run(home)[:2] == (18.0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1, 100, -100])
 def test_a_changed_file_is_written_again(home, place):
     run(home)
@@ -121,6 +125,7 @@ def test_a_changed_file_is_written_again(home, place):
     assert run(home)[:2] == (9.0, 1)
 
 
+@pytest.mark.slow
 def test_a_file_that_was_cut_short_is_written_again(home):
     run(home)
     for file in folders(home)[0].iterdir():
@@ -129,6 +134,7 @@ def test_a_file_that_was_cut_short_is_written_again(home):
     assert run(home)[:2] == (9.0, 1)
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once_for_other_types(home):
     """Each then loads what belongs to its types."""
     text = PROGRAM.replace("import numpy as np", "import sys\nimport numpy as np")
@@ -151,6 +157,7 @@ def test_processes_that_compile_at_once_for_other_types(home):
         ]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_said_once(home):
     (home / "cache").write_text("a file where a folder should be")
     total, hits, said = run(home)
@@ -159,6 +166,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(home):
     assert "NUMBA_CACHE_DIR" in said
 
 
+@pytest.mark.slow
 def test_folders_of_old_states_are_removed(home):
     old = [home / "cache" / "schnetgeo" / "kernels" / name for name in "abcdefghi"]
     for age, folder in enumerate(old):

@@ -93,6 +93,7 @@ def test_both_compile_at_once_and_nothing_twice(run):
     assert printed(run(PROGRAM + "print(*result())")) == "[4.0, 4.0] 1 1 1"
 
 
+@pytest.mark.slow
 def test_processes_that_need_the_same_share_the_work(run):
     """What one has compiled, or is compiling, the other loads."""
     program = PROGRAM + "print(sum(result()[1:]))"
@@ -129,6 +130,7 @@ print(len(children), result()[0])
     assert printed(run(COMPILE_THERE + kill)) == "1 [4.0, 4.0]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cannot",
     [
@@ -142,6 +144,7 @@ def test_without_a_second_process_the_first_compiles_all(run, cannot):
     assert printed(run(program + "print(*result())")) == "[4.0, 4.0] 0 0 0"
 
 
+@pytest.mark.slow
 def test_what_is_not_expected_is_compiled_when_it_is_called(run):
     program = PROGRAM.replace(
         "def middle(x):\n    leaf(x)", "def middle(x):\n    if x[0] == 1:\n        leaf(x)"
@@ -159,6 +162,7 @@ print(*result())
         assert printed(run(program)) == f"True False [4.0, 4.0] {hits}"
 
 
+@pytest.mark.slow
 def test_a_function_that_cannot_be_compiled_when_it_is_called_is_an_error(run):
     program = PROGRAM.replace("        x[n] += 1", "        x[n] += 'one'")
     program += """

@@ -122,6 +122,7 @@ def assert_agree(problem: Problem, name: str, dtype: torch.dtype):
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @runs
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(
@@ -132,6 +133,7 @@ def test_agrees_with_plain_torch(name, channels, dtype):
     assert_agree(Problem(11, channels), name, dtype)
 
 
+@pytest.mark.slow
 @runs
 @pytest.mark.parametrize("edges", [1, 3, 7, 1000])
 @pytest.mark.parametrize("name", ["spline_conv_grad_table", "spline_conv_grad_table_tangent"])
@@ -194,6 +196,7 @@ def test_few_atoms_or_edges(name, num, pairs):
     assert_agree(Problem(num, 7, pairs), name, torch.float64)
 
 
+@pytest.mark.slow
 @runs
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_rows_may_lie_anywhere_in_memory(name):
@@ -208,6 +211,7 @@ def test_rows_may_lie_anywhere_in_memory(name):
     assert torch.equal(found, expected)
 
 
+@pytest.mark.slow
 @runs
 @pytest.mark.parametrize("interval", [-1, KNOTS - 3])
 def test_an_edge_beyond_the_table_gives_nan(interval):
@@ -226,6 +230,7 @@ def test_an_edge_beyond_the_table_gives_nan(interval):
             assert torch.equal(wrong.reshape(there.numel(), -1).any(1), there)
 
 
+@pytest.mark.slow
 @runs
 @pytest.mark.parametrize("architecture", [sg.SchNet, sg.PaiNN])
 def test_a_training_step(monkeypatch, architecture):
@@ -278,6 +283,7 @@ def test_the_same_bits_on_every_run(name):
     assert all(torch.equal(other, first) for other in others)
 
 
+@pytest.mark.slow
 @compiles
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("real", ["fp32", "fp64"])
@@ -307,6 +313,7 @@ def test_compiles_for_a_gpu_with_offsets_of_64_bits(kernel, real, tmp_path, monk
     assert not [p for p in products if re.search(r"\bi32|xi32", p)]
 
 
+@pytest.mark.slow
 @compiles
 def test_under_the_interpreter():
     done = subprocess.run(

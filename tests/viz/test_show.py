@@ -212,6 +212,7 @@ def test_show_leaves_its_input_alone():
     assert set(data.keys()) == keys
 
 
+@pytest.mark.slow
 def test_show_needs_no_pyplot_and_no_backend(tmp_path):
     code = (
         "import sys, matplotlib; from ase.build import molecule\n"
