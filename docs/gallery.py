@@ -31,5 +31,6 @@ def last_figure(block, block_vars: dict, gallery_conf: dict) -> str:
         return ""
     figure.set_label("on the page")
     path = next(block_vars["image_path_iterator"])
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    figure.set_layout_engine("none")
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     return figure_rst([path], gallery_conf["src_dir"])

@@ -25,8 +25,9 @@ training = TrainingConfig(max_steps=2000, validate_every=500, progress=False)
 result = fit(potential, train, val, training, "runs/first")
 
 # %%
-# The folder now has ``model.safetensors``, which holds the weights and a description, and no
-# pickle. A prediction is one call. It takes what ASE has, or a structure of a data set:
+# The folder now has ``model.safetensors``, which holds the weights and a
+# description, and no pickle. A prediction is one call. It takes what ASE has, or a
+# structure of a data set:
 
 from ase.build import molecule
 
@@ -49,8 +50,8 @@ atoms.get_forces()
 sg.show(atoms, forces=True)
 
 # %%
-# More training makes it better: two thousand steps are a start, fifty thousand a model. From the
-# shell the same is
+# More training makes it better: two thousand steps are a start, fifty thousand a
+# model. From the shell the same is
 #
 # .. code-block:: sh
 #

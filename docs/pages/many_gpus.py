@@ -26,9 +26,9 @@ One GPU is taken where there is one. More of them are a matter of how the same c
 #    srun torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d \
 #        --rdzv-endpoint $(hostname):29500 -m schnetgeo train --data own.extxyz --resume
 #
-# ``batch_size`` is of all processes together: they share the structures of a step, and their
-# gradients are averaged with the right weights. So two processes do what one does. Here on a CPU,
-# 40 steps with one and with two processes:
+# ``batch_size`` is of all processes together: they share the structures of a step,
+# and their gradients are averaged with the right weights. So two processes do what
+# one does. Here on a CPU, 40 steps with one and with two processes:
 
 import os
 import subprocess
@@ -55,25 +55,33 @@ train("runs/two", "-m", "torch.distributed.run", "--nproc-per-node", "2")
 
 import schnetgeo as sg
 
-one, two = (sg.load(f"runs/{name}/model.safetensors").state_dict() for name in ("one", "two"))
-difference = max((one[k] - two[k]).abs().max().item() for k in one if one[k].numel())
+one, two = (
+    sg.load(f"runs/{name}/model.safetensors").state_dict()
+    for name in ("one", "two")
+)
+difference = max(
+    (one[k] - two[k]).abs().max().item() for k in one if one[k].numel()
+)
 print(f"largest difference of any weight: {difference:.1e}")
 assert difference < 1e-8
 
 # %%
-# In Python the same is ``TrainingConfig(devices=4)``, or a script of yours under ``torchrun``.
+# In Python the same is ``TrainingConfig(devices=4)``, or a script of yours under
+# ``torchrun``.
 #
 # When the time is up
 # -------------------
 #
-# Clusters end jobs. A checkpoint is written every ``--checkpoint-every`` steps, and when a job is
-# told to end; with ``--resume`` the same command goes on where it was, on a CPU bit for bit. So put
-# ``--resume`` into the script from the start: without a checkpoint it begins.
+# Clusters end jobs. A checkpoint is written every ``--checkpoint-every`` steps, and
+# when a job is told to end; with ``--resume`` the same command goes on where it
+# was, on a CPU bit for bit. So put ``--resume`` into the script from the start:
+# without a checkpoint it begins.
 #
 # What to expect
 # --------------
 #
-# Several GPUs help where one has enough to do. :doc:`why_fast` has the time of a step against the
-# number of molecules: where it does not grow with them, one GPU is not busy, and a larger
-# ``--batch-size`` on it is the first thing to try. Where other work takes some of the cores of a
-# CPU, ``--threads 1`` is faster: threads that wait for a busy core stop all others.
+# Several GPUs help where one has enough to do. :doc:`why_fast` has the time of a
+# step against the number of molecules: where it does not grow with them, one GPU is
+# not busy, and a larger ``--batch-size`` on it is the first thing to try. Where
+# other work takes some of the cores of a CPU, ``--threads 1`` is faster: threads
+# that wait for a busy core stop all others.

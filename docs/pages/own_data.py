@@ -7,8 +7,8 @@ belong together: a wrong unit or sign costs a day when it is found after the tra
 """
 
 # %%
-# We write a file as you may have one, extended XYZ with energies and forces, here from data that
-# ship with the package:
+# We write a file as you may have one, extended XYZ with energies and forces, here
+# from data that ship with the package:
 
 import os
 
@@ -30,8 +30,8 @@ print(len(dataset), dataset[0])
 # Labels under other names, in other units
 # ----------------------------------------
 #
-# What a file states wins; what nobody states is asked for. ``AtomsFile`` takes the names and units
-# of your labels:
+# What a file states wins; what nobody states is asked for. ``AtomsFile`` takes the
+# names and units of your labels:
 #
 # .. code-block:: python
 #
@@ -39,14 +39,16 @@ print(len(dataset), dataset[0])
 #              energy_unit="Hartree", force_unit="Hartree/Bohr",
 #              labels=["dipole=mu_ref:Debye"])
 #
-# A minus takes the negative, as for gradients. :doc:`../reading` lists what each kind of file may
-# hold, :doc:`../units` which units are taken, refused or asked for.
+# A minus takes the negative, as for gradients. :doc:`../reading` lists what each
+# kind of file may hold, :doc:`../units` which units are taken, refused or asked
+# for.
 
 # %%
 # Is it consistent?
 # -----------------
 #
-# Between two frames that are near each other the energy must change by the work of the forces,
+# Between two frames that are near each other the energy must change by the work of
+# the forces,
 #
 # .. math:: E(b) - E(a) \approx -\tfrac{1}{2} \sum_i (F_i(a) + F_i(b)) \cdot (r_i(b) - r_i(a)).
 #
@@ -73,7 +75,8 @@ ase.io.write("runs/wrong.extxyz", frames)
 print(check_data(AtomsFile("runs/wrong.extxyz")))
 
 # %%
-# The shell has the same, with exit code 1 where there is a fault, so that a script can stop there:
+# The shell has the same, with exit code 1 where there is a fault, so that a script
+# can stop there:
 #
 # .. code-block:: sh
 #
@@ -84,8 +87,9 @@ print(check_data(AtomsFile("runs/wrong.extxyz")))
 # What to train on
 # ----------------
 #
-# Neighboring frames of a trajectory are alike. A random split then tests the model on what it has
-# nearly seen; blocks in time do not (:doc:`what_numbers_mean` shows how much that matters):
+# Neighboring frames of a trajectory are alike. A random split then tests the model
+# on what it has nearly seen; blocks in time do not (:doc:`what_numbers_mean` shows
+# how much that matters):
 
 split = block_split(len(dataset), num_train=800, num_val=50, num_test=200)
 train, val, test = (dataset[part] for part in split)

@@ -10,8 +10,8 @@ training makes small. Each is one object, and each can be yours.
 # Targets
 # -------
 #
-# A name, a unit and a shape. These are known; ``sg.Target("band_gap", "eV", extensive=False)`` is
-# one of your own:
+# A name, a unit and a shape. These are known; ``sg.Target("band_gap", "eV",
+# extensive=False)`` is one of your own:
 
 import pandas as pd
 
@@ -27,8 +27,9 @@ pd.DataFrame(
 # Readouts
 # --------
 #
-# Energies are a sum over atoms, orbital energies a mean. Partial charges must add up to the charge
-# of the molecule, and a dipole must turn with it, which a plain sum of numbers cannot promise:
+# Energies are a sum over atoms, orbital energies a mean. Partial charges must add
+# up to the charge of the molecule, and a dipole must turn with it, which a plain
+# sum of numbers cannot promise:
 #
 # .. math:: q_i = \hat q_i + \frac{1}{n} \Big( Q - \sum_j \hat q_j \Big), \qquad
 #           \mu = \sum_i q_i \, r_i.
@@ -45,17 +46,20 @@ print(readout_for(targets[1]))
 # Labels
 # ------
 #
-# Labels are attributes with the name of the target. From a file they come by name and unit, as in
-# ``AtomsFile("mine.extxyz", labels=["dipole=mu_ref:Debye", "charges:e"])``. So that this page runs
-# without a file, here are charges and dipoles made up from distances, after which each atom takes a
-# little charge from those near it that are less electronegative:
+# Labels are attributes with the name of the target. From a file they come by name
+# and unit, as in ``AtomsFile("mine.extxyz", labels=["dipole=mu_ref:Debye",
+# "charges:e"])``. So that this page runs without a file, here are charges and
+# dipoles made up from distances, after which each atom takes a little charge from
+# those near it that are less electronegative:
 
 import torch
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import Demo
 
-ELECTRONEGATIVITY = torch.tensor([0, 2.2, 0, 0, 0, 0, 2.55, 3.04, 3.44], dtype=torch.float64)
+ELECTRONEGATIVITY = torch.tensor(
+    [0, 2.2, 0, 0, 0, 0, 2.55, 3.04, 3.44], dtype=torch.float64
+)
 
 
 def with_labels(data):
@@ -63,12 +67,20 @@ def with_labels(data):
     chi, pos = ELECTRONEGATIVITY[data.z], data.pos.double()
     pull = torch.exp(-torch.cdist(pos, pos)) * (chi[None, :] - chi[:, None])
     charges = pull.sum(1)
-    return data.update({"charges": charges, "dipole": (charges[:, None] * pos).sum(0)[None]})
+    return data.update(
+        {"charges": charges, "dipole": (charges[:, None] * pos).sum(0)[None]}
+    )
 
 
-dataset = StructureDataset.from_list([with_labels(data) for data in Demo("molecules")])
+dataset = StructureDataset.from_list(
+    [with_labels(data) for data in Demo("molecules")]
+)
 order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
-train, val, test = dataset[order[:1000]], dataset[order[1000:1040]], dataset[order[1040:]]
+train, val, test = (
+    dataset[order[:1000]],
+    dataset[order[1000:1040]],
+    dataset[order[1040:]],
+)
 
 # %%
 # Losses
@@ -78,10 +90,18 @@ train, val, test = dataset[order[:1000]], dataset[order[1000:1040]], dataset[ord
 #
 # .. math:: L = \sum_t w_t \cdot \mathrm{mean}\; \mathrm{error}_t(y_t - \hat y_t),
 #
-# with ``mse``, ``mae``, ``huber(delta)`` or a function of yours as the error; or a function of
-# prediction and batch. On the command line it is ``--losses charges:1 dipole:0.5:huber=0.1``:
+# with ``mse``, ``mae``, ``huber(delta)`` or a function of yours as the error; or a
+# function of prediction and batch. On the command line it is ``--losses charges:1
+# dipole:0.5:huber=0.1``:
 
-from schnetgeo.train import Loss, TrainingConfig, evaluate, fit, huber, new_potential
+from schnetgeo.train import (
+    Loss,
+    TrainingConfig,
+    evaluate,
+    fit,
+    huber,
+    new_potential,
+)
 
 
 def too_large(prediction, batch):
@@ -90,7 +110,9 @@ def too_large(prediction, batch):
 
 
 torch.manual_seed(0)
-model = sg.SchNet(channels=32, num_layers=2, num_basis=25, readout=readout_for(*targets))
+model = sg.SchNet(
+    channels=32, num_layers=2, num_basis=25, readout=readout_for(*targets)
+)
 potential = new_potential(model, train, targets=targets)
 training = TrainingConfig(max_steps=1500, progress=False)
 losses = [Loss("charges"), Loss("dipole", huber(0.1), weight=0.5), too_large]
@@ -98,7 +120,8 @@ result = fit(potential, train, val, training, "runs/charges", losses=losses)
 print(evaluate(result.potential, test))
 
 # %%
-# "cosine" says whether vectors point the right way. A prediction has each target by its name:
+# "cosine" says whether vectors point the right way. A prediction has each target by
+# its name:
 
 import matplotlib.pyplot as plt
 
@@ -114,8 +137,8 @@ for ax, target in zip(axes, targets, strict=True):
 plt.show()
 
 # %%
-# Do the charges add up, and does the dipole turn with the molecule? ``check_potential`` asks that
-# of any model:
+# Do the charges add up, and does the dipole turn with the molecule?
+# ``check_potential`` asks that of any model:
 
 print(sg.testing.check_potential(result.potential))
 
@@ -123,8 +146,8 @@ print(sg.testing.check_potential(result.potential))
 # A readout of your own
 # ---------------------
 #
-# A readout says what becomes of the values of the atoms. The whole program, with a target and a
-# loss of its own, is an example of the repository:
+# A readout says what becomes of the values of the atoms. The whole program, with a
+# target and a loss of its own, is an example of the repository:
 #
 # .. literalinclude:: ../../examples/own_target.py
 #    :language: python

@@ -17,24 +17,31 @@ from schnetgeo.train import TrainingConfig, calibrate, fit, new_potential
 
 dataset = Demo("ethanol")
 order = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
-train, val, test = dataset[order[:300]], dataset[order[300:400]], dataset[order[400:]]
+train, val, test = (
+    dataset[order[:300]],
+    dataset[order[300:400]],
+    dataset[order[400:]],
+)
 torch.manual_seed(0)
 model = sg.SchNet(channels=32, num_layers=2, num_basis=25)
 training = TrainingConfig(max_steps=1500, progress=False)
-potential = fit(new_potential(model, train), train, val, training, "runs/llpr").potential
+potential = fit(
+    new_potential(model, train), train, val, training, "runs/llpr"
+).potential
 
 # %%
 # How sure is it?
 # ---------------
 #
-# The energy is linear in the last layer's features :math:`\phi`. Least squares then gives a
-# variance without any other model,
+# The energy is linear in the last layer's features :math:`\phi`. Least squares then
+# gives a variance without any other model,
 #
 # .. math:: \sigma^2(E) = \alpha^2 \, \phi^\top
 #           \Big( \sum_{m} \phi_m \phi_m^\top + \lambda \Big)^{-1} \phi,
 #
-# with the training structures :math:`m`, and :math:`\alpha` from the errors on validation
-# structures (Bigi, Chong, Ceriotti, Grasselli, 2024). It costs a few percent of a prediction:
+# with the training structures :math:`m`, and :math:`\alpha` from the errors on
+# validation structures (Bigi, Chong, Ceriotti, Grasselli, 2024). It costs a few
+# percent of a prediction:
 
 calibrate(potential, train, val)
 batch = test.batch(range(len(test)))
@@ -47,17 +54,22 @@ for number in range(4):
 # Is that true?
 # -------------
 #
-# In groups of structures with like uncertainty, the root mean square error should be as large as it
-# says:
+# In groups of structures with like uncertainty, the root mean square error should
+# be as large as it says:
 
 import matplotlib.pyplot as plt
 
 from schnetgeo.viz.reliability import reliability_curve
 
 error = (prediction.energy - batch.energy).numpy()
-predicted, actual = reliability_curve(1000 * error, 1000 * prediction.uncertainty.energy.numpy())
+predicted, actual = reliability_curve(
+    1000 * error, 1000 * prediction.uncertainty.energy.numpy()
+)
 figure, ax = plt.subplots(figsize=(4, 4))
-ends = min(predicted.min(), actual.min()) / 1.3, max(predicted.max(), actual.max()) * 1.3
+ends = (
+    min(predicted.min(), actual.min()) / 1.3,
+    max(predicted.max(), actual.max()) * 1.3,
+)
 ax.loglog(ends, ends, "--", color="0.6")
 ax.loglog(predicted, actual, "o-")
 ax.set(xlim=ends, ylim=ends, aspect="equal")
@@ -68,7 +80,8 @@ plt.show()
 # Something else
 # --------------
 #
-# What has training not seen? A bond that is stretched. The uncertainty must grow with it:
+# What has training not seen? A bond that is stretched. The uncertainty must grow
+# with it:
 
 data = test[0]
 bond = data.pos[1] - data.pos[0]
@@ -78,7 +91,9 @@ for factor in torch.linspace(0.9, 1.5, 25).tolist():
     other.pos = data.pos.clone()
     other.pos[1] = data.pos[0] + factor * bond
     stretched.append(other)
-std = [potential(d, uncertainty="energy").uncertainty.energy.item() for d in stretched]
+std = [
+    potential(d, uncertainty="energy").uncertainty.energy.item() for d in stretched
+]
 length = [(d.pos[1] - d.pos[0]).norm().item() for d in stretched]
 figure, ax = plt.subplots()
 ax.semilogy(length, std)
@@ -99,7 +114,10 @@ from schnetgeo.potential.uncertainty import select
 
 chosen = select(prediction.uncertainty.points, 5)
 print("structures", chosen.tolist())
-print("σ, meV:", [round(1000 * x) for x in prediction.uncertainty.energy[chosen].tolist()])
+print(
+    "σ, meV:",
+    [round(1000 * x) for x in prediction.uncertainty.energy[chosen].tolist()],
+)
 
 # %%
 # In the shell
@@ -114,14 +132,18 @@ print("σ, meV:", [round(1000 * x) for x in prediction.uncertainty.energy[chosen
 # Several models
 # --------------
 #
-# The other way is an ensemble, trained with other seeds. It costs as many trainings and
-# predictions as it has members:
+# The other way is an ensemble, trained with other seeds. It costs as many trainings
+# and predictions as it has members:
 
 members = [potential]
 for seed in (1, 2):
     torch.manual_seed(seed)
-    member = new_potential(sg.SchNet(channels=32, num_layers=2, num_basis=25), train)
+    member = new_potential(
+        sg.SchNet(channels=32, num_layers=2, num_basis=25), train
+    )
     training = TrainingConfig(max_steps=500, seed=seed, progress=False)
-    members.append(fit(member, train, val, training, f"runs/member{seed}").potential)
+    members.append(
+        fit(member, train, val, training, f"runs/member{seed}").potential
+    )
 ensemble = sg.Ensemble(members)
 print(ensemble(batch).uncertainty.energy[:4])

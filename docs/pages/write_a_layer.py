@@ -9,16 +9,17 @@ From a formula to a trained model that can be compared: one class with one metho
 # Formula
 # -------
 #
-# SchNet's filter treats all pairs of atoms at the same distance alike. Let the atom that receives a
-# message open or close each channel:
+# SchNet's filter treats all pairs of atoms at the same distance alike. Let the atom
+# that receives a message open or close each channel:
 #
 # .. math:: y_i = \sum_{j \to i} \sigma(A x_i) \odot x_j \odot f(r_{ij}) W(r_{ij})
 #
 # Message
 # -------
 #
-# ``RadialConv`` has the cutoff function :math:`f`, the sum over neighbors and the batching. A layer
-# says what one neighbor tells an atom. ``W`` is what the layer's ``filter`` makes of the distance:
+# ``RadialConv`` has the cutoff function :math:`f`, the sum over neighbors and the
+# batching. A layer says what one neighbor tells an atom. ``W`` is what the layer's
+# ``filter`` makes of the distance:
 
 from torch import nn
 
@@ -43,9 +44,9 @@ class GatedConv(sg.RadialConv):
 # Check
 # -----
 #
-# Is it physical? ``check_conv`` renumbers atoms, takes edges apart, moves atoms across the cutoff
-# and compares derivatives with finite differences. The last lines say whether the fast engine runs
-# it:
+# Is it physical? ``check_conv`` renumbers atoms, takes edges apart, moves atoms
+# across the cutoff and compares derivatives with finite differences. The last lines
+# say whether the fast engine runs it:
 
 print(sg.testing.check_conv(GatedConv))
 
@@ -79,9 +80,16 @@ from schnetgeo.train import TrainingConfig, evaluate, fit, new_potential
 
 dataset = Demo("molecules")
 order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
-train, val, test = dataset[order[:900]], dataset[order[900:950]], dataset[order[950:]]
+train, val, test = (
+    dataset[order[:900]],
+    dataset[order[900:950]],
+    dataset[order[950:]],
+)
 errors = {}
-for name, conv in {"CFConv, of SchNet": sg.CFConv, "GatedConv, ours": GatedConv}.items():
+for name, conv in {
+    "CFConv, of SchNet": sg.CFConv,
+    "GatedConv, ours": GatedConv,
+}.items():
     torch.manual_seed(0)
     model = sg.SchNet(channels=32, num_layers=2, num_basis=25, conv=conv)
     training = TrainingConfig(max_steps=1000, progress=False)
@@ -105,8 +113,9 @@ ax.set(xlabel="mean absolute error of forces, meV/Å")
 plt.show()
 
 # %%
-# One seed and seconds of training prove nothing: :doc:`what_numbers_mean` says what does. The
-# benchmarks take a class by its dotted path, and put it beside SchNet, PaiNN and published values:
+# One seed and seconds of training prove nothing: :doc:`what_numbers_mean` says what
+# does. The benchmarks take a class by its dotted path, and put it beside SchNet,
+# PaiNN and published values:
 #
 # .. code-block:: sh
 #
@@ -122,7 +131,8 @@ potential = sg.load("runs/GatedConv/model.safetensors", classes=[GatedConv])
 print(potential)
 
 # %%
-# Where the layer has arguments of its own, say ``conv=functools.partial(GatedConv, heads=4)``; the
-# file keeps them. A layer may also take ``edge_unit``, the direction of each edge, ``v_j``, vector
-# features, or plain ``edge_attr``: see :class:`schnetgeo.nn.RadialConv`. A whole model of your own
-# derives from :class:`schnetgeo.nn.AtomisticModel`.
+# Where the layer has arguments of its own, say ``conv=functools.partial(GatedConv,
+# heads=4)``; the file keeps them. A layer may also take ``edge_unit``, the
+# direction of each edge, ``v_j``, vector features, or plain ``edge_attr``: see
+# :class:`schnetgeo.nn.RadialConv`. A whole model of your own derives from
+# :class:`schnetgeo.nn.AtomisticModel`.
