@@ -8,10 +8,12 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(DOCS))
 
+import gallery  # noqa: E402
 import reference  # noqa: E402
 
 from schnetgeo import __version__  # noqa: E402
 
+gallery.remove_files()
 reference.write(DOCS / "api")
 reference.copy_texts(DOCS / "project")
 
@@ -59,6 +61,7 @@ sphinx_gallery_conf = {
     "image_srcset": ["2x"],
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": ("matplotlib", "gallery.reset"),
+    "reset_modules_order": "both",
     "remove_config_comments": True,
     "write_computation_times": False,
     "min_reported_time": 1e9,

@@ -7,6 +7,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst
 
+PAGES = Path(__file__).parent / "pages"
 STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -18,10 +19,16 @@ STYLE = {
 }
 
 
-def reset(gallery_conf: dict, page: str) -> None:
-    """Called by sphinx-gallery with its configuration and the name of a page."""
+def reset(gallery_conf: dict, page: str, when: str) -> None:
+    """Called by sphinx-gallery before and after a page, with its name."""
     rcParams.update(STYLE)
-    shutil.rmtree(Path(__file__).parent / "pages" / "runs", ignore_errors=True)
+    remove_files()
+
+
+def remove_files() -> None:
+    """Remove what pages wrote: sphinx-gallery takes a folder among them for further pages."""
+    for name in ("runs", "__pycache__"):
+        shutil.rmtree(PAGES / name, ignore_errors=True)
 
 
 def last_figure(block, block_vars: dict, gallery_conf: dict) -> str:
