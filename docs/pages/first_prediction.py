@@ -55,7 +55,7 @@ sg.show(atoms, forces=True)
 #
 # .. code-block:: sh
 #
-#    schnetgeo train --dataset Demo --part ethanol --max-minutes 10 --out runs/ethanol
+#    schnetgeo train --dataset Demo --max-minutes 10 --out runs/ethanol
 #    schnetgeo evaluate runs/ethanol/model.safetensors test.extxyz
 #
 # Next: :doc:`own_data`, or :doc:`how_schnet_works`.
