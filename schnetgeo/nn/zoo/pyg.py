@@ -8,7 +8,7 @@ from schnetgeo.nn.conv import EdgeFeatures, RadialConv
 
 
 class PyGConv(RadialConv):
-    """y_i = layer(x)_i with each of the layer's messages times f(r_ij), and e(r_ij) as edge features.
+    """y_i = layer(x)_i, its messages times f(r_ij), with e(r_ij) as edge features.
 
         class GINE(PyGConv):
             def __init__(self, channels, num_basis):
@@ -16,13 +16,13 @@ class PyGConv(RadialConv):
                 super().__init__(channels, num_basis, GINEConv(network, edge_dim=num_basis))
 
     A layer that normalizes over neighbors, by a softmax, degree or mean, jumps where an atom comes
-    into the cutoff, whatever its messages are multiplied with; `check_conv` says so. Self-loops must
-    be switched off. Autograd runs the model instead of the engine.
+    into the cutoff, whatever its messages are multiplied with; `check_conv` says so. Self-loops
+    must be switched off. Autograd runs the model instead of the engine.
 
     Args:
         channels: F, features per atom.
         num_basis: K, radial basis functions per edge.
-        layer: called as layer(x, edge_index, edge_attr) with (N, F), (2, E) and (E, K); gives (N, F).
+        layer: called as layer(x, edge_index, edge_attr) with (N, F), (2, E), (E, K); gives (N, F).
     """
 
     def __init__(self, channels: int, num_basis: int, layer: MessagePassing):
