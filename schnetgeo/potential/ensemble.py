@@ -61,10 +61,16 @@ class Ensemble(nn.Module):
         return self.potentials[0].trained_on
 
     def forward(
-        self, data: Data, *, forces: bool | None = None, stress: bool = False
+        self,
+        data: Data,
+        *,
+        forces: bool | None = None,
+        stress: bool = False,
+        energies: bool = False,
     ) -> Prediction:
         """Means of all predictions; arguments as for `Potential.forward`."""
-        members = [dict(p(data, forces=forces, stress=stress).items()) for p in self.potentials]
+        options = {"forces": forces, "stress": stress, "energies": energies}
+        members = [dict(p(data, **options).items()) for p in self.potentials]
         stacked = {name: torch.stack([member[name] for member in members]) for name in members[0]}
         spread = None
         if "energy" in stacked:

@@ -65,7 +65,7 @@ def with_features(potential: nn.Module) -> nn.Module:
     names = [target.name for target in potential.targets]
     heads = FeatureHeads(dict(zip(names, readouts, strict=True)))
     outputs = nn.ModuleList([*potential.outputs, _FeatureOutput()])
-    return _with_parts(potential, heads.train(potential.training), outputs)
+    return with_parts(potential, heads.train(potential.training), outputs)
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def unscaled_force_std(
 ) -> Float[Tensor, "N 3"]:
     """(Σ_k F_k²)^½ with the forces F_k of each column of L as last layer."""
     readout = copy.deepcopy(readouts_of(potential.model)[0])
-    twin = _with_parts(potential, readout, nn.ModuleList(potential.outputs[:1]))
+    twin = with_parts(potential, readout, nn.ModuleList(potential.outputs[:1]))
     total = torch.zeros_like(data.pos, dtype=torch.float64)
     for column in factor[:-1].T:  # without the row of the bias, on which no force depends
         readout.lin2.weight.copy_(column.unsqueeze(0))
@@ -99,7 +99,7 @@ def check_last_layer(potential: nn.Module) -> None:
         )
 
 
-def _with_parts(potential: nn.Module, readout: nn.Module, outputs: nn.ModuleList) -> nn.Module:
+def with_parts(potential: nn.Module, readout: nn.Module, outputs: nn.ModuleList) -> nn.Module:
     """A potential that shares all parts but readout, outputs, and what the engine has read."""
     model, twin = copy.copy(potential.model), copy.copy(potential)
     model._modules = {**model._modules, "readout": readout}

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -20,6 +21,7 @@ from schnetgeo.errors import InputError
 from schnetgeo.geometry import apply_strain
 from schnetgeo.nn.model import AtomisticModel, reads_states
 from schnetgeo.potential.arguments import check_model, check_spacing, make_outputs
+from schnetgeo.potential.atomic_energies import ATOMIC_ENERGIES, AtomicEnergies
 from schnetgeo.potential.atomic_references import AtomicReferences
 from schnetgeo.potential.last_layer import LastLayer, calibrated
 from schnetgeo.potential.model_file import (
@@ -94,6 +96,7 @@ class Potential(nn.Module):
         self.outputs = nn.ModuleList(outputs)
         self.has_energy = outputs[0].target.name == ENERGY.name
         self.last_layer: LastLayer | None = None
+        self._atomic_energies = AtomicEnergies()
         self.trained_on: Coverage | None = None
         self.notes: dict = {}
         self.states_noted = False  # whether it was said that charge and spin are not read
@@ -120,6 +123,7 @@ class Potential(nn.Module):
         *,
         forces: bool | None = None,
         stress: bool = False,
+        energies: bool = False,
         uncertainty: Literal["energy", "forces"] | None = None,
     ) -> Prediction:
         """All targets of all structures, and derivatives of the energy.
@@ -139,6 +143,7 @@ class Potential(nn.Module):
                 the model predicts an energy.
             stress: give (1/V) ∂E/∂strain, ASE's sign: negative under compression; NaN for a
                 structure whose cell has no volume, such as a molecule.
+            energies: give `atomic_energies` (N,) too, whose sum is the energy of their structure.
             uncertainty: give standard deviations of energies, at the cost of a few percent, or of
                 forces too, which takes as many predictions as the last layer has channels;
                 `train.calibrate` makes that possible.
@@ -149,6 +154,10 @@ class Potential(nn.Module):
                 training structure has (in training mode on a GPU not looked for), and for a model
                 that does not return one result per structure, or atom, for each target.
         """
+        if energies:
+            rest = self(data, forces=forces, stress=stress, uncertainty=uncertainty)
+            per_atom = {ATOMIC_ENERGIES: self._atomic_energies(self, data)}
+            return replace(rest, further={**rest.further, **per_atom})
         if uncertainty is not None:
             layer = calibrated(self.last_layer, uncertainty)
             return layer.predict(self, data, forces, stress, uncertainty == "forces")

@@ -16,6 +16,7 @@ _CORE = ENERGY.name, FORCES.name, STRESS.name
 _REMEDIES = {
     FORCES.name: "ask for them with forces=True",
     STRESS.name: "ask for it with stress=True",
+    "atomic_energies": "ask for them with energies=True",
 }
 
 

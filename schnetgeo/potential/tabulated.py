@@ -19,6 +19,7 @@ from schnetgeo.engine.program import ModelProgram
 from schnetgeo.errors import InputError
 from schnetgeo.geometry import batch_index, num_structures
 from schnetgeo.nn.readout import SumReadout
+from schnetgeo.potential.atomic_energies import ATOMIC_ENERGIES
 from schnetgeo.potential.prediction import Prediction, cell_volumes
 from schnetgeo.targets import ENERGY
 
@@ -88,7 +89,9 @@ class TabulatedPotential:
         """Name of the class of the model whose filters were tabulated."""
         return type(self.model).__name__
 
-    def __call__(self, data: Data, *, forces: bool = True, stress: bool = False) -> Prediction:
+    def __call__(
+        self, data: Data, *, forces: bool = True, stress: bool = False, energies: bool = False
+    ) -> Prediction:
         """As `Potential`, in evaluation mode and on the CPU."""
         measured = self._measured(data) if _is_complete(data, self.model.cutoff) else None
         if measured is None:
@@ -96,14 +99,20 @@ class TabulatedPotential:
         elif self.trained_on is not None:
             self.trained_on.check(data)
         volumes = cell_volumes(data) if stress else None
-        energy, derivatives = self._energy.predict(
-            measured, self._atom_weights(data), self._energy_scale, self._grid, forces, stress
+        weights = self._atom_weights(data)
+        energy, derivatives, values = self._energy.predict(
+            measured, weights, self._energy_scale, self._grid, forces, stress
         )
         force, virial = map(torch.from_numpy, derivatives)
         if stress:
             virial = (virial / volumes).to(force.dtype)
         energy = torch.from_numpy(energy)
-        return Prediction(energy, force if forces else None, virial if stress else None)
+        further = {}
+        if energies:
+            scale, references = self._energy_scale
+            per_atom = weights * (scale * values + references[data.z.numpy()])
+            further[ATOMIC_ENERGIES] = torch.from_numpy(per_atom)
+        return Prediction(energy, force if forces else None, virial if stress else None, further)
 
     def _measured(self, data: Data) -> Measured | None:
         return measured_structures(data, self.model.max_z, self._dtype, alone=True)

@@ -1,54 +1,56 @@
 """A potential as ASE calculator, for dynamics and relaxation."""
 
-import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators import calculator
 from ase.stress import full_3x3_to_voigt_6_stress
-from torch import nn
+from torch import Tensor
 
 from schnetgeo._version import __version__
 from schnetgeo.data.atoms import geometry
-from schnetgeo.data.graph import with_edges
 from schnetgeo.data.structure import Structure
-from schnetgeo.errors import InputError
-from schnetgeo.potential import Ensemble, Potential, load
-
-if TYPE_CHECKING:
-    from schnetgeo.potential.tabulated import TabulatedPotential
+from schnetgeo.potential import Prediction
+from schnetgeo.potential.atomic_energies import ATOMIC_ENERGIES
+from schnetgeo.simulate.model_source import AnyPotential, ModelSource
+from schnetgeo.simulate.verlet_list import VerletList, check_skin
 
 _OF_ENERGY = ("energy", "free_energy", "forces", "stress")
 _FURTHER = ("dipole", "charges")  # that a model may have a head for
 
 
 class Calculator(calculator.Calculator):
-    """Energy and free energy (eV), forces (eV/Å) and, where the cell has a volume, stress (eV/Å³).
+    """Energy and free energy (eV), forces (eV/Å), stress (eV/Å³) where the cell has a volume.
 
         atoms.calc = Calculator("model.safetensors")
 
-    Dipole (e·Å) and charges (e) as well, where the model has heads for them. `atoms.info["charge"]`
-    and `["spin"]` are read where the model is one of several states.
+    Energies of the atoms (eV), dipole (e·Å) and charges (e) as well, where the model has them.
+    `atoms.info["charge"]` and `["spin"]` are read where the model is one of several states.
+    Several models are an ensemble; its results, and those of a model that was calibrated, have
+    standard deviations `energy_std` (eV) and, of an ensemble or with `uncertainty="forces"`,
+    `forces_std` (eV/Å).
 
-    The neighbor list reaches `skin` beyond the cutoff and is kept until an atom has moved by more
-    than skin / 2, or cell, pbc or elements have changed. This is exact, because an edge as long as
-    the cutoff or longer has the weight 0.
+    The neighbor list reaches `skin` beyond the cutoff and is kept while `VerletList` can prove that
+    no edge is missing.
 
     Args:
         potential: model file, a `Potential`, which is set to evaluation mode, or a tabulated one,
-            fastest for small systems: `Calculator(sg.load(file).tabulate())`.
+            fastest for small systems; several files or potentials, or an `Ensemble`.
         device: where to compute; `None` is the CPU for a file, and where a `Potential` is.
         skin: Å; 0 builds the list anew for every step.
         classes: your own classes that the file names, as for `schnetgeo.load`.
+        tolerance: tabulate the filters to this relative error; `None` leaves the potential as is.
+        uncertainty: "energy", the default for a model that was calibrated, or "forces" too.
 
     Raises:
-        InputError: for a file that `load` refuses, a model that predicts no energy, or a skin that
-            is no distance.
+        InputError: for a file that `load` refuses, a model that predicts no energy, a skin that is
+            no distance, an ensemble of different targets, a tolerance for what cannot be
+            tabulated, and an uncertainty that the model does not have.
     """
 
     name = "schnetgeo"
@@ -57,50 +59,35 @@ class Calculator(calculator.Calculator):
 
     def __init__(
         self,
-        potential: "str | os.PathLike | Potential | TabulatedPotential",
+        potential: str | os.PathLike | AnyPotential | Sequence,
         device: str | torch.device | None = None,
         skin: float = 0.3,
         classes: Iterable[type] = (),
+        tolerance: float | None = None,
+        uncertainty: Literal["energy", "forces"] | None = None,
     ):
         super().__init__()
-        source = "Python object"
-        if isinstance(potential, str | os.PathLike):
-            source, potential = os.fspath(potential), load(potential, classes)
-        if isinstance(potential, Ensemble):
-            raise InputError(
-                "potential is an ensemble, but a calculator runs one model; give one of its members"
-            )
-        if isinstance(potential, nn.Module) and not isinstance(potential, Potential):
-            raise InputError(
-                f"potential must be a model file, a Potential or a tabulated one, got the model "
-                f"{type(potential).__name__}; pass Potential(model)"
-            )
-        names = [target.name for target in potential.targets]
-        if "energy" not in names:
-            raise InputError(
-                f"{source}: the model predicts {', '.join(map(str, potential.targets))}, but a "
-                "calculator needs energies; call the potential itself"
-            )
-        self.implemented_properties = [*_OF_ENERGY, *(n for n in _FURTHER if n in names)]
-        self._device = torch.device("cpu")
-        if isinstance(potential, Potential):
-            self._device = torch.device(device or potential.scale.device)
-            potential = potential.to(self._device).eval()
-        elif device is not None and torch.device(device).type != "cpu":
-            raise InputError(
-                f"a tabulated potential runs on the CPU, got device={str(device)!r}; leave device "
-                "out, or pass the potential itself"
-            )
-        self.potential = potential
+        source = ModelSource.of(potential, device, classes, tolerance)
+        self._arguments = source.uncertainty(uncertainty)
+        self.potential, self._device, self._cutoff = source.potential, source.device, source.cutoff
+        self._trained_on = source.trained_on
+        self.implemented_properties = [
+            *_OF_ENERGY,
+            *(n for n in _FURTHER if n in source.targets),
+            *(["energies"] if source.has_atomic_energies else []),
+            *source.uncertain(self._arguments),
+        ]
         self.parameters = calculator.Parameters(  # databases and trajectories keep them
-            source=source,
-            model=_model_name(potential),
-            cutoff=potential.model.cutoff,
-            skin=_checked_skin(skin),
+            source=source.name,
+            model=source.model_name,
+            cutoff=source.cutoff,
+            skin=check_skin(skin),
             version=__version__,
         )
-        self._listed: tuple[Atoms, Structure] | None = None
-        self._with_stress = False
+        if tolerance is not None:
+            self.parameters.tolerance = tolerance
+        self._list = None if self._cutoff is None else VerletList(self._cutoff, skin)
+        self._asked: set[str] = set()
 
     @property
     def skin(self) -> float:
@@ -109,7 +96,8 @@ class Calculator(calculator.Calculator):
 
     @skin.setter
     def skin(self, value: float) -> None:
-        self.parameters.skin, self._listed = _checked_skin(value), None
+        self.parameters.skin = check_skin(value)
+        self._list = None if self._cutoff is None else VerletList(self._cutoff, value)
 
     def __repr__(self) -> str:
         of = self.parameters
@@ -132,62 +120,53 @@ class Calculator(calculator.Calculator):
         return changes if same else [*changes, "info"]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=None):
-        """Called by ASE; stress is computed from the first time on that it is asked for."""
+        """Called by ASE; stress and energies of atoms are computed once they were asked for."""
         super().calculate(atoms, properties, system_changes or [])
-        self._with_stress |= "stress" in properties
-        stress = self._with_stress and self.atoms.cell.rank == 3
-        prediction = self.potential(self._structure(self.atoms), stress=stress)
-        energy = prediction.energy.item()
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": prediction.forces.cpu().double().numpy(),
-        }
-        for name in self.implemented_properties[len(_OF_ENERGY) :]:
-            value = prediction[name].cpu().double().numpy()
-            self.results[name] = value[0] if name == "dipole" else value
-        if stress:
-            full = prediction.stress[0].cpu().double().numpy()
-            self.results["stress"] = full_3x3_to_voigt_6_stress(full)
+        self._asked |= {*properties} & {"stress", "energies"}
+        stress = "stress" in self._asked and self.atoms.cell.rank == 3
+        prediction = self.potential(
+            self._structure(self.atoms),
+            stress=stress,
+            energies="energies" in self._asked,
+            **self._arguments,
+        )
+        self.results = self._results(prediction)
+
+    def _results(self, prediction: Prediction) -> dict[str, float | np.ndarray]:
+        values = dict(prediction.items())
+        energy = values["energy"].item()
+        results = {"energy": energy, "free_energy": energy, "forces": _array(values["forces"])}
+        for name in _FURTHER:
+            if name in self.implemented_properties:
+                value = _array(values[name])
+                results[name] = value[0] if name == "dipole" else value
+        if "stress" in values:
+            results["stress"] = full_3x3_to_voigt_6_stress(_array(values["stress"])[0])
+        if ATOMIC_ENERGIES in values:
+            results["energies"] = _array(values[ATOMIC_ENERGIES])
+        spread = prediction.uncertainty
+        if spread is not None:
+            results["energy_std"] = spread.energy.item()
+            if spread.forces is not None:
+                results["forces_std"] = _array(spread.forces)
+        return results
 
     def _structure(self, atoms: Atoms) -> Structure:
         """The atoms on the device, with edges from the list where that still holds."""
-        data, cutoff = geometry(atoms).to(self._device), self.potential.model.cutoff
-        if cutoff is not None:
-            if self._listed is None or not self._holds(atoms, self._listed[0]):
-                self._listed = atoms.copy(), with_edges(data, cutoff + self.skin)
-                if self.potential.trained_on is not None:
-                    self.potential.trained_on.check_distances(self._listed[1])
-            data = copy.copy(self._listed[1]).update({"pos": data.pos})
+        data = geometry(atoms).to(self._device)
+        if self._list is not None:
+            data, is_new = self._list.edges(atoms, data)
+            if is_new:
+                for covered in self._trained_on:
+                    covered.check_distances(data)
         return data.update({k: data.pos.new_tensor([v]) for k, v in _states(atoms).items()})
 
-    def _holds(self, atoms: Atoms, before: Atoms) -> bool:
-        same = (
-            np.array_equal(atoms.numbers, before.numbers)
-            and np.array_equal(atoms.cell.array, before.cell.array)
-            and np.array_equal(atoms.pbc, before.pbc)
-        )
-        if not same:
-            return False
-        displacement = np.linalg.norm(atoms.positions - before.positions, axis=1).max()
-        return bool(
-            displacement <= self.skin / 2
-        )  # not where it is NaN, which the next list refuses
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.cpu().double().numpy()
 
 
 def _states(atoms: Atoms) -> dict[str, float]:
     """Total charge in e, and spin, where they are stated as numbers."""
     stated = {name: atoms.info.get(name) for name in ("charge", "spin")}
     return {name: float(value) for name, value in stated.items() if isinstance(value, Real)}
-
-
-def _checked_skin(skin: float) -> float:
-    if not 0 <= skin < np.inf:
-        raise InputError(f"skin must be a distance in Å, 0 or more, got {skin}")
-    return skin
-
-
-def _model_name(potential: "Potential | TabulatedPotential") -> str:
-    if isinstance(potential, Potential):
-        return type(potential.model).__name__
-    return f"{potential.model_name}, tabulated"

@@ -54,8 +54,8 @@ class TabulatedEnergy:
     def predict(
         self, measured: Measured, atom_weights: np.ndarray, energy_scale: EnergyScale, grid: Grid,
         forces: bool, stress: bool,
-    ) -> tuple[np.ndarray, Derivatives]:  # fmt: skip
-        """Energies (B,) in float64, and derivatives.
+    ) -> tuple[np.ndarray, Derivatives, np.ndarray]:  # fmt: skip
+        """Energies (B,) in float64, derivatives, and the values y (N,) of the atoms.
 
         Args:
             measured: structures.
@@ -81,7 +81,8 @@ class TabulatedEnergy:
             )  # fmt: skip
 
         threads.run(predict, len(tasks) - 1)
-        return energy, derivatives
+        (values,) = self._code.split(results.values)
+        return energy, derivatives, values.reshape(-1)
 
 
 def _aligned(numbers: Tensor) -> np.ndarray:
