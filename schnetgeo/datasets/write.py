@@ -111,10 +111,11 @@ def _extxyz(path: Path, parts: Iterable[StructureDataset]) -> None:
     """Like ASE's writer, whose eight decimals lose digits."""
     with path.open("w", encoding="utf-8") as file:
         for atoms in _frames(parts):
-            file.write(_frame(atoms))
+            file.write(frame_text(atoms))
 
 
-def _frame(atoms: Atoms) -> str:
+def frame_text(atoms: Atoms) -> str:
+    """Atoms with their results as one frame of extended XYZ."""
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     columns = {"pos": atoms.positions}
     for name, values in [*sorted(atoms.arrays.items()), *sorted(results.items())]:
@@ -134,11 +135,11 @@ def _frame(atoms: Atoms) -> str:
         " ".join([chemical_symbols[z], *(repr(x) for row in rows_ for x in row)])
         for z, rows_ in zip(atoms.numbers, rows, strict=True)
     ]
-    entries = [key_val_dict_to_str(header), *(f"{k}={_value(v)}" for k, v in atoms.info.items())]
+    entries = [key_val_dict_to_str(header), *(f"{k}={info_text(v)}" for k, v in atoms.info.items())]
     return "\n".join([str(len(atoms)), " ".join(entries), *lines, ""])
 
 
-def _value(value: str | float) -> str:
+def info_text(value: str | float) -> str:
     """An entry as extended XYZ has it; text that a reader would take for a number is JSON."""
     if not isinstance(value, str):
         return key_val_dict_to_str({"k": value}).removeprefix("k=")
