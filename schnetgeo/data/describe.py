@@ -69,6 +69,12 @@ def formulas(dataset: StructureDataset) -> Counter[str]:
     return counts
 
 
+def formulas_of(dataset: StructureDataset) -> list[str]:
+    """The composition of each structure, in the order of Hill."""
+    rows = element_counts(dataset, MAX_Z).tolist()
+    return [formula(dict(enumerate(row))) for row in rows]
+
+
 def elements(dataset: StructureDataset) -> dict[str, int]:
     """How many atoms of each element there are."""
     total = sum(element_counts(block, MAX_Z).sum(0) for block in dataset.iter_chunks())
