@@ -3,12 +3,14 @@
 import numpy as np
 from jsonargparse import Namespace
 
-from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.data_options import add_units
 from schnetgeo.cli.parser import Parser
+from schnetgeo.cli.trained_files import read_as_trained
 from schnetgeo.cli.uncertainty import uncertainty_errors
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Potential, load
+from schnetgeo.potential.features import check_last_layer
 from schnetgeo.train import calibrate
 
 
@@ -30,8 +32,11 @@ def run(options: Namespace) -> None:
     if options.plot and not options.test_data:
         raise InputError("--plot has no effect without --test-data; give files to test on")
     potential = load(options.model)
-    train, val = (read_files(files, options) for files in (options.files, options.val_data))
-    test = read_files(options.test_data, options) if options.test_data else None
+    check_last_layer(potential)
+    train, val = (
+        read_as_trained(files, options, potential) for files in (options.files, options.val_data)
+    )
+    test = read_as_trained(options.test_data, options, potential) if options.test_data else None
     calibrate(potential, train, val)
     potential.save(options.model)
     print(f"{options.model}: calibrated with {len(train):,} and {len(val):,} structures")

@@ -1,22 +1,19 @@
 """The command schnetgeo evaluate."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
 import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from schnetgeo.cli.data_options import UNITS, add_units, read_files
+from schnetgeo.cli.data_options import add_units
 from schnetgeo.cli.parser import Parser, flag
 from schnetgeo.cli.run_options import check_device, class_of
-from schnetgeo.data.packed import StructureDataset
+from schnetgeo.cli.trained_files import read_as_trained
 from schnetgeo.data.validate import check_elements
-from schnetgeo.errors import InputError
 from schnetgeo.files import atomic_write
-from schnetgeo.notes import note
-from schnetgeo.potential import Potential, load
+from schnetgeo.potential import load
 from schnetgeo.train import evaluate
 from schnetgeo.train.configuration import check_threads
 
@@ -51,36 +48,10 @@ def run(options: Namespace) -> None:
     potential = load(options.model, classes, options.device, unseen)
     if options.precision:
         potential.to(torch.float64 if options.precision == "64" else torch.float32)
-    dataset = _read_as_trained(options, potential)
+    dataset = read_as_trained(options.files, options, potential)
     check_elements(dataset.packed, potential.model.max_z, dataset.name)
     errors = evaluate(potential, dataset, options.batch_size)
     print(f"errors on {len(dataset)} structures\n{errors}")
     if options.json:
         row = {"structures": len(dataset), **errors.as_row()}
         atomic_write(options.json, json.dumps(row, indent=2).encode())
-
-
-def _read_as_trained(options: Namespace, potential: Potential) -> StructureDataset:
-    """The structures, read with keys and units of the training unless any are given."""
-    notes = potential.notes.get("data_options")
-    before = notes if isinstance(notes, dict) else {}
-    before = {k: v for k, v in before.items() if k in UNITS and _is_text(v)}
-    is_store = any(Path(file).is_dir() for file in options.files)
-    if not before or is_store or any(options[name] for name in UNITS):
-        return read_files(options.files, options)
-    values = {k: v if isinstance(v, str) else " ".join(v) for k, v in before.items()}
-    words = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in values.items())
-    try:
-        dataset = read_files(options.files, Namespace(**vars(options) | before))
-    except InputError as error:
-        dataset = read_files(options.files, options)
-        note(f"{dataset.name}: not read with {words}, as the training's files ({error})")
-    else:
-        note(f"{dataset.name}: read with {words}, as the training's files")
-    return dataset
-
-
-def _is_text(value: object) -> bool:
-    """Whether a note is text, or a list of texts, as it was written."""
-    texts = value if isinstance(value, list) else [value]
-    return all(isinstance(text, str) for text in texts)

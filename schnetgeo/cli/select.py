@@ -1,10 +1,15 @@
 """The command schnetgeo select."""
 
+from collections.abc import Iterator
+
+import torch
 from jsonargparse import Namespace
 
-from schnetgeo.cli.data_options import add_units, read_files
+from schnetgeo.cli.data_options import add_units
 from schnetgeo.cli.parser import Parser
-from schnetgeo.cli.uncertainty import predict_uncertainty
+from schnetgeo.cli.trained_files import read_as_trained
+from schnetgeo.cli.uncertainty import check_uncertainty, predict_uncertainty
+from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets.write import write_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Ensemble, load
@@ -31,13 +36,19 @@ def make_parser() -> Parser:
 def run(options: Namespace) -> None:
     potentials = [load(file) for file in options.model]
     potential = potentials[0] if len(potentials) == 1 else Ensemble(potentials)
-    pool = read_files(options.files, options)
-    spread, _, _ = predict_uncertainty(potential, pool, forces=False)
-    chosen = select(spread.points, options.num, options.min_distance)
-    if not len(chosen):
-        raise InputError(f"{pool.name}: the model is sure of every structure; give others")
-    write_dataset(options.out, [pool[chosen]])
-    std = spread.energy
+    check_uncertainty(potential)
+    pool = read_as_trained(options.files, options, potentials[0])
+    std, chosen = torch.empty(0), torch.empty(0)
+
+    def selection() -> Iterator[StructureDataset]:  # made once the file is known to be new
+        nonlocal std, chosen
+        spread, _, _ = predict_uncertainty(potential, pool, forces=False)
+        std, chosen = spread.energy, select(spread.points, options.num, options.min_distance)
+        if not len(chosen):
+            raise InputError(f"{pool.name}: the model is sure of every structure; give others")
+        yield pool[chosen]
+
+    write_dataset(options.out, selection())
     print(
         f"{options.out}: {len(chosen):,} of {len(pool):,} structures, whose energies are uncertain "
         f"by {1000 * float(std[chosen].min()):.3g} to {1000 * float(std[chosen].max()):.3g} meV; "

@@ -8,6 +8,7 @@ from schnetgeo.data.loader import ordered_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Ensemble, Potential
+from schnetgeo.potential.last_layer import calibrated
 from schnetgeo.potential.uncertainty import Uncertainty
 
 
@@ -31,10 +32,24 @@ def uncertainty_errors(
     return curves
 
 
+def check_uncertainty(potential: Potential | Ensemble) -> None:
+    """Raise `InputError` for a model that does not say how sure it is."""
+    if not potential.has_energy:
+        raise InputError(
+            f"uncertainty is that of energies, but this model predicts "
+            f"{', '.join(map(str, potential.targets))}; take a model of energies"
+        )
+    if isinstance(potential, Potential):
+        calibrated(potential.last_layer, "energy")
+
+
 def predict_uncertainty(
     potential: Potential | Ensemble, dataset: StructureDataset, forces: bool
 ) -> tuple[Uncertainty, Tensor, Tensor | None]:
     """Uncertainties, energies and forces of all structures."""
+    check_uncertainty(potential)
+    if potential.trained_on is not None:
+        potential.trained_on.check_dataset(dataset)
     options = {"forces": forces}
     if isinstance(potential, Potential):
         of_forces = forces and bool(potential.last_layer and potential.last_layer.force_scale)

@@ -83,6 +83,6 @@ def calibrated(layer: LastLayer | None, uncertainty: object) -> LastLayer:
     if layer is None:
         raise InputError(
             "this model was not calibrated, so that it has no uncertainty; call "
-            "schnetgeo.train.calibrate(potential, train, val)"
+            "schnetgeo.train.calibrate(potential, train, val) (schnetgeo calibrate)"
         )
     return layer
