@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import schnetgeo
@@ -34,6 +35,7 @@ def link_texts(app, docname: str, source: list[str]) -> None:
     """Called by sphinx with each page: links to these texts lead to their copies."""
     for name in TEXTS:
         source[0] = source[0].replace(f"](../{name}", f"](project/{name}")
+    source[0] = re.sub(r"\]\(\.\./README\.md[^)]*\)", "](index.md)", source[0])
 
 
 def packages() -> list[str]:
