@@ -76,7 +76,7 @@ def test_the_package_runs_without_python(package_file, tmp_path):
     folders = cpp_extension.library_paths()
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
     subprocess.run(
-        ["g++", "-std=c++17", abi, "run.cpp", "-o", "run",
+        ["g++", "-std=c++20", abi, "run.cpp", "-o", "run",
          *(f"-I{folder}" for folder in cpp_extension.include_paths()),
          *(f"-L{folder}" for folder in folders), *(f"-Wl,-rpath,{folder}" for folder in folders),
          "-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"],
