@@ -224,7 +224,9 @@ def test_wheel_holds_what_it_should(wheel):
         metadata = archive.read(f"{info}/METADATA").decode()
     for path in SOURCES:
         assert path.relative_to(ROOT).as_posix() in names
-    for name in ("py.typed", "datasets/demo/ethanol.npz", "datasets/demo/molecules.npz"):
+    shipped = ("pretrained/README.md", "pretrained/gfn2-molecules.safetensors")
+    demo = "datasets/demo/ethanol.npz", "datasets/demo/molecules.npz"
+    for name in ("py.typed", *demo, *shipped):
         assert f"schnetgeo/{name}" in names
     assert f"{info}/licenses/LICENSE" in names
     assert "schnetgeo = schnetgeo.cli:main" in entry_points

@@ -164,6 +164,7 @@ def test_4_one_line(here, capsys):
     Path("a.extxyz").write_text("1\n\x1b[2J" + "x" * 200_000 + "\nH\x1b[31m 0 0 0\n")
     assert len(refusal(capsys, "data", "info", "a.extxyz")) < 1200
     assert len(refusal(capsys, "data", "info", "y" * 100_000)) < 1200
+    assert "absent\\x1b[2J.xyz" in refusal(capsys, "data", "info", "absent\x1b[2J.xyz")
     assert len(refusal(capsys, "data", "info", "--dataset", "\x1b" * 5000)) < 1200
     for words in (("--seed", "-1"), ("--threads", "-1"), ("--threads", "100000"),
                   ("--devices", "0"), ("--out", "x" * 300), ("--split", "a.extxyz")):  # fmt: skip

@@ -1,5 +1,6 @@
 """How close atoms of two elements came in training."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -103,6 +104,6 @@ class ShortestDistances:
 def _pairs(data: Data) -> tuple[Tensor, Float[Tensor, "E"]]:
     """Both elements of each edge as one number, and its length in float64."""
     source, target = data.z.index_select(0, data.edge_index.reshape(-1).long()).chunk(2)
-    exact = data.clone() if data.pos.dtype != torch.float64 else data
+    exact = copy.copy(data)  # whose positions may be those that somebody differentiates
     exact.pos = data.pos.detach().double()
     return target * _NUMBER + source, distances(edge_vectors(exact))

@@ -14,6 +14,8 @@ from schnetgeo.explain.path import Path, gradient_of
 from schnetgeo.geometry import distances, edge_vectors, num_structures
 from schnetgeo.potential import Potential
 
+_TOLERANCE = 5e-7  # eV, of the sum
+_OF_PARTS = 3e-8, 1e-9, 1e-10  # of parts of the line, the next where the sum is not reached
 _APART = 1.001  # times the cutoff is the shortest distance of atoms that are pulled apart
 
 
@@ -96,8 +98,12 @@ def integrated_gradients(
         )
     path = Path(potential, data, start, end)
     parts = _breakpoints(start, end, potential.model.cutoff)
-    matrix, difference = path.integrate(np.stack([parts[:-1], parts[1:]], axis=1))
-    return _as_pairs(matrix, end, difference)
+    for tolerance in _OF_PARTS:
+        matrix, difference = path.integrate(np.stack([parts[:-1], parts[1:]], 1), tolerance)
+        pairs = _as_pairs(matrix, end, difference)
+        if abs(pairs.total - difference) < _TOLERANCE:
+            break
+    return pairs
 
 
 def _apart(pos: Float[Tensor, "N 3"], cutoff: float) -> Float[Tensor, "N 3"]:

@@ -14,8 +14,7 @@ from schnetgeo.explain.energy import atoms_of, prepared
 from schnetgeo.geometry import edge_vectors
 from schnetgeo.potential import Potential
 
-_TOLERANCE_OF_PART = 1e-9  # eV
-_NODES = 8  # of Gauss and Legendre, in each part of the path
+_NODES = 12  # of Gauss and Legendre, in each part of the path
 _HALVINGS = 30
 _MAX_EDGES = 20_000  # at once
 
@@ -29,20 +28,21 @@ class Path:
     start: Float[Tensor, "N 3"]
     end: Float[Tensor, "N 3"]
 
-    def integrate(self, parts: np.ndarray) -> tuple[Float[Tensor, "N N"], float]:
+    def integrate(self, parts: np.ndarray, tolerance: float) -> tuple[Float[Tensor, "N N"], float]:
         """∫ ∂E/∂r⃗_e · dr⃗_e of each edge, target by source, and E(1) − E(0).
 
         A part is halved until its integral is the change of the energy.
 
         Args:
             parts: (P, 2), from where to where, of the whole line.
+            tolerance: of each part, eV.
         """
         difference = float(np.subtract(*self._energies(np.array([1.0, 0.0]))))
         total = torch.zeros(len(self.end), len(self.end), dtype=torch.float64)
         for _ in range(_HALVINGS):
             values = self._values(parts)
             change = np.diff(self._energies(parts.ravel()).reshape(-1, 2), axis=1)[:, 0]
-            is_right = np.abs(values.sum((1, 2)).numpy() - change) < _TOLERANCE_OF_PART
+            is_right = np.abs(values.sum((1, 2)).numpy() - change) < tolerance
             total += values[torch.from_numpy(is_right)].sum(0)
             parts = parts[~is_right]
             if not len(parts):

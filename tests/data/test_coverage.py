@@ -237,6 +237,16 @@ def test_a_model_without_references_looks_at_no_compositions():
         potential(chain("CO2"))
 
 
+def test_distances_are_looked_at_beside_the_gradients_of_positions():
+    potential = trained_on("CH4")
+    potential.trained_on.look_at_distances(chains("CH4").with_edges(3.0), 3.0)
+    data = chain("CH4")
+    expected = potential.eval()(data).forces
+    data.pos = data.pos.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(potential(data).energy.sum(), data.pos)
+    torch.testing.assert_close(-gradient.to(expected.dtype), expected, rtol=0, atol=1e-4)
+
+
 def squeezed(factor):
     data = chain("CH4")
     return data.update({"pos": factor * data.pos})
