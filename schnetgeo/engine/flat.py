@@ -50,8 +50,8 @@ class FlatModel(nn.Module):
         self.operations = p.live_operations(program, [energy])
         self.program, self.energy = program, energy
         self.spacing, self.cutoff = spacing, cutoff
-        used = sorted({k for o in self.operations for k in p.parameters(o)})
-        for k in used:
+        self.parameter_numbers = sorted({k for o in self.operations for k in p.parameters(o)})
+        for k in self.parameter_numbers:
             self.register_buffer(f"parameter{k}", parameters[k].detach().clone())
         self.widths = [table.size(1) for table in tables]
         self.register_buffer("polynomials", polynomials(torch.cat(list(tables), 1)))
@@ -73,8 +73,7 @@ class FlatModel(nn.Module):
         distance = distances(vectors)
         unit = vectors / distance.clamp(min=SMALLEST).unsqueeze(1)
         edges = Edges(target, source, unit.unsqueeze(2), self._filters(distance))
-        parameters = {int(name.removeprefix("parameter")): b for name, b in self.named_buffers()
-                      if name != "polynomials"}  # fmt: skip
+        parameters = {k: self.get_buffer(f"parameter{k}") for k in self.parameter_numbers}
         registers: dict[int, Tensor] = {}
         for op in self.operations:
             if isinstance(op, p.Embedding):

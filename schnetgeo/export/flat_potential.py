@@ -43,6 +43,11 @@ class FlatPotential(nn.Module):
                 "weighs them; take a model with SumReadout"
             )
         self.facts = Facts.of(of, program, tables.error)
+        if not self.facts.num_convolutions:
+            raise InputError(
+                f"potential: the energies of {self.facts.model} do not depend on neighbors; export "
+                "a model with a convolution"
+            )
         unknown = torch.ones(of.model.max_z, dtype=torch.bool)
         unknown[list(self.facts.numbers)] = False
         self.model = FlatModel(
