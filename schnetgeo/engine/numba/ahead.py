@@ -5,7 +5,8 @@ from numba import typeof, types
 
 from schnetgeo.engine.numba.backward import Gradients, Tangents
 from schnetgeo.engine.numba.edge_kernels import EdgeArrays
-from schnetgeo.engine.numba.instructions import INSTRUCTION, REGISTER
+from schnetgeo.engine.numba.instructions import INSTRUCTION
+from schnetgeo.engine.numba.placement import REGISTER
 from schnetgeo.engine.numba.registers import Model
 from schnetgeo.engine.program import (
     Activation,

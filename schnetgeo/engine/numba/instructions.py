@@ -6,11 +6,11 @@ kept from the forward pass to the backward pass; and for its tangent t and the g
 loss for its value, both used for one block of atoms after the other.
 """
 
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
+from schnetgeo.engine.numba.placement import Memory
 from schnetgeo.engine.program import (
     Activation,
     Add,
@@ -18,7 +18,6 @@ from schnetgeo.engine.program import (
     Concatenate,
     Embedding,
     FilterConv,
-    Function,
     Linear,
     Multiply,
     Operation,
@@ -28,8 +27,6 @@ from schnetgeo.engine.program import (
     Slice,
     SumChannels,
     SumComponents,
-    has_tangent,
-    inputs,
 )
 
 OPERATIONS = (
@@ -49,22 +46,6 @@ _INTEGERS = (
     "x_gradient_first", "y_gradient_first",
 )  # fmt: skip
 INSTRUCTION = np.dtype([*((n, np.int64) for n in _INTEGERS), ("scale", "f8"), ("shift", "f8")])
-REGISTER = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "channels",
-            "components",
-            "moves",
-            "value",
-            "first",
-            "second",
-            "adjoint",  # numbers per atom before it on the tape
-            "tangent",
-            "gradient",  # the same in the workspace
-        )
-    ]  # fmt: skip
-)
 
 
 class Code(NamedTuple):
@@ -119,7 +100,7 @@ def _aligned(size: int) -> int:
 
 def assemble(program: Program, layout: Layout, energy: int | None = None) -> Code:
     """The tables of a program whose operations all lead to a result."""
-    memory = _Memory(program, energy)
+    memory = Memory(program, energy)
     instructions = np.zeros(len(program.operations), INSTRUCTION)
     for name in ("out", "x", "y", "weight", "transposed", "parameter", "bias", "filter"):
         instructions[name] = -1
@@ -157,114 +138,8 @@ def _write(instruction: np.void, operation: Operation, layout: Layout) -> None:
         instruction["parameter"] = layout.offsets[operation.weight]
 
 
-class _Memory:
-    """Places of registers."""
-
-    def __init__(self, program: Program, energy: int | None):
-        registers = self.registers = np.zeros(len(program.registers), REGISTER)
-        for name in ("value", "first", "second", "adjoint", "tangent", "gradient"):
-            registers[name] = -1
-        registers["channels"] = [r.channels for r in program.registers]
-        registers["components"] = [r.components for r in program.registers]
-        registers["moves"] = has_tangent(program, energy)
-        written = {operation.out for operation in program.operations}
-        self.arguments = set(range(len(registers))) - written  # basis functions, if any
-        self.in_place = _in_place(program)
-        self._place_values(program)
-        self._place_adjoints(program)
-        self._place_tangents(program)
-        self._place_gradients(program)
-
-    def size(self, register: int) -> int:
-        """Numbers per atom."""
-        row = self.registers[register]
-        return int(row["channels"] * row["components"])
-
-    def _place_values(self, program: Program) -> None:
-        end = 0
-        for register in self.arguments:
-            self.registers[register]["value"] = 0  # which nobody reads
-        for operation in program.operations:
-            row = self.registers[operation.out]
-            if operation.out in self.in_place:
-                row["value"] = self.registers[operation.x]["value"]
-            else:
-                row["value"], end = end, end + self.size(operation.out)
-            if isinstance(operation, Activation):
-                row["first"], end = end, end + self.size(operation.out)
-                if operation.function != Function.SHIFTED_SOFTPLUS:
-                    row["second"], end = end, end + self.size(operation.out)
-        convolutions = [o for o in program.operations if isinstance(o, FilterConv)]
-        widths = [self.registers[convolution.out]["channels"] for convolution in convolutions]
-        self.scratch, end = end, end + 2 * int(max(widths, default=0))
-        self.tape = end
-
-    def _place_adjoints(self, program: Program) -> None:
-        end = self.tape
-        for operation in reversed(program.operations):
-            row = self.registers[operation.out]
-            if row["moves"] and row["adjoint"] < 0:
-                row["adjoint"], end = end, end + self.size(operation.out)
-            if operation.out in self.in_place and row["moves"]:
-                self.registers[operation.x]["adjoint"] = row["adjoint"]
-        self.tape_with_adjoints = end
-
-    def _place_tangents(self, program: Program) -> None:
-        end = 0
-        for operation in program.operations:
-            if isinstance(operation, FilterConv) and self.registers[operation.x]["tangent"] < 0:
-                # also where it is zero: kernels take it
-                self.registers[operation.x]["tangent"] = end
-                end += self.size(operation.x)
-            row = self.registers[operation.out]
-            if row["moves"] and row["tangent"] < 0:
-                row["tangent"], end = end, end + self.size(operation.out)
-        self.workspace = end
-
-    def _place_gradients(self, program: Program) -> None:
-        """Places that are used again when a register has passed its gradient on."""
-        free: dict[int, list[int]] = {}
-        end = self.workspace
-
-        def place(register: int) -> None:
-            nonlocal end
-            row, size = self.registers[register], self.size(register)
-            if row["gradient"] >= 0 or register in self.arguments:
-                return
-            if free.get(size):
-                row["gradient"] = free[size].pop()
-            else:
-                row["gradient"], end = end, end + size
-
-        for output in program.outputs:
-            place(output)
-        for operation in reversed(program.operations):
-            out = self.registers[operation.out]
-            if operation.out in self.in_place:
-                self.registers[operation.x]["gradient"] = out["gradient"]
-                continue
-            for register in inputs(operation):
-                place(register)
-            free.setdefault(self.size(operation.out), []).append(int(out["gradient"]))
-        self.workspace = end
-
-
-def _in_place(program: Program) -> set[int]:
-    """Results of activations that may lie where their arguments were."""
-    uses = Counter(r for operation in program.operations for r in inputs(operation))
-    written = {operation.out for operation in program.operations}
-    return {
-        operation.out
-        for operation in program.operations
-        if isinstance(operation, Activation)
-        and uses[operation.x] == 1
-        and operation.x in written
-        and operation.x not in program.outputs
-    }
-
-
 def _mark_first(
-    instructions: np.ndarray, program: Program, memory: _Memory, energy: int | None
+    instructions: np.ndarray, program: Program, memory: Memory, energy: int | None
 ) -> None:
     adjoints = {energy}
     gradients = {*program.outputs, *memory.arguments}
