@@ -12,6 +12,7 @@ from schnetgeo.datasets import Demo
 from schnetgeo.potential.pretrained import FOLDER, pretrained_names
 from schnetgeo.testing import check_potential
 from schnetgeo.train import evaluate
+from tests.shared_data import shared
 
 CARDS = (FOLDER / "README.md").read_text()
 ETHANOL = sg.from_ase(molecule("CH3CH2OH"))
@@ -56,9 +57,21 @@ def test_errors_of_the_demo_models_are_as_stated(part):
             assert value == pytest.approx(notes["test"][key], rel=0.02), key
 
 
+def test_energies_of_qm9_are_as_stated():
+    from schnetgeo.datasets import QM9
+
+    potential = sg.load("qm9-u0")
+    dataset = QM9("data", "U0", file=shared("qm9_all_properties.npz"))
+    some = evaluate(potential, dataset[:1000])
+    stated = potential.notes["test"]["energy_mae_kcal_mol"]
+    assert some.as_row()["energy_mae_kcal_mol"] < 1.2 * stated
+
+
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(sg.InputError, match="gfn2-molecule: no such file.*'gfn2-molecules'"):
         sg.load("gfn2-molecule")
+    with pytest.raises(sg.InputError, match="'qm9-u0'"):
+        sg.load("QM9_U0")
     with pytest.raises(sg.InputError, match="no pretrained model; there are gfn2-ethanol"):
         sg.load("zzzz")
 
