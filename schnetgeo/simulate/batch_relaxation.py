@@ -36,7 +36,7 @@ def relax_batch(
     max_steps: int = 500,
     max_atoms: int = 4096,
     skin: float = 0.5,
-    optimizer: Literal["LBFGS", "FIRE"] = "LBFGS",
+    optimizer: Literal["FIRE", "LBFGS"] = "FIRE",
 ) -> BatchRelaxation:
     """Relax many structures, of about as many atoms each in a batch; cells stay.
 
@@ -50,7 +50,7 @@ def relax_batch(
         max_steps: of each structure.
         max_atoms: in a batch.
         skin: of the edges, Å.
-        optimizer: as for one structure; FIRE takes more steps.
+        optimizer: L-BFGS converges less often far from a minimum.
 
     Raises:
         InputError: as the potential, and for forces that are not finite.
