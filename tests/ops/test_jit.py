@@ -74,3 +74,15 @@ def test_children_of_fork_compute_the_bits_of_one_thread(kind):
         if child.poll() is None:  # with its own children, which hang
             os.killpg(child.pid, signal.SIGKILL)
     assert said.split() == ["3", "True"]
+
+
+def test_a_child_of_fork_starts_threads_of_its_own():
+    """Those of its parent are not there, so that work given to them would never be done."""
+    program = (
+        "import os, signal\nfrom schnetgeo.ops import threads\ndone = []\n"
+        "threads.run(done.append, 2)\nchild = os.fork()\nif child == 0:\n    signal.alarm(20)\n"
+        "    threads.run(done.append, 2)\n    os._exit(len(done))\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.split() == ["4"], ran.stderr
