@@ -30,6 +30,7 @@ def test_both_columns_agree(section, tmp_path, monkeypatch):
     else:
         monkeypatch.setattr("torch_geometric.nn.models.schnet.radius_graph", radius_graph)
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
     names: dict = {}
     blocks = programs(section)
     assert len(blocks) == 8
