@@ -38,5 +38,6 @@ def test_both_columns_agree(section, tmp_path, monkeypatch):
         exec(compile(block, str(PAGE), "exec"), names)
     assert (tmp_path / ("model.pt" if "PyTorch" in section else "best_model")).exists()
     difference = (names["prediction"].forces - names["forces"]).abs().max()
-    assert names["forces"].abs().max() > 0
-    assert difference < 1e-5
+    largest = float(names["forces"].abs().max())
+    assert largest > 0
+    assert difference < 1e-4 * max(1.0, largest)  # of splines
