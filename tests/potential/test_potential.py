@@ -660,7 +660,8 @@ def test_weights_of_inference_mode():
 def test_representations_say_what_matters():
     potential = small_potential()
     text = repr(potential)
-    assert f"cutoff={CUTOFF:g} Å" in text
+    number = sum(p.numel() for p in potential.model.parameters())
+    assert f"cutoff={CUTOFF:g} Å, {number:,} parameters" in text
     assert "filters='spline', trained on nothing yet" in text
     prediction = potential(from_ase(molecule("H2O")))
     assert repr(prediction) == "Prediction(energy=(1,) float64, forces=(3, 3) float64)"
