@@ -30,7 +30,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_parser",
 ]
-exclude_patterns = ["_build", "pages", "**/sg_execution_times.rst", "guide/backreferences"]
+exclude_patterns = ["_build", "pages", "**/sg_execution_times.rst"]
 default_role = "literal"  # docstrings write `name` as Markdown does
 
 html_theme = "furo"
@@ -54,7 +54,6 @@ python_use_unqualified_type_names = True
 sphinx_gallery_conf = {
     "examples_dirs": "pages",
     "gallery_dirs": "guide",
-    "backreferences_dir": "guide/backreferences",
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib", "gallery.last_figure"),

@@ -1,6 +1,7 @@
 """What sphinx-gallery does before each page: one style of figures, an empty folder for files."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from matplotlib import rcParams
@@ -22,6 +23,7 @@ STYLE = {
 def reset(gallery_conf: dict, page: str, when: str) -> None:
     """Called by sphinx-gallery before and after a page, with its name."""
     rcParams.update(STYLE)
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
     remove_files()
 
 

@@ -87,9 +87,8 @@ print(check_data(AtomsFile("runs/wrong.extxyz")))
 # What to train on
 # ----------------
 #
-# Neighboring frames of a trajectory are alike. A random split then tests the model
-# on what it has nearly seen; blocks in time do not (:doc:`what_numbers_mean` shows
-# how much that matters):
+# Neighboring frames of a trajectory are alike. A random split may test the model on what it has
+# nearly seen; blocks in time do not (see :doc:`what_numbers_mean`):
 
 split = block_split(len(dataset), num_train=800, num_val=50, num_test=200)
 train, val, test = (dataset[part] for part in split)

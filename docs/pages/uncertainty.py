@@ -66,13 +66,10 @@ predicted, actual = reliability_curve(
     1000 * error, 1000 * prediction.uncertainty.energy.numpy()
 )
 figure, ax = plt.subplots(figsize=(4, 4))
-ends = (
-    min(predicted.min(), actual.min()) / 1.3,
-    max(predicted.max(), actual.max()) * 1.3,
-)
-ax.loglog(ends, ends, "--", color="0.6")
-ax.loglog(predicted, actual, "o-")
-ax.set(xlim=ends, ylim=ends, aspect="equal")
+top = 1.1 * max(predicted.max(), actual.max())
+ax.plot([0, top], [0, top], "--", color="0.6")
+ax.plot(predicted, actual, "o-")
+ax.set(xlim=(0, top), ylim=(0, top), aspect="equal")
 ax.set(xlabel="standard deviation, meV", ylabel="root mean square error, meV")
 plt.show()
 

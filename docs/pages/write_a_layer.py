@@ -55,7 +55,7 @@ print(sg.testing.check_conv(GatedConv))
 
 
 class Wrong(GatedConv):
-    """Adds a constant to each message, and to it the index of the atom."""
+    """Adds the index of each atom to its features."""
 
     def forward(self, x, edges, v=None):
         out = super().forward(x, edges, v)
