@@ -94,10 +94,11 @@ for ax, name, unit in zip(
 plt.show()
 
 # %%
-# These frames are 25 fs apart, and the difference is no larger than that of two seeds. Frames that
-# are closer in time are more alike, and a random split tests what was nearly trained on; so split
-# by time where you cannot tell. Published errors on MD17 and rMD17 are of random splits, those on
-# QM9 of other molecules. Each split has a digest, which results files quote, so that two rows can be
+# These frames are 25 fs apart, and the difference is no larger than that of two
+# seeds. Frames that are closer in time are more alike, and a random split tests
+# what was nearly trained on; so split by time where you cannot tell. Published
+# errors on MD17 and rMD17 are of random splits, those on QM9 of other molecules.
+# Each split has a digest, which results files quote, so that two rows can be
 # compared:
 
 split = random_split(1200, 800, 50, 200)
