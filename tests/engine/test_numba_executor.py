@@ -69,7 +69,7 @@ def of_first_edges(values: torch.Tensor, case: Case, sign: int) -> torch.Tensor:
     return torch.where(first.view(-1, *[1] * (values.dim() - 1)), both, 0.0)
 
 
-def assert_agrees(case: Case, gradients: bool = True):
+def assert_agrees(case: Case, gradients: bool = True, floor: float = 1e-14):
     want = expected(with_energy_loss(case, -0.7), gradients)
     energy, radial, angular, *values, parameters = run(case, -0.7, gradients)
     pairs = [("energy", energy, want.energy.reshape(1))]
@@ -86,7 +86,7 @@ def assert_agrees(case: Case, gradients: bool = True):
             found,
             right,
             rtol=0,
-            atol=1e-12 * scale + 1e-14,
+            atol=1e-12 * scale + floor,
             msg=lambda m, name=name: f"{name}: {m}",
         )
 
@@ -111,7 +111,8 @@ def test_each_operation_equals_autograd(name, gradients):
 @pytest.mark.parametrize(("num_atoms", "num_pairs"), [(1, 0), (3, 0), (1, 2)])
 def test_few_atoms_and_edges(num_atoms, num_pairs):
     for name in ("Multiply vector scalar", "gradient still"):
-        assert_agrees(random_case(MODELS[name], 1, num_atoms, num_pairs))
+        # of one atom and its own images all terms cancel: their sum is the rounding of terms of ~10
+        assert_agrees(random_case(MODELS[name], 1, num_atoms, num_pairs), floor=1e-13)
 
 
 def test_the_backward_pass_can_be_repeated():

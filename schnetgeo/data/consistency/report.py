@@ -44,7 +44,9 @@ class Report(NamedTuple):
     untested: list[str]
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {len(self.findings) or 'no'} faults", *map(str, self.findings)]
+        number = len(self.findings)
+        count = f"{number or 'no'} fault{'s' * (number != 1)}"
+        lines = [f"{self.name}: {count}", *map(str, self.findings)]
         lines += [f"measured: {fact}" for fact in self.facts]
         lines += [f"not tested: {text}" for text in self.untested]
         return "\n".join(lines)
