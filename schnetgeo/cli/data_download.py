@@ -5,24 +5,27 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from schnetgeo.cli.data_options import DEFAULT_ROOT
-from schnetgeo.cli.data_set import SOURCES, source_of, unknown_molecule
+from schnetgeo.cli.data_set import DOWNLOADED, unknown_molecule
 from schnetgeo.cli.parser import Parser
+from schnetgeo.datasets.sets import set_by_name
 from schnetgeo.datasets.source import fetch
 from schnetgeo.errors import InputError
 
 
 def make_parser() -> Parser:
     parser = Parser(description="Fetch the files of a data set; those that are there are checked.")
-    names = f"one of {', '.join(SOURCES)}"
+    names = f"one of {', '.join(kind.__name__ for kind in DOWNLOADED)}"
     parser.add_argument("--dataset", type=str, required=True, help=names)
-    parser.add_argument("--molecule", type=str | None, help="of MD17 and RevisedMD17")
+    parser.add_argument(
+        "--molecule", type=str | None, help="of a data set with several, one of them"
+    )
     parser.add_argument("--root", type=str, default=DEFAULT_ROOT, help="folder for downloads")
     parser.add_argument("--data", type=str | None, help="a copy brought here in another way")
     return parser
 
 
 def run(options: Namespace) -> None:
-    source = source_of(options.dataset)
+    source = set_by_name(options.dataset, DOWNLOADED).source
     wanted = [options.molecule] if options.molecule else list(source.files)
     if options.molecule and options.molecule not in source.files:
         raise unknown_molecule(source, options.molecule)

@@ -2,19 +2,14 @@
 
 from jsonargparse import Namespace
 
-from schnetgeo.cli.data_set import (
-    SOURCES,
-    add_structures,
-    download_command,
-    open_structures,
-    source_of,
-)
+from schnetgeo.cli.data_set import add_structures, download_command, open_structures
 from schnetgeo.cli.parser import Parser
 from schnetgeo.cli.table import print_and_write, table
 from schnetgeo.data.describe import elements, fields, formulas
 from schnetgeo.data.make_split import is_trajectory
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.datasets import iso17, md17, qm9
+from schnetgeo.datasets.published_dataset import PublishedDataset
+from schnetgeo.datasets.sets import set_by_name
 
 _SHOWN = 20  # compositions in the table
 
@@ -28,11 +23,12 @@ def make_parser() -> Parser:
 def run(options: Namespace) -> None:
     dataset = open_structures(options)
     content, lines = {}, []
-    if options.dataset in SOURCES:
-        source = source_of(options.dataset)
+    kind = set_by_name(options.dataset) if options.dataset else None
+    if kind is not None and kind.source is not None:
+        source = kind.source
         content |= {name: getattr(source, name) for name in ("name", "license", "citation", "doi")}
         lines += [f"{source.name}: {source.citation}; doi:{source.doi}; {source.license}", ""]
-        rows = _published(options.dataset)
+        rows = kind.published()
         content["published"] = rows
         lines += [*table(rows), ""]
     if dataset is None:
@@ -44,32 +40,12 @@ def run(options: Namespace) -> None:
     print_and_write(lines, content, options.json)
 
 
-def _published(name: str) -> list[dict]:
-    """What is known without the data: properties, molecules or folds."""
-    if name == "QM9":
-        facts = qm9.TARGETS.items()
-        return [{"property": k, "unit": p.unit, "meaning": p.meaning} for k, p in facts]
-    if name == "ISO17":
-        return [
-            {"fold": fold, "structures": facts.structures, "meaning": facts.meaning}
-            for fold, facts in iso17.FOLDS.items()
-        ]
-    if name == "MD17":
-        return [
-            {"molecule": k, "structures": t.frames, "atoms": t.atoms, "theory": t.theory}
-            for k, t in md17.MOLECULES.items()
-        ]
-    return [{"molecule": molecule} for molecule in source_of(name).files]
-
-
 def _units(dataset: StructureDataset) -> tuple[dict[str, str], dict[str, str]]:
     """Units and meanings that only the data set knows."""
-    units = dict(getattr(dataset, "notes", {}).get("units", {}))
-    if isinstance(dataset, qm9.QM9):
-        return {k: p.unit for k, p in qm9.TARGETS.items()}, {
-            k: p.meaning for k, p in qm9.TARGETS.items()
-        }
-    return units, {}
+    if isinstance(dataset, PublishedDataset):
+        meanings = dataset.meanings
+        return {k: m.unit for k, m in meanings.items()}, {k: m.meaning for k, m in meanings.items()}
+    return dict(getattr(dataset, "notes", {}).get("units", {})), {}
 
 
 def _summarize(dataset: StructureDataset) -> dict:
@@ -90,8 +66,8 @@ def _summarize(dataset: StructureDataset) -> dict:
         ],
         "compositions": dict(formulas(dataset).most_common()),
     }
-    if isinstance(dataset, iso17.ISO17):
-        summary["folds"] = dataset.counts
+    if isinstance(dataset, PublishedDataset) and dataset.parts():
+        summary["parts"] = dataset.parts()
     return summary
 
 
@@ -116,10 +92,6 @@ def _format_summary(summary: dict) -> list[str]:
     more = len(summary["compositions"]) - len(shown)
     if more:
         lines.append(f"and {more:,} more compositions")
-    if "folds" in summary:
-        rows = [
-            {"fold": k, "structures": v, "meaning": iso17.FOLDS[k].meaning}
-            for k, v in summary["folds"].items()
-        ]
-        lines += ["", *table(rows)]
+    if "parts" in summary:
+        lines += ["", *table(summary["parts"])]
     return lines

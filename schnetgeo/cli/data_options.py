@@ -20,7 +20,8 @@ from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.atoms_file import AtomsFile, iter_structures
 from schnetgeo.datasets.load_data import open_dataset
 from schnetgeo.datasets.published import PublishedSplit, check_max_train, sample_split
-from schnetgeo.datasets.rmd17 import SPLITS
+from schnetgeo.datasets.published_dataset import ShellOption
+from schnetgeo.datasets.sets import SETS, set_by_name
 from schnetgeo.errors import InputError
 
 DEFAULT_ROOT = "data"
@@ -28,15 +29,8 @@ UNITS = (
     "format", "energy_key", "forces_key", "stress_key", "virial_key",
     "energy_unit", "force_unit", "stress_unit", "length_unit", "labels", "drop",
 )  # fmt: skip
-OPTION_NAMES = ("molecule", "target", "fold", "root")
-# by data set, options and what its class calls them
-DATASET_OPTIONS = {
-    "QM9": {"target": "target", "root": "root"},
-    "MD17": {"molecule": "molecule", "root": "root"},
-    "RevisedMD17": {"molecule": "molecule", "root": "root"},
-    "ISO17": {"fold": "fold", "root": "root"},
-    "Demo": {"molecule": "part"},
-}
+SET_NAMES = ", ".join(kind.__name__ for kind in SETS)
+OPTION_NAMES = (*dict.fromkeys(option.name for kind in SETS for option in kind.options), "root")
 
 
 def add_units(parser: Parser) -> None:
@@ -130,14 +124,23 @@ def _keys_and_units(options: Namespace) -> tuple[Keys, Units]:
 
 def add_dataset_options(parser: Parser) -> None:
     """The options that choose a part of a data set."""
-    parser.add_argument(
-        "--molecule", type=str | None, help="of MD17 and RevisedMD17; of Demo ethanol or molecules"
-    )
-    parser.add_argument("--target", type=str | None, help="of QM9, an energy; U0 unless given")
-    parser.add_argument(
-        "--fold", type=str, nargs="+", help="of ISO17; reference and test_within unless given"
-    )
+    for name in OPTION_NAMES[:-1]:
+        options = {k.__name__: o for k in SETS for o in k.options if o.name == name}
+        several = any(option.several for option in options.values())
+        form = {"type": str, "nargs": "+"} if several else {"type": str | None}
+        parser.add_argument(f"--{name}", help=_help(options), **form)
     parser.add_argument("--root", type=str, default=DEFAULT_ROOT, help="folder for downloads")
+
+
+def _help(options: dict[str, ShellOption]) -> str:
+    """Which data sets take an option, and what it is for them."""
+    sets: dict[str, list[str]] = {}
+    for name, option in options.items():
+        sets.setdefault(option.help, []).append(name)
+    parts = [
+        f"of {', '.join(names)}" + (f": {text}" if text else "") for text, names in sets.items()
+    ]
+    return "; ".join(parts)
 
 
 def open_dataset_from_options(options: Namespace, **more) -> StructureDataset:
@@ -149,24 +152,23 @@ def open_dataset_from_options(options: Namespace, **more) -> StructureDataset:
 
 
 def _at_hand(options: Namespace) -> str | list[str]:
-    """The files of --data as the class of the data set takes them: one, of QM9 several."""
-    if options.dataset == "Demo":
-        raise InputError("--data has no effect on Demo, which ships with the package; leave it out")
-    if options.dataset != "QM9" and len(options.data) > 1:
+    """The files of --data as the class of the data set takes them: one, or several."""
+    kind = set_by_name(options.dataset)
+    if kind.source is None:
+        raise InputError(
+            f"--data has no effect on {options.dataset}, which ships with the package; leave it out"
+        )
+    if not kind.takes_several_files and len(options.data) > 1:
         raise InputError(
             f"--data names {len(options.data)} files, but {options.dataset} is read from one; name "
             "that"
         )
-    return options.data if options.dataset == "QM9" else options.data[0]
+    return options.data if kind.takes_several_files else options.data[0]
 
 
 def dataset_arguments(options: Namespace) -> dict[str, str | list[str]]:
     """What the class of the data set is given; an `InputError` for an option it does not take."""
-    takes = DATASET_OPTIONS.get(options.dataset)
-    if takes is None:
-        raise InputError(
-            f"unknown data set {options.dataset!r}; known: {', '.join(DATASET_OPTIONS)}"
-        )
+    takes = set_by_name(options.dataset).arguments()
     values = dataset_options(options)
     unused = values.keys() - takes.keys()
     if unused:
@@ -187,16 +189,14 @@ def dataset_options(options: Namespace) -> dict[str, str | list[str]]:
 def open_to_split(options: Namespace) -> tuple[StructureDataset, str]:
     """The data set that the options name, and how to split it: as published where that exists.
 
-    The published splits of revised MD17 are numbers, the first one unless `options.split` says
-    another; others are called "published".
+    Published splits of which there are several are numbers; others are called "published".
     """
-    how = options.split
-    if options.dataset != "RevisedMD17":
+    how, kind = options.split, set_by_name(options.dataset)
+    if not kind.splits:
         dataset = open_dataset_from_options(options)
-        return dataset, how or ("random" if _pools(dataset) is None else "published")
-    single = options.data and Path(options.data[0]).suffix == ".npz"  # without the split lists
-    how = how or ("random" if single else str(SPLITS[0]))
-    number = int(how) if how in map(str, SPLITS) else None
+        return dataset, how or ("random" if dataset.pools is None else "published")
+    how = how or kind.default_split(options.data or [])
+    number = int(how) if how in map(str, kind.splits) else None
     return open_dataset_from_options(options, split=number), how
 
 
@@ -204,7 +204,7 @@ def split_from_options(how: str, dataset: StructureDataset, *numbers: int | None
     """The split that a word from the shell asks for: those of `make_split`, and published ones.
 
     Args:
-        how: "published", a number of revised MD17, or as for `make_split`.
+        how: "published", the number of a published split, or as for `make_split`.
         dataset: what to split.
         *numbers: structures to train on, to validate on and to test on, and the seed.
 
@@ -215,13 +215,9 @@ def split_from_options(how: str, dataset: StructureDataset, *numbers: int | None
         split = make_split(how, dataset, *numbers)
         check_max_train(dataset, len(split.train))
         return split
-    if _pools(dataset) is None:
+    if dataset.pools is None:
         raise InputError(
             f"{dataset.name}: has no published split {how!r}; give random, blocks, group:NAME or "
             "a file"
         )
     return sample_split(dataset, *numbers)
-
-
-def _pools(dataset: StructureDataset):
-    return getattr(dataset, "pools", None)

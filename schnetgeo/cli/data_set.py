@@ -1,12 +1,13 @@
 """The data set or the files that the commands of schnetgeo data are asked about."""
 
+from inspect import signature
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from schnetgeo.cli.data_options import (
-    DATASET_OPTIONS,
     DEFAULT_ROOT,
+    SET_NAMES,
     UNITS,
     add_dataset_options,
     add_units,
@@ -17,17 +18,18 @@ from schnetgeo.cli.data_options import (
 )
 from schnetgeo.cli.parser import Parser
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.datasets import iso17, md17, qm9, rmd17
+from schnetgeo.datasets.published_dataset import PublishedDataset
+from schnetgeo.datasets.sets import SETS, set_by_name
 from schnetgeo.datasets.source import Source
 from schnetgeo.errors import InputError
 
-SOURCES = {module.SOURCE.name: module.SOURCE for module in (qm9, md17, rmd17, iso17)}
+DOWNLOADED = tuple(kind for kind in SETS if kind.source is not None)
 
 
 def add_structures(parser: Parser) -> None:
     """The options that say which structures, and where to write what is printed of them."""
     parser.add_argument("files", type=str, nargs="*", help="stores, or anything ASE reads, .npz")
-    parser.add_argument("--dataset", type=str | None, help=f"one of {', '.join(DATASET_OPTIONS)}")
+    parser.add_argument("--dataset", type=str | None, help=f"one of {SET_NAMES}")
     add_dataset_options(parser)
     parser.add_argument("--data", type=str, nargs="+", help="files of --dataset at hand")
     add_units(parser)
@@ -45,11 +47,12 @@ def open_structures(options: Namespace) -> StructureDataset | None:
     if options.files:
         return read_files(options.files, options)
     dataset_arguments(options)
-    at_hand = options.data or options.dataset not in SOURCES
-    if not at_hand and not _is_downloaded(source_of(options.dataset), options):
+    kind = set_by_name(options.dataset)
+    if not options.data and kind.source is not None and not _is_downloaded(kind, options):
         return None
-    every = options.dataset == "ISO17" and not options.fold
-    return open_dataset_from_options(options, **({"fold": list(iso17.FOLDS)} if every else {}))
+    arguments = dataset_arguments(options)
+    everything = {k: list(v) for k, v in kind.all_parts.items() if k not in arguments}
+    return open_dataset_from_options(options, **everything)
 
 
 def open_at_hand(options: Namespace) -> StructureDataset:
@@ -61,9 +64,11 @@ def open_at_hand(options: Namespace) -> StructureDataset:
     return dataset
 
 
-def _is_downloaded(source: Source, options: Namespace) -> bool:
+def _is_downloaded(kind: type[PublishedDataset], options: Namespace) -> bool:
     """Whether the files of the molecule or of the set, or what was made of them, are at hand."""
-    folder, molecule = Path(options.root) / source.name, options.molecule or "ethanol"
+    source, parameters = kind.source, signature(kind).parameters
+    usual = parameters["molecule"].default if "molecule" in parameters else None
+    folder, molecule = Path(options.root) / source.name, options.molecule or usual
     if options.molecule and options.molecule not in source.files:
         raise unknown_molecule(source, options.molecule)
     if molecule in source.files:
@@ -81,9 +86,3 @@ def download_command(options: Namespace) -> str:
     molecule = f" --molecule {options.molecule}" if options.molecule else ""
     root = "" if options.root == DEFAULT_ROOT else f" --root {options.root}"
     return f"schnetgeo data download --dataset {options.dataset}{molecule}{root}"
-
-
-def source_of(name: str) -> Source:
-    if name not in SOURCES:
-        raise InputError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
-    return SOURCES[name]

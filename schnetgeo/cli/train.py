@@ -7,8 +7,8 @@ import torch
 from jsonargparse import Namespace
 
 from schnetgeo.cli.data_options import (
-    DATASET_OPTIONS,
     OPTION_NAMES,
+    SET_NAMES,
     UNITS,
     add_dataset_options,
     add_units,
@@ -54,9 +54,7 @@ FEW = 100  # steps, from which nothing is learned
 def make_parser(model: type[AtomisticModel], preset: str | None = None) -> Parser:
     parser = Parser(description="Train a model and save it.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
-    parser.add_argument(
-        "--dataset", type=str | None, help=f"of {', '.join(DATASET_OPTIONS)}; Demo unless given"
-    )
+    parser.add_argument("--dataset", type=str | None, help=f"of {SET_NAMES}; Demo unless given")
     add_dataset_options(parser)
     parser.add_argument(
         "--data", type=str, nargs="+", help="your own files, or those of --dataset at hand"

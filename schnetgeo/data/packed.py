@@ -43,11 +43,17 @@ class StructureDataset(Dataset):
     Attributes:
         labels: targets beside energy, forces and stress whose values are among the attributes, in
             the unit of the target.
+        pools: indices of structures to train on, to test on and to validate on, where their authors
+            say so.
+        max_train: on how many structures their authors ask to train at most.
 
     Raises:
         InputError: names the first structure that breaks a rule of `validate`, or a field that
             cannot be called so.
     """
+
+    pools: tuple[Tensor, Tensor, Tensor | None] | None = None
+    max_train: int | None = None
 
     def __init__(
         self,

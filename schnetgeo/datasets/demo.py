@@ -2,14 +2,14 @@
 
 from importlib.resources import as_file, files
 
-from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets.npz import read_npz
+from schnetgeo.datasets.published_dataset import PublishedDataset, ShellOption
 from schnetgeo.errors import InputError
 
 PARTS = ("ethanol", "molecules")
 
 
-class Demo(StructureDataset):
+class Demo(PublishedDataset):
     """GFN2-xTB energies (eV) and forces (eV/Å) to try things out with, without a network.
 
     Args:
@@ -23,9 +23,11 @@ class Demo(StructureDataset):
     1652 (2019).
     """
 
+    options = (ShellOption("molecule", "part", "ethanol or molecules"),)
+
     def __init__(self, part: str = "ethanol"):
         if part not in PARTS:
             raise InputError(f"unknown part {part!r} of Demo; known: {', '.join(PARTS)}")
         with as_file(files("schnetgeo") / "datasets" / "demo" / f"{part}.npz") as path:
             frames = read_npz(path, drop=("names",))
-        super().__init__(frames.packed, frames.num_atoms, f"Demo {part}", validated=True)
+        super().__init__(frames, f"Demo {part}")

@@ -15,15 +15,17 @@ class PublishedSet(NamedTuple):
     convention: Convention
 
 
+ANI1X_LABELS = PublishedSet(
+    "wb97x_dz.energy", "wb97x_dz.forces",
+    Convention("ANI-1x", Units("Hartree", "Hartree/Angstrom", None, "Angstrom")),
+)  # fmt: skip
+SPICE_LABELS = PublishedSet(
+    "dft_total_energy", "-dft_total_gradient",
+    Convention("SPICE", Units("Hartree", "Hartree/Bohr", None, "Bohr")),
+)  # fmt: skip
 _SETS = (
-    PublishedSet(
-        "wb97x_dz.energy", "wb97x_dz.forces",
-        Convention("ANI-1x", Units("Hartree", "Hartree/Angstrom", None, "Angstrom")),
-    ),
-    PublishedSet(
-        "dft_total_energy", "-dft_total_gradient",
-        Convention("SPICE", Units("Hartree", "Hartree/Bohr", None, "Bohr")),
-    ),
+    ANI1X_LABELS,
+    SPICE_LABELS,
     PublishedSet(
         "wB97x_6-31G(d).energy", "wB97x_6-31G(d).forces",
         Convention("Transition1x", Units("eV", "eV/Angstrom", None, "Angstrom")),

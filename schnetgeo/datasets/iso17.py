@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import Structure
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.ase_database import Row, rows
 from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.datasets.published import PublishedSplit, cached
+from schnetgeo.datasets.published_dataset import PublishedDataset, ShellOption
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -65,7 +65,7 @@ SOURCE = Source(
 )
 
 
-class ISO17(OnDiskDataset):
+class ISO17(PublishedDataset):
     """Energies (eV) and forces (eV/Å) of 19-atom isomers, PBE+vdW-TS.
 
     The files are in eV and eV/Å already; the errors of the papers are in kcal/mol. Each structure
@@ -88,6 +88,10 @@ class ISO17(OnDiskDataset):
     Source: Schütt et al., NeurIPS 2017, arXiv:1706.08566.
     """
 
+    source = SOURCE
+    options = (ShellOption("fold", "fold", "reference and test_within unless given", True),)
+    all_parts = {"fold": tuple(FOLDS)}
+
     def __init__(
         self,
         root: str | os.PathLike = "data",
@@ -104,32 +108,44 @@ class ISO17(OnDiskDataset):
         folder, names = Path(root) / "ISO17", _names(folds)
         if file is None:
             blocks = partial(_downloaded, folder, folds, check_counts)
-            super().__init__(cached(folder, "+".join(folds), blocks))
+            self._take_folds(cached(folder, "+".join(folds), blocks), folds, check_counts)
             ids = _from_archive([VALIDATION], folder) if VALIDATION in names else []
-            self._finish(folds, ids, check_counts)
+            self._hold_out(ids)
         elif Path(file).is_dir():
-            self._open(folds, [Path(file, name) for name in names], check_counts)
+            self._read(folds, [Path(file, name) for name in names], check_counts)
         else:
             with unpacked(file, [_MEMBERS + name for name in names]) as paths:
-                self._open(folds, paths, check_counts)
+                self._read(folds, paths, check_counts)
 
-    def _open(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
+    def _read(self, folds: list[str], paths: list[Path], check_counts: bool) -> None:
         """Read files into memory."""
         structures, sizes = concatenate(list(_read_folds(paths, folds)))
-        StructureDataset.__init__(self, structures, sizes, validated=True)
-        self._finish(folds, paths[len(folds) :], check_counts)
+        stored = StructureDataset(structures, sizes, validated=True)
+        self._take_folds(stored, folds, check_counts)
+        self._hold_out(paths[len(folds) :])
 
-    def _finish(self, folds: list[str], ids: list[Path], check_counts: bool) -> None:
-        """Count folds and find what is held out for validation."""
-        self.name = f"ISO17 {'+'.join(folds)}"
+    def _take_folds(self, stored: StructureDataset, folds: list[str], check_counts: bool) -> None:
+        super().__init__(stored, f"ISO17 {'+'.join(folds)}")
         fold_of = self.get_property("fold")
         number = fold_of.bincount(minlength=len(FOLDS)).tolist()
         self.counts = {name: number[list(FOLDS).index(name)] for name in folds}
         if check_counts:
             _check_counts(self.counts)
-        self.pools = None
+
+    def _hold_out(self, ids: list[Path]) -> None:
         if ids:
-            self.pools = _pools(fold_of, _read_ids(ids[0], self.counts["reference"]))
+            validation = _read_ids(ids[0], self.counts["reference"])
+            self.pools = _pools(self.get_property("fold"), validation)
+
+    @classmethod
+    def published(cls) -> list[dict]:
+        return [{"fold": name, **fold._asdict()} for name, fold in FOLDS.items()]
+
+    def parts(self) -> list[dict]:
+        return [
+            {"fold": name, "structures": count, "meaning": FOLDS[name].meaning}
+            for name, count in self.counts.items()
+        ]
 
 
 class MeanErrors(NamedTuple):

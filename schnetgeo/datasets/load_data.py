@@ -8,22 +8,9 @@ from torch.utils.data import DataLoader
 from schnetgeo.data.loader import ordered_loader, shuffled_loader
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets.atoms_file import AtomsFile
-from schnetgeo.datasets.demo import Demo
-from schnetgeo.datasets.iso17 import ISO17
-from schnetgeo.datasets.md17 import MD17
 from schnetgeo.datasets.published import sample_split
-from schnetgeo.datasets.qm9 import QM9
-from schnetgeo.datasets.rmd17 import RevisedMD17
+from schnetgeo.datasets.sets import SETS, set_by_name
 from schnetgeo.errors import InputError
-
-BY_NAME = {
-    "AtomsFile": AtomsFile,
-    "Demo": Demo,
-    "ISO17": ISO17,
-    "MD17": MD17,
-    "QM9": QM9,
-    "RevisedMD17": RevisedMD17,
-}
 
 
 class DataLoaders(NamedTuple):
@@ -40,13 +27,12 @@ def open_dataset(name: str, **options) -> StructureDataset:
     Raises:
         InputError: for an unknown name or option; lists the known ones.
     """
-    if name not in BY_NAME:
-        raise InputError(f"unknown data set {name!r}; known: {', '.join(BY_NAME)}")
-    known = signature(BY_NAME[name]).parameters
+    kind = set_by_name(name, (AtomsFile, *SETS))
+    known = signature(kind).parameters
     unknown = sorted(options.keys() - known.keys())
     if unknown:
         raise InputError(f"{name} has no option {unknown[0]!r}; known: {', '.join(known)}")
-    return BY_NAME[name](**options)
+    return kind(**options)
 
 
 def load_data(
@@ -67,7 +53,7 @@ def load_data(
     validation ids of ISO17, the test frames of coupled-cluster MD17, `split=1` … 5 of RevisedMD17.
 
     Args:
-        name: "QM9", "MD17", "RevisedMD17", "ISO17", "AtomsFile" or "Demo".
+        name: of the class: "QM9", "MD17", "AtomsFile" and the others of docs/data_sets.md.
         num_train: structures to train on.
         num_val: structures to validate on.
         num_test: structures to test on; `None` is all the rest, or all that are meant for it.

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ import numpy as np
 import torch
 
 from schnetgeo.data.packed import StructureDataset
+from schnetgeo.data.stated_units import Convention
 from schnetgeo.data.statistics import formula
-from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import unpacked
 from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.datasets.npz import (
@@ -21,6 +22,7 @@ from schnetgeo.datasets.npz import (
 )
 from schnetgeo.datasets.npz_members import text_in
 from schnetgeo.datasets.published import PublishedSplit, cached
+from schnetgeo.datasets.published_dataset import PublishedDataset, ShellOption
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -89,7 +91,7 @@ SOURCE = Source(
 )
 
 
-class MD17(OnDiskDataset):
+class MD17(PublishedDataset):
     """Energies (eV) and forces (eV/Å) along a trajectory of one molecule at 500 K.
 
     The published files are in kcal/mol and kcal/mol/Å, and their energies stay float64, where the
@@ -111,6 +113,9 @@ class MD17(OnDiskDataset):
     Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017); Nat. Commun. 9, 3887 (2018).
     """
 
+    source = SOURCE
+    options = (ShellOption("molecule", "molecule"),)
+
     def __init__(
         self,
         root: str | os.PathLike = "data",
@@ -121,15 +126,27 @@ class MD17(OnDiskDataset):
             raise InputError(f"unknown molecule {molecule!r}; known: {', '.join(MOLECULES)}")
         folder = Path(root) / "MD17"
         if file is None:
-            super().__init__(cached(folder, molecule, lambda: _downloaded(molecule, folder)))
+            stored = cached(folder, molecule, lambda: _downloaded(molecule, folder))
             num_test = MOLECULES[molecule].num_test
         else:
             parts = _read(Path(file), molecule)
-            StructureDataset.__init__(self, *concatenate(parts), validated=True)
+            stored = StructureDataset(*concatenate(parts), validated=True)
             num_test = len(parts[1]) if len(parts) == 2 else 0
-        self.name = f"MD17 {molecule}"
+        super().__init__(stored, f"MD17 {molecule}")
         order = torch.arange(len(self))
         self.pools = PublishedSplit(order[:-num_test], order[-num_test:]) if num_test else None
+
+    @classmethod
+    def published(cls) -> list[dict]:
+        return [
+            {
+                "molecule": k,
+                "structures": entry.frames,
+                "atoms": entry.atoms,
+                "theory": entry.theory,
+            }
+            for k, entry in MOLECULES.items()
+        ]
 
 
 def _downloaded(molecule: str, folder: Path) -> list[StructureDataset]:
@@ -154,13 +171,21 @@ def read_frames(path: str | os.PathLike, molecule: str, revised: bool = False) -
         InputError: if it lacks energies or forces, or is of another molecule or of the other set.
     """
     check_theory(path, revised)
-    convention = REVISED_MD17_CONVENTION if revised else MD17_CONVENTION
+    frames = read_labeled(path, REVISED_MD17_CONVENTION if revised else MD17_CONVENTION)
+    check_molecule(frames, molecule)
+    return frames
+
+
+def read_labeled(path: str | os.PathLike, convention: Convention) -> StructureDataset:
+    """Frames of an .npz with energies and forces, in the units of a data set.
+
+    Raises:
+        InputError: if it lacks one of them, or cannot be read.
+    """
     frames = read_npz(path, convention=convention)
-    name = convention.name
     missing = [field for field in ("energy", "forces") if not frames.has_property(field)]
     if missing:
-        raise InputError(f"{path}: has no {missing[0]}; it is not a file of {name}")
-    check_molecule(frames, molecule)
+        raise InputError(f"{path}: has no {missing[0]}; it is not a file of {convention.name}")
     return frames
 
 
@@ -182,7 +207,13 @@ def check_theory(path: str | os.PathLike, revised: bool) -> None:
 
 def check_molecule(frames: StructureDataset, molecule: str) -> None:
     """Raise `InputError` unless all frames have the atoms of the molecule of this name."""
-    composition = COMPOSITIONS[re.split(r"[_\d]", molecule)[0]]
+    check_composition(frames, molecule, COMPOSITIONS[re.split(r"[_\d]", molecule)[0]])
+
+
+def check_composition(
+    frames: StructureDataset, molecule: str, composition: Mapping[int, int]
+) -> None:
+    """Raise `InputError` unless all frames have these numbers of atoms by atomic number."""
     elements, counts = np.unique(frames[0].z.numpy(), return_counts=True)
     first = dict(zip(elements.tolist(), counts.tolist(), strict=True))
     z, sizes = frames.get_property("z"), frames.num_atoms

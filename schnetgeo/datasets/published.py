@@ -1,6 +1,6 @@
 """What published data sets share: stores of what was read once, and the splits of their authors."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +12,24 @@ from torch import Tensor
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.split import Split
 from schnetgeo.data.split_methods import random_split
+from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.store_writer import write_on_disk
 from schnetgeo.errors import InputError
 
 
-def cached(folder: Path, name: str, parts: Callable[[], Iterable[StructureDataset]]) -> Path:
+def cached(
+    folder: Path,
+    name: str,
+    parts: Callable[[], Iterable[StructureDataset]],
+    aliases: Mapping[str, str] | None = None,
+) -> OnDiskDataset:
     """The store of a published data set, written with what `parts` reads when it is not there.
+
+    Args:
+        folder: that holds the store.
+        name: of the store.
+        parts: reads the structures.
+        aliases: further names of fields, such as {"energy": "U0"}.
 
     Raises:
         InputError: what `parts` raises, or why it cannot be written; then there is no store.
@@ -29,7 +41,7 @@ def cached(folder: Path, name: str, parts: Callable[[], Iterable[StructureDatase
     except InputError:
         if not path.exists():  # else another process has written it meanwhile
             raise
-    return path
+    return OnDiskDataset(path, aliases)
 
 
 class PublishedSplit(NamedTuple):
@@ -60,7 +72,7 @@ def sample_split(
         InputError: if a pool holds fewer than asked for, or the data set forbids so many.
     """
     check_max_train(dataset, num_train)
-    pools = getattr(dataset, "pools", None)
+    pools = dataset.pools
     if pools is None:
         try:
             return random_split(len(dataset), num_train, num_val, num_test, seed)
@@ -82,7 +94,7 @@ def sample_split(
 
 def check_max_train(dataset: StructureDataset, num_train: int) -> None:
     """Raise `InputError` where its authors ask not to train on so many structures."""
-    limit = getattr(dataset, "max_train", None)
+    limit = dataset.max_train
     if limit is not None and num_train > limit:
         raise InputError(
             f"{dataset.name}: its authors ask not to train on more than {limit} frames, because "

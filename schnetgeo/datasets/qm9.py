@@ -12,11 +12,11 @@ from torch import Tensor
 
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.stated_units import Convention, Units
-from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import members
 from schnetgeo.datasets.atoms_file import concatenate
 from schnetgeo.datasets.npz import npz_units, read_npz
 from schnetgeo.datasets.published import cached
+from schnetgeo.datasets.published_dataset import FieldMeaning, PublishedDataset, ShellOption
 from schnetgeo.datasets.qm9_archive import read_archive
 from schnetgeo.datasets.qm9_properties import PROPERTIES, TARGETS, is_energy, properties_in_ev
 from schnetgeo.datasets.source import File, Source, fetch
@@ -63,7 +63,7 @@ SOURCE = Source(
 )
 
 
-class QM9(OnDiskDataset):
+class QM9(PublishedDataset):
     """Molecules of H, C, N, O, F in equilibrium, B3LYP/6-31G(2df,p), without forces.
 
     Each structure has the properties in `PROPERTIES` under their names, energies in eV, others in
@@ -92,6 +92,11 @@ class QM9(OnDiskDataset):
     Source: Ramakrishnan et al., Sci. Data 1, 140022 (2014).
     """
 
+    source = SOURCE
+    options = (ShellOption("target", "target", "an energy; U0 unless given"),)
+    takes_several_files = True
+    meanings = {name: FieldMeaning(p.unit, p.meaning) for name, p in TARGETS.items()}
+
     def __init__(
         self,
         root: str | os.PathLike = "data",
@@ -110,12 +115,17 @@ class QM9(OnDiskDataset):
                 raise InputError(f"{files[0]}: has no {target!r}; name another target")
             for name, field in energy.items():
                 structures[name] = structures[field].clone()
-            StructureDataset.__init__(self, structures, sizes)
+            stored = StructureDataset(structures, sizes)
         else:
             name = "all" if keep_uncharacterized else "characterized"
             parts = partial(_read, files, folder, keep_uncharacterized)
-            super().__init__(cached(folder, name, parts), energy)
-        self.name, self.target, self.unit = "QM9", target, TARGETS[target].unit
+            stored = cached(folder, name, parts, energy)
+        super().__init__(stored, "QM9")
+        self.target, self.unit = target, TARGETS[target].unit
+
+    @classmethod
+    def published(cls) -> list[dict]:
+        return [{"property": name, **known._asdict()} for name, known in cls.meanings.items()]
 
 
 def read_uncharacterized(path: str | os.PathLike) -> Int[Tensor, "U"]:

@@ -1,6 +1,7 @@
 """Revised MD17: the same molecules at one tight level of theory, with five published splits."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,10 @@ import numpy as np
 import torch
 
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.datasets.archive import extract, unpacked
 from schnetgeo.datasets.md17 import check_frames, read_frames
 from schnetgeo.datasets.published import PublishedSplit, cached
+from schnetgeo.datasets.published_dataset import PublishedDataset, ShellOption
 from schnetgeo.datasets.source import File, Source, fetch
 from schnetgeo.errors import InputError
 
@@ -96,7 +97,7 @@ SOURCE = Source(
 )
 
 
-class RevisedMD17(OnDiskDataset):
+class RevisedMD17(PublishedDataset):
     """Energies (eV) and forces (eV/Å) of 100,000 frames of a molecule of MD17, PBE/def2-SVP.
 
     The published files are in kcal/mol and kcal/mol/Å. They are another level of theory than MD17,
@@ -120,6 +121,10 @@ class RevisedMD17(OnDiskDataset):
     Source: Christensen and von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020).
     """
 
+    source = SOURCE
+    options = (ShellOption("molecule", "molecule"),)
+    splits = SPLITS
+
     def __init__(
         self,
         root: str | os.PathLike = "data",
@@ -136,19 +141,27 @@ class RevisedMD17(OnDiskDataset):
         lists = [] if split is None else [_LISTS.format(part, split) for part in ("train", "test")]
         if file is None:
             whole = split is not None
-            super().__init__(cached(folder, molecule, lambda: _downloaded(molecule, folder, whole)))
-            self.pools = _pools(_from_archive(lists, folder), len(self))
+            stored = cached(folder, molecule, lambda: _downloaded(molecule, folder, whole))
+            pools = _pools(_from_archive(lists, folder), len(stored))
         elif Path(file).suffix == ".npz":
-            frames = read_frames(file, molecule, revised=True)
-            StructureDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
-            self.pools = _pools(_from_archive(lists, folder), len(self))
+            stored = read_frames(file, molecule, revised=True)
+            pools = _pools(_from_archive(lists, folder), len(stored))
         else:
             with unpacked(file, [_FRAMES + MOLECULES[molecule].file, *lists]) as paths:
-                frames = read_frames(paths[0], molecule, revised=True)
-                StructureDataset.__init__(self, frames.packed, frames.num_atoms, validated=True)
-                self.pools = _pools(paths[1:], len(self))
-        self.name = f"revised MD17 {molecule}"
-        self.max_train = max_train
+                stored = read_frames(paths[0], molecule, revised=True)
+                pools = _pools(paths[1:], len(stored))
+        super().__init__(stored, f"revised MD17 {molecule}")
+        self.pools, self.max_train = pools, max_train
+
+    @classmethod
+    def published(cls) -> list[dict]:
+        return [{"molecule": molecule} for molecule in SOURCE.files]
+
+    @classmethod
+    def default_split(cls, files: Sequence[str]) -> str:
+        """The first published split; random for a single file, without their lists."""
+        is_single = files and Path(files[0]).suffix == ".npz"
+        return "random" if is_single else super().default_split(files)
 
 
 def _downloaded(molecule: str, folder: Path, whole: bool) -> list[StructureDataset]:

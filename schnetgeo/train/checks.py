@@ -8,7 +8,6 @@ import torch
 
 from schnetgeo.data.coverage import Coverage
 from schnetgeo.data.packed import StructureDataset
-from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.structure import Structure, mask_name
 from schnetgeo.errors import InputError
 from schnetgeo.notes import note
@@ -84,9 +83,7 @@ def note_untrained(potential: Potential, training: TrainingConfig) -> None:
 
 def check_stores(*parts: StructureDataset) -> None:
     """Raise `InputError` unless the stores that these are parts of are as they were written."""
-    stores = {
-        part.path: part for part in parts if isinstance(part, OnDiskDataset) and not part.in_memory
-    }
+    stores = {part.path: part for part in parts if not part.in_memory}
     for store in stores.values():
         store.check()
 
