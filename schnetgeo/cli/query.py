@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from schnetgeo.cli.data_options import (
-    DATASET_OPTIONS,
+    SET_NAMES,
     add_dataset_options,
     add_units,
     open_dataset_from_options,
@@ -29,7 +29,7 @@ from schnetgeo.simulate.predict import predict_batches
 def make_parser() -> Parser:
     parser = Parser(description='Find structures by their properties: "gap > 6 and mu < 1".')
     parser.add_argument("condition", type=str, help="of labels, or with --model of predictions")
-    parser.add_argument("--dataset", type=str | None, help=f"of {', '.join(DATASET_OPTIONS)}")
+    parser.add_argument("--dataset", type=str | None, help=f"of {SET_NAMES}")
     add_dataset_options(parser)
     parser.add_argument("--data", type=str, nargs="+", help="files, or those of --dataset at hand")
     add_units(parser)

@@ -44,7 +44,7 @@ def test_no_validation():
 
 def test_refuses():
     with pytest.raises(
-        InputError, match="unknown data set 'MD71'; known: AtomsFile, Demo, ISO17, MD"
+        InputError, match="unknown data set 'MD71'; known: AtomsFile, QM9, MD17, Rev"
     ):
         open_dataset("MD71")
     with pytest.raises(InputError, match="QM9 has no option 'molecule'; known: root, target, keep"):

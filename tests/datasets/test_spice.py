@@ -34,10 +34,8 @@ def spice_file(path):
     scales = (BOHR, HARTREE, HARTREE / BOHR)
     content = {
         molecule: {
-            **{
-                n: np.asarray(v) / s if s != 1 else v
-                for n, v, s in zip(names, values, scales, strict=True)
-            },
+            "atomic_numbers": values[0],
+            **{n: np.asarray(v) / s for n, v, s in zip(names, values[1:], scales, strict=True)},
             "smiles": np.array([molecule], "S"),
             "subset": np.array([b"SPICE PubChem Set 1 Single Points Dataset v1.3"]),
             "mbis_charges": np.zeros((len(values[1]), len(values[0]), 1)),
