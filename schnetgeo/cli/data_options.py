@@ -172,8 +172,9 @@ def dataset_arguments(options: Namespace) -> dict[str, str | list[str]]:
     values = dataset_options(options)
     unused = values.keys() - takes.keys()
     if unused:
+        option = "--" + min(unused).replace("_", "-")
         raise InputError(
-            f"--{min(unused)} has no effect on {options.dataset}; leave it away, or choose another "
+            f"{option} has no effect on {options.dataset}; leave it away, or choose another "
             "--dataset"
         )
     return {takes[name]: value for name, value in values.items()}

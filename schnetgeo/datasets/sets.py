@@ -13,11 +13,12 @@ from schnetgeo.datasets.published_dataset import PublishedDataset
 from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.datasets.spice import SPICE
+from schnetgeo.datasets.three_bpa import ThreeBPA
 from schnetgeo.errors import InputError
 
-__all__ = ["ISO17", "MD17", "MD22", "QM9", "SPICE", "ANI1x", "Demo", "RevisedMD17"]
+__all__ = ["ISO17", "MD17", "MD22", "QM9", "SPICE", "ANI1x", "Demo", "RevisedMD17", "ThreeBPA"]
 SETS: tuple[type[PublishedDataset], ...] = (
-    QM9, MD17, RevisedMD17, ISO17, Demo, MD22, SPICE, ANI1x,
+    QM9, MD17, RevisedMD17, ISO17, Demo, MD22, SPICE, ANI1x, ThreeBPA,
 )  # fmt: skip
 
 
