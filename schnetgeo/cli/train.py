@@ -71,8 +71,8 @@ def make_parser(model: type[AtomisticModel], preset: str | None = None) -> Parse
     parser.add_argument(
         "--split", type=str | None,
         help="random, blocks (of time), group:NAME (keeps those with one NAME together; group:file "
-        "those of a file), published (or its number, where there are several), or an .npz with the indices train, "
-        "val and test; as published, else random unless given",
+        "those of a file), published (or its number, where there are several), or an .npz with the "
+        "indices train, val and test; as published, else random unless given",
     )  # fmt: skip
     parser.add_argument(
         "--architecture", type=str, default="SchNet",
