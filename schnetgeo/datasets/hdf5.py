@@ -53,7 +53,7 @@ def read_hdf5(
     Raises:
         InputError: names the file, the group, and what is wrong with it.
     """
-    h5py, name = _h5py(path), os.path.basename(path)
+    h5py, name = import_h5py(path), os.path.basename(path)
     reader = _GroupReader(h5py, path, keys, units, tuple(drop), remarks or Remarks())
     try:
         with h5py.File(path, "r") as file:
@@ -82,7 +82,8 @@ def read_hdf5(
         reader.remarks.say(name, reader.count)
 
 
-def _h5py(path: str | os.PathLike) -> ModuleType:
+def import_h5py(path: str | os.PathLike) -> ModuleType:
+    """The library for HDF5; an `InputError` where it or the file is missing."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; check the name")
     try:

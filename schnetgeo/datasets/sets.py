@@ -10,15 +10,27 @@ from schnetgeo.datasets.iso17 import ISO17
 from schnetgeo.datasets.md17 import MD17
 from schnetgeo.datasets.md22 import MD22
 from schnetgeo.datasets.published_dataset import PublishedDataset
+from schnetgeo.datasets.qm7x import QM7X
 from schnetgeo.datasets.qm9 import QM9
 from schnetgeo.datasets.rmd17 import RevisedMD17
 from schnetgeo.datasets.spice import SPICE
 from schnetgeo.datasets.three_bpa import ThreeBPA
 from schnetgeo.errors import InputError
 
-__all__ = ["ISO17", "MD17", "MD22", "QM9", "SPICE", "ANI1x", "Demo", "RevisedMD17", "ThreeBPA"]
+__all__ = [
+    "ISO17",
+    "MD17",
+    "MD22",
+    "QM7X",
+    "QM9",
+    "SPICE",
+    "ANI1x",
+    "Demo",
+    "RevisedMD17",
+    "ThreeBPA",
+]
 SETS: tuple[type[PublishedDataset], ...] = (
-    QM9, MD17, RevisedMD17, ISO17, Demo, MD22, SPICE, ANI1x, ThreeBPA,
+    QM9, MD17, RevisedMD17, ISO17, Demo, MD22, SPICE, ANI1x, QM7X, ThreeBPA,
 )  # fmt: skip
 
 
