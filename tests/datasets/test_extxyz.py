@@ -15,7 +15,7 @@ from schnetgeo.data import Structure
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.datasets import AtomsFile
 from schnetgeo.datasets.extxyz_comment import parse_comment
-from schnetgeo.datasets.write import _value, write_dataset
+from schnetgeo.datasets.write import info_text, write_dataset
 from schnetgeo.errors import InputError
 from schnetgeo.notes import DataNote
 from tests.fuzz import bounded
@@ -178,7 +178,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.samp
 @settings(max_examples=100, deadline=None)
 @given(text=TEXTS)
 def test_text_is_written_so_that_everybody_reads_it_back(text):
-    line = f'k={_value(text)} pbc="T T F"'
+    line = f'k={info_text(text)} pbc="T T F"'
     assert "\n" not in line
     comment = parse_comment(line, "here")
     assert comment.entries["k"] == text
