@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,7 @@ from benchmarks.accuracy.rows import Entry, read_entries, write_entry
 from schnetgeo.cli import main
 from schnetgeo.data import from_ase
 from schnetgeo.data import store as data_store
-from schnetgeo.data.columns import read_header
+from schnetgeo.data.columns import FORMAT, VERSION, header_checksum, read_header
 from schnetgeo.data.packed import StructureDataset
 from schnetgeo.data.store import OnDiskDataset
 from schnetgeo.data.store_writer import write_on_disk
@@ -144,8 +145,9 @@ def test_2_names_do_not_hold_what_separates_them(here):
 
 
 def test_3_sizes_are_compared_first(here, capsys):
-    Path("a.extxyz").write_text("1000000000000\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
-    refusal(capsys, "data", "info", "a.extxyz")
+    for count in (10**12, 10**19):  # more than the file has room for, more than there are integers
+        Path("a.extxyz").write_text(f"{count}\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
+        assert f"got '{count}'" in refusal(capsys, "data", "info", "a.extxyz")
     water_npz("a.npz")
     with zipfile.ZipFile("a.npz", "a") as archive, archive.open("more.npy", "w") as file:
         header = {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
@@ -199,9 +201,9 @@ def test_5_flipped_bits(tmp_path):
     assert refused > 50
 
 
-def flipped(path, place):
+def flipped(path, place, bit=16):
     content = bytearray(path.read_bytes())
-    content[place] ^= 16
+    content[place] ^= bit
     path.write_bytes(content)
 
 
@@ -226,8 +228,8 @@ def test_5_flipped_bits_of_a_store(tmp_path, monkeypatch, name, large):
 def test_5_flipped_bits_of_a_row(tmp_path):
     write_entry(tmp_path, Entry("a|b", "c", "d", {"mae": 0.125}, {"unit": "eV"}))
     (path,) = (tmp_path / "rows").glob("*.json")
-    flipped(path, path.read_bytes().index(b"125"))
-    with pytest.raises(InputError, match="row|changed after writing"):
+    flipped(path, path.read_bytes().index(b"125"), 1)  # 0.025, which is JSON
+    with pytest.raises(InputError, match="was changed after writing"):
         read_entries(tmp_path)
 
 
@@ -408,4 +410,11 @@ def test_json_of_every_kind_is_refused(tmp_path):
     for text in ("[]", "7", "null", '{"format": "schnetgeo columns"}', "[" * 10**5):
         (tmp_path / "header.json").write_text(text)
         with pytest.raises(InputError, match=r"header\.json: "):
+            read_header(tmp_path)
+    right = {"format": FORMAT, "version": VERSION, "columns": {}, "notes": {}}
+    for part in ({"columns": []}, {"columns": None}, {"columns": {"z": 7}}, {"notes": []}):
+        header = right | part
+        header["crc32"] = header_checksum(header)
+        (tmp_path / "header.json").write_text(json.dumps(header))
+        with pytest.raises(InputError, match=r"header\.json: .*convert the data again"):
             read_header(tmp_path)
