@@ -279,7 +279,7 @@ class BasisInSum(CFConv):
 class OwnPropagation(CFConv):
     def propagate(self, edge_index, x, edge_weight, edge_attr, W, **others):
         messages = x[edge_index[0]] * W * edge_attr.sum(1, keepdim=True)
-        return self.aggregate(messages, edge_index[1], edge_weight, len(x))
+        return self.aggregate(messages, edge_index[1], edge_weight, x.size(0))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class ShortestDistances:
     """
 
     def __init__(self, table: Float[Tensor, "Z Z"], cutoff: float):
-        self.table, self.cutoff = table, cutoff
+        self.table, self.cutoff = table, float(cutoff)
         self._said = False
 
     @classmethod

@@ -15,7 +15,7 @@ _COUNTS = ("channels", "num_layers", "num_basis", "readout_channels", "max_z")
 _LENGTHS = {"cutoff": "Å", "gamma": "Å⁻²"}
 _SWITCHES = ("filter_last_activation", "in_bias", "zero_init")
 _OPTIONAL = ("readout_channels", "gamma")
-_OF_GAUSSIANS = {"num_basis", "gamma"}  # arguments of a model that a basis replaces
+_OF_GAUSSIANS = ("num_basis", "gamma")  # arguments of a model that a basis replaces
 _NAMES = {
     "x", "x_i", "x_j", "v", "v_i", "v_j", "edge_attr", "edge_unit", "edge_weight", "W",
     *RadialConv.special_args,
@@ -51,7 +51,9 @@ def check_arguments(cls: type, arguments: dict) -> None:
 
 def _check_basis(cls: type, arguments: dict) -> None:
     basis, usual = arguments.get("basis"), inspect.signature(cls.__init__).parameters
-    for name in _OF_GAUSSIANS & arguments.keys() if basis is not None else ():
+    for name in _OF_GAUSSIANS if basis is not None else ():
+        if name not in arguments:
+            continue
         value = arguments[name]
         if value not in (usual[name].default, getattr(basis, name, None)):
             raise InputError(

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from benchmarks import md17
 from benchmarks.search import __main__ as search
+from benchmarks.search import study as search_study
 from benchmarks.search.__main__ import Pruning, main
 from benchmarks.search.results import objective
 from benchmarks.search.space import REPORT, SPACES, read_space
@@ -132,8 +133,8 @@ def test_what_was_killed_is_tried_again(space, tmp_path, monkeypatch):
     run(space, tmp_path, "--trials 1")
     study = study_of(tmp_path)
     killed = study.ask(read_space(space).options)
-    monkeypatch.setattr(study, "HEARTBEAT", 1)
-    study._storage(f"sqlite:///{tmp_path / 'study.db'}").record_heartbeat(killed._trial_id)
+    monkeypatch.setattr(search_study, "HEARTBEAT", 1)
+    search_study._storage(f"sqlite:///{tmp_path / 'study.db'}").record_heartbeat(killed._trial_id)
     time.sleep(4)  # more than two heartbeats by a clock of whole seconds
     trials = run(space, tmp_path, "--trials 2")["all"]
     assert [trial["state"] for trial in trials] == ["complete", "fail", "complete"]

@@ -73,7 +73,7 @@ class Simple(RadialConv):
         (dict(cutoff=-1.0), "cutoff must be a positive distance"),
         (dict(gamma=nn.SiLU), "gamma must be a number in Å⁻²"),
         (dict(basis=BesselBasis(6, 4.0), num_basis=7), "num_basis=7 has no effect beside basis"),
-        (dict(basis=BesselBasis(6, 4.0), gamma=2.0), "gamma=2.0 has no effect beside basis"),
+        (dict(basis=BesselBasis(8, 4.0), gamma=2.0), "gamma=2.0 has no effect beside basis"),
         (dict(gamma=1e30), r"gamma must be .* got 1e\+30; give 1e\+06 or less"),
         (dict(in_bias=1), "in_bias must be True or False, got 1"),
     ],

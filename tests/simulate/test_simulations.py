@@ -156,11 +156,11 @@ def test_energy_errs_as_the_square_of_the_step(tmp_path):
 
 def test_thermostat_has_the_temperature(tmp_path):
     config = DynamicsConfig(
-        "nvt", steps=6000, timestep=1.0, temperature=300, friction_time=50, every=20
-    )
+        "nvt", steps=6000, timestep=1.0, temperature=60, friction_time=50, every=20
+    )  # the crystal of a pair potential would not stand much more
     done = run_dynamics(relaxed(silicon()), MORSE, config, tmp_path)
     late = done.log["temperature_K"][50:]
-    assert late.mean() == pytest.approx(300, rel=0.12)
+    assert late.mean() == pytest.approx(60, rel=0.12)
 
 
 def test_a_run_that_blows_up_keeps_the_last_good_frame(tmp_path):
