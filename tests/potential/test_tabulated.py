@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 
 import numba
@@ -203,6 +204,14 @@ def test_weights_that_are_not_numbers():
     potential.model.interactions[0].conv.filter[0].weight.data[0, 0] = torch.nan
     with pytest.raises(InputError, match="cannot be held: the best table errs by nan"):
         potential.tabulate()
+
+
+def test_threads_tabulate_at_once():
+    """torch.func has one stack of levels of differentiation for all threads."""
+    potential = bare()
+    with ThreadPoolExecutor(8) as threads:
+        errors = list(threads.map(lambda _: potential.tabulate(1e-6).error, range(24)))
+    assert set(errors) == {potential.tabulate(1e-6).error}
 
 
 def test_the_given_potential_is_left_alone():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from schnetgeo.ops import bspline
 _MAX_KNOTS = 2**16  # of a table
 _SAMPLES = 8  # places per interval where a table is compared with the filter
 _INTERVALS = 512  # that are looked at
+_FORWARD_MODE = threading.Lock()  # torch.func has one stack of levels for all threads
 
 
 class FilterTables(NamedTuple):
@@ -97,7 +99,8 @@ def _error(filters: Filters, tables: list[Tensor], number: int) -> float:
     interval = torch.arange(0, number, max(1, number // _INTERVALS)).repeat_interleave(_SAMPLES)
     t = ((torch.arange(interval.numel()) % _SAMPLES) + 0.5).double() / _SAMPLES
     r = (interval + t) * spacing
-    exact = torch.func.jvp(_stacked(filters), (r,), (torch.ones_like(r),))
+    with _FORWARD_MODE:
+        exact = torch.func.jvp(_stacked(filters), (r,), (torch.ones_like(r),))
     table = torch.cat([table.double() for table in tables], 1)
     widths = [table.size(1) for table in tables]
     for order, want in enumerate(exact):
