@@ -1,16 +1,13 @@
 """Histograms with the normal distributions fitted to them."""
 
-import io
 import os
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from schnetgeo.data.distribution import Distribution
 from schnetgeo.data.normal_mixture import Normal
-from schnetgeo.errors import InputError
-from schnetgeo.files import atomic_write
+from schnetgeo.viz.figure_file import write_figure
 
 _BARS = 100
 
@@ -29,12 +26,7 @@ def draw_distributions(distributions: dict[str, Distribution], path: str | os.Pa
     for axes, (label, values) in zip(figure.subplots(1, len(distributions), squeeze=False)[0],
                                      distributions.items(), strict=True):  # fmt: skip
         _draw(axes, label, values)
-    buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format=Path(path).suffix.removeprefix(".") or "png", dpi=150)
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be written: {error}") from None
-    atomic_write(path, buffer.getvalue())
+    write_figure(figure, path)
 
 
 def _draw(axes, label: str, values: Distribution) -> None:

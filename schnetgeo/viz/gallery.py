@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from schnetgeo.data.structure import Structure
+from schnetgeo.viz.figure_file import write_figure
 from schnetgeo.viz.show import show
-from schnetgeo.viz.simulation import write_figure
 
 
 def draw_gallery(

@@ -1,14 +1,11 @@
 """Whether errors are as large as the uncertainties say."""
 
-import io
 import os
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from schnetgeo.errors import InputError
-from schnetgeo.files import atomic_write
+from schnetgeo.viz.figure_file import write_figure
 
 _BINS = 10
 
@@ -37,12 +34,7 @@ def draw_reliability(
         ax.loglog(predicted, actual, "o-", color="C0")
         ax.set(xlim=ends, ylim=ends, aspect="equal", title=label)
         ax.set(xlabel="standard deviation that is predicted", ylabel="root mean square error")
-    buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format=Path(path).suffix.removeprefix(".") or "png", dpi=150)
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be written: {error}") from None
-    atomic_write(path, buffer.getvalue())
+    write_figure(figure, path)
 
 
 def reliability_curve(errors: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,12 @@
 """Pictures of what a simulation gave: curves over steps or time, paths, spectra."""
 
-import io
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from schnetgeo.errors import InputError
-from schnetgeo.files import atomic_write
+from schnetgeo.viz.figure_file import write_figure
 
 
 def draw_curves(
@@ -72,13 +69,3 @@ def draw_spectrum(
         lines = half**2 / ((x[:, None] - places) ** 2 + half**2)
         ax.plot(x, lines @ heights, linewidth=1, color="C1")
     write_figure(figure, path)
-
-
-def write_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure, whole or not at all, as the ending of the path says."""
-    buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format=Path(path).suffix.removeprefix(".") or "png", dpi=150)
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be written: {error}") from None
-    atomic_write(path, buffer.getvalue())
