@@ -7,11 +7,10 @@ from jsonargparse import Namespace
 
 from schnetgeo.cli.parser import Parser
 from schnetgeo.cli.run_options import check_device, class_of
-from schnetgeo.errors import InputError
 from schnetgeo.potential import load
 from schnetgeo.potential.tabulated import TabulatedPotential
 from schnetgeo.simulate.calculator import Calculator
-from schnetgeo.simulate.model_source import ModelSource
+from schnetgeo.simulate.model_source import ModelSource, tabulated_or_same
 from schnetgeo.train.configuration import check_threads
 
 
@@ -45,12 +44,9 @@ def read_model(options: Namespace, tolerance: float | None = None) -> ModelSourc
         members = [member.to(dtype) for member in members]
     source = ModelSource.of(members if len(members) > 1 else members[0], options.device)
     names = ", ".join((options.model, *options.members))
-    if tolerance is None or len(members) > 1:
-        return source._replace(name=names)
-    try:
-        return ModelSource.of(members[0], options.device, (), tolerance)._replace(name=names)
-    except InputError:
-        return source._replace(name=names)
+    if tolerance is not None and len(members) == 1:
+        source = ModelSource.of(tabulated_or_same(source.potential, tolerance))
+    return source._replace(name=names)
 
 
 def add_tolerance(parser: Parser) -> None:

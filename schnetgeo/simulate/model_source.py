@@ -109,6 +109,14 @@ class ModelSource(NamedTuple):
         return names.get(arguments.get("uncertainty"), [])
 
 
+def tabulated_or_same(potential: Potential, tolerance: float) -> Potential | TabulatedPotential:
+    """With tables of the filters to a relative error, where the engine reads the model."""
+    try:
+        return potential.tabulate(tolerance)
+    except InputError:  # autograd runs the model, or no table holds the tolerance
+        return potential
+
+
 def _member(potential: object, device: str | torch.device | None) -> Potential | TabulatedPotential:
     """In evaluation mode, where it is to run."""
     if isinstance(potential, TabulatedPotential):

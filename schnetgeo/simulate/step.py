@@ -1,6 +1,5 @@
 """One evaluation of a potential as programs of molecular dynamics ask for it."""
 
-import contextlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Union
@@ -16,6 +15,7 @@ from schnetgeo.data.validate import check_elements
 from schnetgeo.errors import InputError
 from schnetgeo.potential import Ensemble, Potential, load
 from schnetgeo.simulate.calculator import Calculator
+from schnetgeo.simulate.model_source import tabulated_or_same
 
 if TYPE_CHECKING:
     from schnetgeo.potential.tabulated import TabulatedPotential
@@ -83,8 +83,7 @@ def as_calculator(potential: Runnable) -> Calculator:
     if isinstance(potential, str | os.PathLike):
         potential = load(potential)
     if isinstance(potential, Potential) and potential.scale.device.type == "cpu":
-        with contextlib.suppress(InputError):  # autograd runs the model, or `Calculator` says why
-            potential = potential.tabulate(TOLERANCE)
+        potential = tabulated_or_same(potential, TOLERANCE)
     return Calculator(potential)
 
 
