@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +129,7 @@ def _in_ipi(
     start = ipi_input.write_start(atoms, files.folder)
     more = f"tolerance: {files.tolerance}" if driver else "device: cpu"
     field = ipi_input.direct(start, model, pes, driver, beads, more)
-    with _folder(files.folder):
+    with contextlib.chdir(files.folder):  # where i-PI writes
         run = Simulation.load_from_xml(ipi_input.simulation(field, start, steps, beads))
         system = run.syslist[0]
         positions = unit_to_internal("length", "angstrom", atoms.positions).ravel()
@@ -146,14 +144,3 @@ def _in_ipi(
             run.run(write_outputs=False)
 
         return Run(energy, forces.reshape(-1, 3), seconds_per_step(block, steps))
-
-
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """Within the block it is the working folder, where i-PI writes."""
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -16,13 +16,7 @@ import schnetgeo as sg
 from schnetgeo.cli import main
 from schnetgeo.datasets import AtomsFile, Demo
 from schnetgeo.simulate import predict
-from tests.nn.weights import randomize
-
-
-def potential(**options):
-    options = {"channels": 8, "num_layers": 2, "num_basis": 12, "cutoff": 4.0, **options}
-    torch.manual_seed(0)
-    return sg.Potential(randomize(sg.SchNet(**options)).double()).eval()
+from tests.simulate.models import potential
 
 
 @pytest.fixture
